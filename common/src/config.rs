@@ -1,0 +1,52 @@
+//! Configuration: the flags and environment variables that every process shares.
+
+use clap::Args;
+
+use crate::telemetry::LogFormat;
+
+/// Where Redis and Postgres are, and how to log. Each flag can be set by the environment variable of
+/// the same name.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Address of Redis, e.g. redis://127.0.0.1:6379/0
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
+    pub redis_url: String,
+
+    /// Prefix of all Redis keys and channels; two deployments with different prefixes can share a Redis
+    #[arg(long, env = "RHUBARB_NAMESPACE", default_value = "rhubarb", value_name = "NAME", value_parser = namespace)]
+    pub namespace: String,
+
+    /// How log lines are written
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "human")]
+    pub log_format: LogFormat,
+}
+
+/// Where Postgres is.
+#[derive(Debug, Clone, Args)]
+pub struct Archive {
+    /// Address of Postgres, e.g. postgres://user:password@127.0.0.1:5432/rhubarb
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+
+    /// How many connections to Postgres at most
+    #[arg(
+        long,
+        env = "DATABASE_CONNECTIONS",
+        default_value_t = 8,
+        value_name = "N"
+    )]
+    pub database_connections: usize,
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty()
+        && text.len() <= 64
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has 1 to 64 letters, digits, `_`, `-` or `.`".to_owned())
+    }
+}

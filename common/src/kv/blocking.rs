@@ -1,0 +1,162 @@
+//! The blocking connection: the only place that runs BRPOP.
+//!
+//! It is a type of its own for three reasons. redis-rs 1.x gives up an answer after 500 ms, which a
+//! BRPOP outlasts (redis-rs issues 1924, 2269). A dropped BRPOP still pops, so it must never be raced in
+//! a `select!`: it runs in a task of its own and its answer always arrives. And a socket that died
+//! without a word looks like an empty queue: the answer is due [`PATIENCE`] plus [`GRACE`] after the
+//! question, and a connection that misses that is replaced.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
+use tokio::sync::oneshot;
+
+use super::{CONNECT_TIMEOUT, Redis};
+
+/// How long Redis holds an unanswered BRPOP.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How much later than that the answer may arrive.
+pub const GRACE: Duration = Duration::from_millis(750);
+/// Between two attempts to connect.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Waits for the next element of some lists.
+#[derive(Debug)]
+pub struct Inbox {
+    redis: Redis,
+    connection: Option<MultiplexedConnection>,
+    state: Arc<State>,
+}
+
+/// What others may know of an [`Inbox`] while it waits.
+#[derive(Debug, Default)]
+struct State {
+    /// Redis's number for the connection; 0 while there is none.
+    client: AtomicI64,
+    healthy: AtomicBool,
+}
+
+/// A question under way.
+#[derive(Debug)]
+pub struct Waiting {
+    answer: oneshot::Receiver<(Inbox, Option<(String, String)>)>,
+    state: Arc<State>,
+}
+
+/// Tells whether the blocking connection works.
+#[derive(Debug, Clone)]
+pub struct BlockingHealth(Arc<State>);
+
+impl BlockingHealth {
+    /// Whether the last question was answered in time (or none was asked yet).
+    pub fn is_healthy(&self) -> bool {
+        self.0.healthy.load(Ordering::Relaxed)
+    }
+}
+
+impl Inbox {
+    /// An inbox that connects when first asked.
+    pub fn new(redis: Redis) -> Self {
+        let state = State {
+            healthy: AtomicBool::new(true),
+            ..State::default()
+        };
+        Self {
+            redis,
+            connection: None,
+            state: Arc::new(state),
+        }
+    }
+
+    /// Tells of this inbox's connection, from now on.
+    pub fn health(&self) -> BlockingHealth {
+        BlockingHealth(Arc::clone(&self.state))
+    }
+
+    /// Asks for the rightmost element of the first non-empty list of `lists`.
+    pub fn wait(mut self, lists: Vec<String>) -> Waiting {
+        let state = Arc::clone(&self.state);
+        let (give, answer) = oneshot::channel();
+        tokio::spawn(async move {
+            let popped = self.pop(&lists).await;
+            // Nobody listens any more: the id that was popped is found by the sweep.
+            let _ = give.send((self, popped));
+        });
+        Waiting { answer, state }
+    }
+
+    async fn pop(&mut self, lists: &[String]) -> Option<(String, String)> {
+        match self.try_pop(lists).await {
+            Ok(popped) => {
+                self.state.healthy.store(true, Ordering::Relaxed);
+                popped
+            }
+            Err(error) => {
+                if self.state.healthy.swap(false, Ordering::Relaxed) {
+                    tracing::warn!(%error, "the blocking connection to Redis failed; connecting anew");
+                }
+                self.connection = None;
+                self.state.client.store(0, Ordering::Relaxed);
+                tokio::time::sleep(RETRY).await;
+                None
+            }
+        }
+    }
+
+    async fn try_pop(&mut self, lists: &[String]) -> redis::RedisResult<Option<(String, String)>> {
+        if self.connection.is_none() {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                .set_response_timeout(Some(PATIENCE + GRACE));
+            let mut fresh = self
+                .redis
+                .client()
+                .get_multiplexed_async_connection_with_config(&config)
+                .await?;
+            let client = redis::cmd("CLIENT")
+                .arg("ID")
+                .query_async(&mut fresh)
+                .await?;
+            self.state.client.store(client, Ordering::Relaxed);
+            self.connection = Some(fresh);
+        }
+        let Some(connection) = &mut self.connection else {
+            return Ok(None);
+        };
+        redis::cmd("BRPOP")
+            .arg(lists)
+            .arg(PATIENCE.as_secs_f64())
+            .query_async(connection)
+            .await
+    }
+}
+
+impl Waiting {
+    /// The answer: the inbox for the next question, and the list and element that were popped.
+    /// Safe to drop and to call again.
+    pub async fn answer(&mut self) -> Option<(Inbox, Option<(String, String)>)> {
+        (&mut self.answer).await.ok()
+    }
+
+    /// Has Redis answer now, with nothing, so that another question can be asked.
+    pub async fn cut_short(&self, redis: &Redis) {
+        let client = self.state.client.load(Ordering::Relaxed);
+        if client == 0 {
+            return;
+        }
+        if let Ok(mut connection) = redis.connection().await {
+            // If it fails the answer comes by itself, within PATIENCE.
+            let _: Result<i64, _> = redis::cmd("CLIENT")
+                .arg("UNBLOCK")
+                .arg(client)
+                .query_async(&mut connection)
+                .await;
+        }
+    }
+}

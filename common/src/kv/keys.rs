@@ -1,0 +1,162 @@
+//! Every key and channel that Rhubarb has in Redis: its type, who writes it, who reads it.
+//!
+//! All begin with `{namespace}:`; the braces are a Redis Cluster hash tag, so that each script's keys
+//! are in one slot. The scripts build the same names from that prefix (`queue/lua/lib.lua`,
+//! `chat/lua/lib.lua`); `docs/redis.md` shows the list with redis-cli recipes.
+
+use crate::{
+    id::{BootId, RoomId},
+    queue::{JobId, Queue},
+};
+
+/// The names under one namespace.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    /// The names under `namespace`.
+    pub fn new(namespace: &str) -> Self {
+        Self {
+            prefix: format!("{{{namespace}}}:"),
+        }
+    }
+
+    /// What all names begin with: KEYS 1 of every script.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// LIST of ids that wait, oldest at the right. LPUSH: enqueue. BRPOP, RPOP: workers.
+    pub fn queue(&self, queue: Queue) -> String {
+        format!("{}queue:{queue}", self.prefix)
+    }
+
+    /// HASH `last`: number of the newest pushed id; `later`: of the newest scheduled one; `cursor`:
+    /// ids above it are still listed. Written by enqueue, claim and sweep.
+    pub fn mark(&self, queue: Queue) -> String {
+        format!("{}mark:{queue}", self.prefix)
+    }
+
+    /// ZSET of ids at or below the cursor that wait: popped and not yet claimed, or listed again.
+    /// Score: place in line. Written by claim and sweep.
+    pub fn loose(&self, queue: Queue) -> String {
+        format!("{}loose:{queue}", self.prefix)
+    }
+
+    /// HASH id → body (JSON) of every job that is not settled: waiting, scheduled, claimed or dead.
+    pub fn jobs(&self) -> String {
+        format!("{}jobs", self.prefix)
+    }
+
+    /// HASH id → `<attempts> <deaths>` of jobs that ran before and are to run again.
+    pub fn attempts(&self) -> String {
+        format!("{}attempts", self.prefix)
+    }
+
+    /// LIST of JSON entries: what happened to a job that failed. Written by settle and reap.
+    pub fn history(&self, job: JobId) -> String {
+        format!("{}history:{job}", self.prefix)
+    }
+
+    /// ZSET of ids by due time in ms. Written by enqueue and retry; every worker promotes.
+    pub fn scheduled(&self) -> String {
+        format!("{}scheduled", self.prefix)
+    }
+
+    /// ZSET of ids by the ms of their burial.
+    pub fn dead(&self) -> String {
+        format!("{}dead", self.prefix)
+    }
+
+    /// HASH id → lease: what one worker runs. Written by claim, settle and reap.
+    pub fn claims(&self, worker: BootId) -> String {
+        format!("{}claims:{worker}", self.prefix)
+    }
+
+    /// ZSET of workers by the ms at which their heartbeat ends.
+    pub fn workers(&self) -> String {
+        format!("{}workers", self.prefix)
+    }
+
+    /// HASH worker → JSON: host, pid, queues, since when.
+    pub fn workers_info(&self) -> String {
+        format!("{}workers:info", self.prefix)
+    }
+
+    /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, and `queue` and `body`
+    /// of what follows. Written by fan-out and by its children's settling.
+    pub fn group(&self, master: JobId) -> String {
+        format!("{}group:{master}", self.prefix)
+    }
+
+    /// SET of a group's children that have not settled.
+    pub fn group_left(&self, master: JobId) -> String {
+        format!("{}group:{master}:left", self.prefix)
+    }
+
+    /// HASH id → reason of a group's dead children; kept until what follows has run.
+    pub fn group_failed(&self, master: JobId) -> String {
+        format!("{}group:{master}:failed", self.prefix)
+    }
+
+    /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
+    /// `retried`, `buried`, `reaped`, `recovered`, `revived`.
+    pub fn stats(&self) -> String {
+        format!("{}stats", self.prefix)
+    }
+
+    /// ZSET of a room's recent messages by id. Member: `<id> <prev> <JSON>`. Written by append and
+    /// rehydrate, trimmed by flush.
+    pub fn log(&self, room: &RoomId) -> String {
+        format!("{}room:{room}:log", self.prefix)
+    }
+
+    /// HASH of a room: `top` (newest id), `watermark`, `hydrated_from`, `fresh` (messages since the
+    /// last flush was asked for).
+    pub fn meta(&self, room: &RoomId) -> String {
+        format!("{}room:{room}:meta", self.prefix)
+    }
+
+    /// ZSET `<sender> <client id>` → message id: what was sent lately, so that a resend is recognised.
+    pub fn sent(&self, room: &RoomId) -> String {
+        format!("{}room:{room}:sent", self.prefix)
+    }
+
+    /// HASH server → members of the room that are connected to it.
+    pub fn members(&self, room: &RoomId) -> String {
+        format!("{}room:{room}:members", self.prefix)
+    }
+
+    /// STRING with expiry: a flush of the room is under way.
+    pub fn flushing(&self, room: &RoomId) -> String {
+        format!("{}room:{room}:flushing", self.prefix)
+    }
+
+    /// STRING with expiry: a rehydration of the room is under way.
+    pub fn hydrating(&self, room: &RoomId) -> String {
+        format!("{}room:{room}:hydrating", self.prefix)
+    }
+
+    /// CHANNEL of a room: PUBLISH by append, presence and rehydrate; SUBSCRIBE by every server with a
+    /// member.
+    pub fn live(&self, room: &RoomId) -> String {
+        format!("{}room:{room}:live", self.prefix)
+    }
+
+    /// ZSET of rooms with messages above their watermark, by the ms of the oldest.
+    pub fn dirty(&self) -> String {
+        format!("{}dirty", self.prefix)
+    }
+
+    /// ZSET of servers by the ms at which their lease ends.
+    pub fn servers(&self) -> String {
+        format!("{}servers", self.prefix)
+    }
+
+    /// SET of rooms with a member on one server.
+    pub fn server_rooms(&self, server: BootId) -> String {
+        format!("{}server:{server}:rooms", self.prefix)
+    }
+}

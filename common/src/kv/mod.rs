@@ -1,0 +1,197 @@
+//! Redis: the shared connection, the blocking one, all key names, the scripts' form.
+//!
+//! Everything goes through [`Redis`]; only the blocking pop has a connection of its own ([`blocking`]).
+
+pub mod blocking;
+pub mod keys;
+mod script;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use redis::{AsyncConnectionConfig, RedisError, aio::MultiplexedConnection};
+use thiserror::Error;
+use tokio::time::timeout;
+
+pub use keys::Keys;
+pub use script::Script;
+
+/// How long a connection attempt may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an answer may take before the connection counts as dead. redis-rs 1.x takes 500 ms, which
+/// a Redis that forks for a snapshot can exceed; a longer time would delay recovery (design, Q6).
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What can go wrong with Redis.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KvError {
+    /// The address cannot be read.
+    #[error("read the Redis address; it should look like redis://127.0.0.1:6379/0")]
+    Address(#[source] RedisError),
+    /// No connection could be made.
+    #[error("connect to Redis")]
+    Connect(#[source] PoolError),
+    /// No connection could be made in time.
+    #[error("connect to Redis: no answer within {CONNECT_TIMEOUT:?}")]
+    ConnectTimeout,
+    /// A command failed.
+    #[error("{doing}")]
+    Command {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: RedisError,
+    },
+    /// The server's settings would lose data.
+    #[error(
+        "Redis has `maxmemory-policy {policy}` and so may throw jobs and messages away; set it: redis-cli CONFIG SET maxmemory-policy noeviction"
+    )]
+    Evicts {
+        /// The setting that was found.
+        policy: String,
+    },
+    /// The server is too old.
+    #[error("Redis {version} is too old: 7.0 or newer is needed")]
+    TooOld {
+        /// The version that was found.
+        version: String,
+    },
+    /// The server does not accept writes.
+    #[error(
+        "this Redis is a replica of {master} and accepts no writes; give the address of its master"
+    )]
+    Replica {
+        /// Whose replica it is.
+        master: String,
+    },
+}
+
+impl KvError {
+    /// Whether Redis refused because its memory is full.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Command { source, .. } if source.code() == Some("OOM"))
+    }
+}
+
+/// Redis, for everything but blocking pops. Clones share one connection, on which commands of
+/// concurrent callers are pipelined; it comes from a pool and is replaced when it fails.
+#[derive(Clone)]
+pub struct Redis {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    client: redis::Client,
+    shared: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Prepares to use the Redis at `url`; connects when first used.
+    ///
+    /// # Errors
+    /// If `url` cannot be read.
+    pub fn new(url: &str) -> Result<Self, KvError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_pipeline_buffer_size(1024);
+        let manager = Manager::new_with_config(url, config).map_err(KvError::Address)?;
+        let pool = Pool::builder(manager)
+            .max_size(4)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| KvError::ConnectTimeout)?;
+        let client = redis::Client::open(url).map_err(KvError::Address)?;
+        let shared = Mutex::new(None);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                client,
+                shared,
+            }),
+        })
+    }
+
+    /// The client, for connections of other kinds: blocking pops and subscriptions.
+    pub fn client(&self) -> &redis::Client {
+        &self.inner.client
+    }
+
+    /// The shared connection.
+    ///
+    /// # Errors
+    /// If there is none and none can be made within [`CONNECT_TIMEOUT`].
+    pub async fn connection(&self) -> Result<MultiplexedConnection, KvError> {
+        if let Some(connection) = &*self.shared() {
+            return Ok(connection.clone());
+        }
+        let fresh = timeout(CONNECT_TIMEOUT * 2, self.inner.pool.get())
+            .await
+            .map_err(|_| KvError::ConnectTimeout)?
+            .map_err(KvError::Connect)?;
+        // Taken out of the pool: what the pool hands out it pings each time, two commands for nothing.
+        let fresh = Connection::take(fresh.into());
+        Ok(self.shared().get_or_insert(fresh).clone())
+    }
+
+    /// Names what failed and gives a broken connection up, so that the next use makes a new one.
+    pub fn failed(&self, doing: &'static str, source: RedisError) -> KvError {
+        if source.is_io_error() || source.is_timeout() || source.is_unrecoverable_error() {
+            self.shared().take();
+        }
+        KvError::Command { doing, source }
+    }
+
+    /// Refuses a Redis that would lose data; warns of one that may.
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, is older than 7.0, is a replica or evicts keys.
+    pub async fn check(&self) -> Result<(), KvError> {
+        let mut connection = self.connection().await?;
+        let info: redis::InfoDict = redis::cmd("INFO")
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| self.failed("ask Redis about itself", source))?;
+        let version = info.get::<String>("redis_version").unwrap_or_default();
+        let major = version
+            .split('.')
+            .next()
+            .and_then(|n| n.parse::<u32>().ok());
+        if major.is_none_or(|major| major < 7) {
+            return Err(KvError::TooOld { version });
+        }
+        if info.get::<String>("role").as_deref() == Some("slave") {
+            let master = info.get("master_host").unwrap_or_default();
+            return Err(KvError::Replica { master });
+        }
+        let policy = info.get::<String>("maxmemory_policy").unwrap_or_default();
+        if policy != "noeviction" {
+            return Err(KvError::Evicts { policy });
+        }
+        if info.get::<u8>("aof_enabled") == Some(0) {
+            tracing::warn!(
+                "Redis has no append-only file: what it holds is lost if it crashes; set `appendonly yes`"
+            );
+        }
+        Ok(())
+    }
+
+    fn shared(&self) -> std::sync::MutexGuard<'_, Option<MultiplexedConnection>> {
+        self.inner
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

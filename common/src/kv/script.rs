@@ -1,0 +1,47 @@
+//! A Lua script as a value: shared head, own body, one way to run it.
+
+use redis::{FromRedisValue, ScriptInvocation};
+
+use super::{KvError, Redis};
+
+/// A script that Redis runs as one step. Made once, in a `static`.
+pub struct Script {
+    doing: &'static str,
+    script: redis::Script,
+}
+
+impl Script {
+    /// Joins the parts. `doing` names the step in errors, e.g. `push jobs`.
+    pub fn new(doing: &'static str, parts: &[&str]) -> Self {
+        Self {
+            doing,
+            script: redis::Script::new(&parts.join("\n")),
+        }
+    }
+
+    /// A script that must go on when Redis's memory is full: those that settle and recover, and so
+    /// make room. Scripts that take new work in are refused then.
+    pub fn even_if_full(doing: &'static str, parts: &[&str]) -> Self {
+        Self::new(doing, &[&["#!lua flags=allow-oom"], parts].concat())
+    }
+
+    /// A call of it on the keys under `namespace` (for KEYS 1).
+    pub fn on(&self, namespace: &str) -> ScriptInvocation<'_> {
+        self.script.key(namespace)
+    }
+
+    /// Runs a call that [`Self::on`] made.
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, does not answer in time or refuses.
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        redis: &Redis,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, KvError> {
+        let mut connection = redis.connection().await?;
+        call.invoke_async(&mut connection)
+            .await
+            .map_err(|source| redis.failed(self.doing, source))
+    }
+}

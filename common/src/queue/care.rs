@@ -1,0 +1,223 @@
+//! Care: what every worker does beside its jobs, so that nothing depends on one process. Scheduled
+//! jobs are pushed when they are due; dead workers' jobs are given back; lost pops are found.
+//!
+//! Each step is a script and safe to run by all workers at once.
+
+use std::{
+    collections::HashMap,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use super::{
+    JobId,
+    job::Body,
+    settle::HistoryEntry,
+    turn::{Claimed, held_by},
+};
+use crate::{
+    id::BootId,
+    kv::{Keys, KvError, Redis, Script},
+    shutdown::Shutdown,
+};
+
+static OVERDUE: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "push what is due",
+        &[super::LIB, include_str!("lua/overdue.lua")],
+    )
+});
+static SWEEP: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "look for lost pops",
+        &[super::LIB, include_str!("lua/sweep.lua")],
+    )
+});
+static REAP: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "give a dead worker's jobs back",
+        &[super::LIB, include_str!("lua/reap.lua")],
+    )
+});
+
+/// Between two looks, unless something is due earlier.
+const EVERY: Duration = Duration::from_secs(1);
+/// Ids a script call at most.
+const BATCH: usize = 500;
+
+/// Cares for the queues under one namespace.
+#[derive(Debug)]
+pub struct Care {
+    redis: Redis,
+    keys: Keys,
+    /// How many workers a job may take down before it is buried.
+    max_deaths: u32,
+    /// How long an id may be popped and not claimed.
+    grace: Duration,
+    /// When this process first saw an id missing.
+    missing: HashMap<JobId, Instant>,
+}
+
+/// What one look did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Cared {
+    /// Scheduled jobs that were pushed.
+    pub promoted: usize,
+    /// Jobs that were popped and never claimed, and are listed again.
+    pub recovered: usize,
+    /// Jobs that were taken from dead workers.
+    pub reaped: usize,
+    /// Until the next scheduled job is due.
+    pub next_due: Option<Duration>,
+    /// Whether there is more to do at once.
+    pub more: bool,
+}
+
+impl Care {
+    /// Care as a worker with the default options does it.
+    pub fn new(redis: Redis, keys: Keys, max_deaths: u32, grace: Duration) -> Self {
+        Self {
+            redis,
+            keys,
+            max_deaths,
+            grace,
+            missing: HashMap::new(),
+        }
+    }
+
+    /// Looks again and again until the shutdown.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        let mut well = true;
+        loop {
+            let wait = match self.look().await {
+                Ok(Cared { more: true, .. }) => Duration::ZERO,
+                Ok(cared) => {
+                    well = true;
+                    cared.next_due.map_or(EVERY, |due| due.min(EVERY))
+                }
+                Err(error) => {
+                    if std::mem::replace(&mut well, false) {
+                        tracing::warn!(%error, "cannot care for the queues");
+                    }
+                    EVERY / 4
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = shutdown.asked() => return,
+            }
+        }
+    }
+
+    /// Looks once.
+    ///
+    /// # Errors
+    /// If Redis fails; what was not done is done by the next look.
+    pub async fn look(&mut self) -> Result<Cared, KvError> {
+        let mut call = OVERDUE.on(self.keys.prefix());
+        call.arg(BATCH);
+        let (promoted, wait, dead): (usize, i64, Vec<BootId>) =
+            OVERDUE.run(&self.redis, &call).await?;
+        let mut reaped = 0;
+        for worker in dead {
+            reaped += self.reap(worker).await?;
+        }
+        let (recovered, more) = self.sweep().await?;
+        let next_due = u64::try_from(wait).ok().map(Duration::from_millis);
+        Ok(Cared {
+            promoted,
+            recovered,
+            reaped,
+            next_due,
+            more: more || promoted == BATCH,
+        })
+    }
+
+    /// Lists again what has been missing for longer than the grace.
+    async fn sweep(&mut self) -> Result<(usize, bool), KvError> {
+        let now = Instant::now();
+        let mut lost: Vec<_> = self
+            .missing
+            .iter()
+            .filter(|(_, since)| now.duration_since(**since) >= self.grace)
+            .map(|(id, since)| (*since, *id))
+            .collect();
+        lost.sort_unstable();
+        lost.truncate(BATCH);
+        let mut call = SWEEP.on(self.keys.prefix());
+        call.arg(BATCH);
+        for (_, id) in &lost {
+            call.arg(id);
+        }
+        let (missing, recovered, more): (Vec<JobId>, usize, u8) =
+            SWEEP.run(&self.redis, &call).await?;
+        if recovered > 0 {
+            metrics::counter!("rhubarb_recovered_jobs_total").increment(recovered as u64);
+            tracing::warn!(
+                recovered,
+                "listed {recovered} jobs again that were popped and never claimed"
+            );
+        }
+        // Forget those that were claimed meanwhile; keep the time of those that are missing still.
+        let seen = std::mem::take(&mut self.missing);
+        self.missing = missing
+            .into_iter()
+            .map(|id| (id, seen.get(&id).copied().unwrap_or(now)))
+            .collect();
+        Ok((recovered, more != 0 && recovered > 0))
+    }
+
+    /// Takes from a dead worker what it held.
+    async fn reap(&self, worker: BootId) -> Result<usize, KvError> {
+        let held = held_by(&self.redis, &self.keys, worker).await?;
+        let mut call = REAP.on(self.keys.prefix());
+        call.arg(worker);
+        for claimed in &held {
+            self.write_death(worker, claimed, &mut call);
+        }
+        let taken: i64 = REAP.run(&self.redis, &call).await?;
+        let taken = usize::try_from(taken).unwrap_or(0);
+        if taken > 0 {
+            metrics::counter!("rhubarb_reaped_jobs_total").increment(taken as u64);
+            tracing::warn!(%worker, taken, "worker {worker} is dead; gave back its {taken} jobs");
+        }
+        Ok(taken)
+    }
+
+    fn write_death(
+        &self,
+        worker: BootId,
+        claimed: &Claimed,
+        call: &mut redis::ScriptInvocation<'_>,
+    ) {
+        // What cannot be read is buried by the next worker that claims it; here it has no group.
+        let body = std::str::from_utf8(&claimed.body)
+            .ok()
+            .and_then(|text| Body::read(text).ok());
+        let group = body.as_ref().and_then(|body| body.group);
+        let most = body.and_then(|body| body.max_attempts).unwrap_or(u32::MAX);
+        let (attempt, deaths) = (claimed.attempt(), claimed.deaths + 1);
+        let bury = deaths >= self.max_deaths || attempt >= most;
+        let error = if bury {
+            format!(
+                "buried: its worker died while it ran ({deaths} times so far, {attempt} attempts)"
+            )
+        } else {
+            "its worker died while it ran".to_owned()
+        };
+        let event = if bury { "buried" } else { "worker_died" };
+        let entry = HistoryEntry {
+            event,
+            attempt,
+            worker: worker.to_string(),
+            error: &error,
+        };
+        call.arg(if bury { "bury" } else { "back" })
+            .arg(claimed.id)
+            .arg(&claimed.lease)
+            .arg(group.map(|id| id.to_string()).unwrap_or_default())
+            .arg(format!("{attempt} {deaths}"))
+            .arg(entry.write())
+            .arg(&error);
+    }
+}

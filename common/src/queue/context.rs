@@ -1,0 +1,301 @@
+//! What a running job knows of itself, and the fan-out of a master.
+
+use std::{
+    collections::BTreeMap,
+    marker::PhantomData,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use std::borrow::Cow;
+
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+
+use super::{
+    EnqueueError, JobId, Queue, Task,
+    enqueue::{args_of, write},
+    job::Body,
+    turn::{Turns, attempt_of},
+};
+use crate::{
+    kv::{KvError, Script},
+    shutdown::Shutdown,
+};
+
+static FAN_OUT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "add children to a group",
+        &[super::LIB, include_str!("lua/fan_out.lua")],
+    )
+});
+static SEAL: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full("seal a group", &[super::LIB, include_str!("lua/seal.lua")])
+});
+
+/// Children a script call at most.
+const CHUNK: usize = 500;
+
+/// A running job's view of itself.
+#[derive(Debug)]
+pub struct JobContext {
+    pub(super) turns: Turns,
+    pub(super) id: JobId,
+    pub(super) lease: String,
+    pub(super) follows: Option<JobId>,
+    pub(super) had_group: AtomicBool,
+    pub(super) shutdown: Shutdown,
+}
+
+/// What becomes of a group when a child dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDeath {
+    /// What follows runs all the same and can see [`JobContext::failures`].
+    Continue,
+    /// What follows is buried; retry the dead children, then it.
+    Fail,
+}
+
+/// Why a group could not be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FanOutError {
+    /// This worker stopped beating and the job was given to another.
+    #[error("{0} is no longer this worker's: its heartbeat had ended")]
+    ClaimLost(JobId),
+    /// The plan cannot be written or read.
+    #[error("write or read the plan of group {group}")]
+    Plan {
+        /// The master.
+        group: JobId,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A child's body cannot be written.
+    #[error("make a child of group {group}")]
+    Child {
+        /// The master.
+        group: JobId,
+        /// Why.
+        #[source]
+        source: EnqueueError,
+    },
+    /// Redis failed.
+    #[error("fan {group} out")]
+    Redis {
+        /// The master.
+        group: JobId,
+        /// Why.
+        #[source]
+        source: KvError,
+    },
+}
+
+impl JobContext {
+    /// The job's id. It is the same in each attempt, so it serves as an idempotency key.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The number of this attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        attempt_of(&self.lease)
+    }
+
+    /// Hears when the worker is to stop; what still runs at its deadline is given back.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// The dead children of the group that this job follows, each with its reason.
+    ///
+    /// # Errors
+    /// If Redis cannot be asked.
+    pub async fn failures(&self) -> Result<BTreeMap<JobId, String>, KvError> {
+        let Some(group) = self.follows else {
+            return Ok(BTreeMap::new());
+        };
+        let redis = &self.turns.redis;
+        let mut connection = redis.connection().await?;
+        redis::cmd("HGETALL")
+            .arg(self.turns.keys.group_failed(group))
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| redis.failed("read a group's failures", source))
+    }
+
+    /// Makes this job the master of a group. `plan` is what its split depends on, and must determine
+    /// the children and their order: if the master starts again after a crash it gets back the plan that
+    /// it recorded first, and children that were added before are passed over.
+    ///
+    /// # Errors
+    /// If the claim was lost or Redis fails.
+    pub async fn fan_out<P>(&self, on_death: OnDeath, plan: &P) -> Result<Split<'_, P>, FanOutError>
+    where
+        P: Serialize + DeserializeOwned,
+    {
+        self.had_group.store(true, Ordering::Relaxed);
+        let plan = serde_json::to_string(plan).map_err(|source| FanOutError::Plan {
+            group: self.id,
+            source,
+        })?;
+        let mut split = Split {
+            job: self,
+            on_death,
+            plan_text: plan,
+            next: 0,
+            index: 0,
+            sealed: false,
+            pending: Vec::new(),
+            plan: PhantomData,
+        };
+        split.send().await?;
+        Ok(split)
+    }
+}
+
+/// A group in the making.
+#[derive(Debug)]
+pub struct Split<'a, P> {
+    job: &'a JobContext,
+    on_death: OnDeath,
+    plan_text: String,
+    /// How many children Redis has.
+    next: u64,
+    /// How many the master has named.
+    index: u64,
+    sealed: bool,
+    pending: Vec<(Queue, String)>,
+    plan: PhantomData<P>,
+}
+
+impl<P: DeserializeOwned> Split<'_, P> {
+    /// The plan that this group was begun with.
+    ///
+    /// # Errors
+    /// If another version of the task recorded a plan of another shape.
+    pub fn plan(&self) -> Result<P, FanOutError> {
+        serde_json::from_str(&self.plan_text).map_err(|source| FanOutError::Plan {
+            group: self.job.id,
+            source,
+        })
+    }
+}
+
+impl<P> Split<'_, P> {
+    /// Adds a child, on the master's own queue. Children are sent in chunks.
+    ///
+    /// # Errors
+    /// If the claim was lost or Redis fails.
+    pub async fn add<T: Task>(&mut self, child: &T) -> Result<(), FanOutError> {
+        self.index += 1;
+        if self.index <= self.next || self.sealed {
+            return Ok(()); // added before this master's crash
+        }
+        let body = self.body(child, Some(self.job.id), None)?;
+        self.pending.push((self.job.id.queue(), body));
+        if self.pending.len() >= CHUNK {
+            self.send().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Ends the split: `then` is enqueued, once, when the last child has settled; at once if none is
+    /// left.
+    ///
+    /// # Errors
+    /// If the claim was lost or Redis fails.
+    pub async fn then<T: Task>(mut self, then: &T) -> Result<(), FanOutError> {
+        if !self.pending.is_empty() {
+            self.send().await?;
+        }
+        let body = self.body(then, None, Some(self.job.id))?;
+        let Turns {
+            redis,
+            keys,
+            worker,
+            ..
+        } = &self.job.turns;
+        let mut call = SEAL.on(keys.prefix());
+        call.arg(worker).arg(self.job.id).arg(&self.job.lease);
+        call.arg(self.job.id.queue()).arg(body);
+        let sealed: i64 = SEAL
+            .run(redis, &call)
+            .await
+            .map_err(|source| self.redis_error(source))?;
+        if sealed == 1 {
+            Ok(())
+        } else {
+            Err(FanOutError::ClaimLost(self.job.id))
+        }
+    }
+
+    /// Sends the pending children, or just the plan if there are none.
+    async fn send(&mut self) -> Result<(), FanOutError> {
+        let Turns {
+            redis,
+            keys,
+            worker,
+            ..
+        } = &self.job.turns;
+        let policy = match self.on_death {
+            OnDeath::Continue => "continue",
+            OnDeath::Fail => "fail",
+        };
+        let first = self.index - self.pending.len() as u64;
+        let mut call = FAN_OUT.on(keys.prefix());
+        call.arg(worker)
+            .arg(self.job.id)
+            .arg(&self.job.lease)
+            .arg(policy);
+        call.arg(&self.plan_text).arg(first);
+        for (queue, body) in &self.pending {
+            call.arg(queue).arg(body);
+        }
+        let (next, plan): (i64, String) = FAN_OUT
+            .run(redis, &call)
+            .await
+            .map_err(|source| self.redis_error(source))?;
+        match next {
+            -1 => return Err(FanOutError::ClaimLost(self.job.id)),
+            -2 => self.sealed = true,
+            next => self.next = next.unsigned_abs(),
+        }
+        self.plan_text = plan;
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn body<T: Task>(
+        &self,
+        task: &T,
+        group: Option<JobId>,
+        follows: Option<JobId>,
+    ) -> Result<String, FanOutError> {
+        let child = |source| FanOutError::Child {
+            group: self.job.id,
+            source,
+        };
+        let args = args_of(task).map_err(child)?;
+        let task = Cow::Borrowed(T::NAME);
+        write(&Body {
+            task,
+            args: Cow::Owned(args),
+            max_attempts: None,
+            group,
+            follows,
+        })
+        .map_err(child)
+    }
+
+    fn redis_error(&self, source: KvError) -> FanOutError {
+        FanOutError::Redis {
+            group: self.job.id,
+            source,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The heartbeat: a thread of its own, so that a busy runtime cannot make a live worker look dead.
+//! When it ends, [`super::care`] of any other worker gives back what this one held.
+
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::enqueue::millis;
+use crate::{
+    id::BootId,
+    kv::{Keys, KvError, Redis, Script},
+};
+
+static BEAT: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "show that this worker lives",
+        &[super::LIB, include_str!("lua/beat.lua")],
+    )
+});
+static RETIRE: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "take this worker off the list",
+        &[super::LIB, include_str!("lua/retire.lua")],
+    )
+});
+
+/// A worker's sign of life, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    held: watch::Receiver<usize>,
+}
+
+/// Who beats, and how often.
+#[derive(Debug, Clone)]
+pub(super) struct Pulse {
+    pub(super) keys: Keys,
+    pub(super) worker: BootId,
+    pub(super) every: Duration,
+    pub(super) time_to_live: Duration,
+    /// What to tell of the worker, as JSON.
+    pub(super) info: String,
+}
+
+impl Pulse {
+    async fn beat(&self, redis: &Redis) -> Result<(bool, usize), KvError> {
+        let mut call = BEAT.on(self.keys.prefix());
+        call.arg(self.worker)
+            .arg(millis(self.time_to_live))
+            .arg(&self.info);
+        BEAT.run(redis, &call).await
+    }
+}
+
+impl Heartbeat {
+    /// Beats from now on, over a connection of its own. Waits for the first beat, so that a worker is
+    /// known before it claims.
+    ///
+    /// # Errors
+    /// If the first beat fails or no thread can be started.
+    pub(super) async fn start(redis_url: &str, pulse: Pulse) -> Result<Self, super::WorkerError> {
+        let redis = Redis::new(redis_url)?;
+        pulse.beat(&redis).await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (tell, held) = watch::channel(0);
+        let thread = std::thread::Builder::new()
+            .name("heartbeat".to_owned())
+            .spawn({
+                let stop = Arc::clone(&stop);
+                let url = redis_url.to_owned();
+                move || keep_beating(&url, &pulse, &stop, &tell)
+            })
+            .map_err(super::WorkerError::Thread)?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+            held,
+        })
+    }
+
+    /// How many jobs Redis says the worker holds, told anew at each beat.
+    pub(super) fn held(&self) -> watch::Receiver<usize> {
+        self.held.clone()
+    }
+}
+
+fn keep_beating(url: &str, pulse: &Pulse, stop: &AtomicBool, tell: &watch::Sender<usize>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    // The connection belongs to this thread's runtime: on the other it would starve with it.
+    let (Ok(runtime), Ok(redis)) = (runtime, Redis::new(url)) else {
+        return;
+    };
+    let mut well = true;
+    while !stop.load(Ordering::Relaxed) {
+        match runtime.block_on(pulse.beat(&redis)) {
+            Ok((known, held)) => {
+                if !known {
+                    tracing::warn!("this worker had been given up; what it held may run twice");
+                }
+                if !well {
+                    tracing::info!("the heartbeat is back");
+                }
+                well = true;
+                tell.send_replace(held);
+            }
+            Err(error) => {
+                if well {
+                    tracing::warn!(%error, "the heartbeat cannot reach Redis");
+                }
+                well = false;
+            }
+        }
+        // A failed beat is tried again soon: the time to live is running.
+        let pause = if well { pulse.every } else { pulse.every / 8 };
+        std::thread::park_timeout(pause);
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+        }
+    }
+}
+
+/// Takes a worker that holds nothing off the list; returns how many jobs it still holds.
+pub(super) async fn retire(redis: &Redis, keys: &Keys, worker: BootId) -> Result<usize, KvError> {
+    let mut call = RETIRE.on(keys.prefix());
+    call.arg(worker);
+    RETIRE.run(redis, &call).await
+}

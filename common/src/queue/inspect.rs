@@ -1,0 +1,1 @@
+//! Inspect: what an operator asks of the queue. wip

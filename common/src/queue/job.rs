@@ -1,0 +1,177 @@
+//! A job: one request to run a task. Its id, its queue, its body as it lies in Redis.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::id::IdError;
+
+/// A priority class, and the Redis list of that name. Workers take `high` before `default` before `low`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// Somebody waits for it.
+    High,
+    /// The usual.
+    Default,
+    /// Whenever there is time.
+    Low,
+}
+
+impl Queue {
+    /// All queues, in the order of their priority.
+    pub const ALL: [Self; 3] = [Self::High, Self::Default, Self::Low];
+
+    /// The name in keys, flags and ids.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Default => "default",
+            Self::Low => "low",
+        }
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Queue {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Self::ALL
+            .into_iter()
+            .find(|queue| queue.name() == text)
+            .ok_or_else(|| IdError::new(text, "a queue (high, default or low)"))
+    }
+}
+
+crate::id_as_text!(Queue);
+
+/// How a job came to be, which tells where its number is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Birth {
+    /// Pushed onto its list at once: `high-17`.
+    Pushed,
+    /// Given a time, or buried at birth: `high+17`.
+    Unlisted,
+}
+
+/// A job's id: its queue and a number, e.g. `high-1042`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId {
+    queue: Queue,
+    birth: Birth,
+    number: u64,
+}
+
+impl JobId {
+    /// The queue it belongs to.
+    pub const fn queue(self) -> Queue {
+        self.queue
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = match self.birth {
+            Birth::Pushed => '-',
+            Birth::Unlisted => '+',
+        };
+        write!(f, "{}{mark}{}", self.queue, self.number)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let wrong = || IdError::new(text, "a job's id (such as high-17 or low+3)");
+        let at = text.find(['-', '+']).ok_or_else(wrong)?;
+        let birth = if text.as_bytes()[at] == b'-' {
+            Birth::Pushed
+        } else {
+            Birth::Unlisted
+        };
+        let queue = text[..at].parse().map_err(|_| wrong())?;
+        let digits = &text[at + 1..];
+        if digits.starts_with('0') || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let number = digits.parse().map_err(|_| wrong())?;
+        Ok(Self {
+            queue,
+            birth,
+            number,
+        })
+    }
+}
+
+crate::id_as_text!(JobId);
+
+/// A job's body, as it lies in Redis: JSON with short, stable names. Fields that are not set are left
+/// out; fields that are not known are passed over, so that older and newer processes understand each
+/// other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Body<'a> {
+    /// Name of the task.
+    #[serde(borrow)]
+    pub task: std::borrow::Cow<'a, str>,
+    /// What the task is to run on.
+    #[serde(borrow)]
+    pub args: std::borrow::Cow<'a, RawValue>,
+    /// Attempts at most, where it differs from the task's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// The master whose child this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<JobId>,
+    /// The master whose group this follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<JobId>,
+}
+
+impl<'a> Body<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// If it is not JSON of this shape.
+    pub fn read(text: &'a str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+
+    /// Writes a body.
+    ///
+    /// # Errors
+    /// If a field cannot be written as JSON.
+    pub fn write(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_as_it_is_written() {
+        for text in ["high-1", "default-1042", "low+3"] {
+            assert_eq!(text.parse::<JobId>().unwrap().to_string(), text);
+        }
+        for wrong in [
+            "", "high", "high-", "high-01", "high--1", "mid-1", "high-1x", "high-+1",
+        ] {
+            assert!(wrong.parse::<JobId>().is_err(), "{wrong} passed");
+        }
+    }
+
+    #[test]
+    fn a_body_leaves_out_what_is_not_set_and_passes_over_what_is_not_known() {
+        let body = Body::read(r#"{"task":"t","args":{"a":1},"from_the_future":true}"#).unwrap();
+
+        assert_eq!(body.write().unwrap(), r#"{"task":"t","args":{"a":1}}"#);
+    }
+}

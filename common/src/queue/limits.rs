@@ -1,0 +1,188 @@
+//! How many jobs a worker runs at once: in all, and of each queue.
+
+use std::{
+    collections::HashMap,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use super::Queue;
+use crate::id::IdError;
+
+/// The queues that a worker serves and how many jobs of each it runs at once, e.g.
+/// `high=16,default=8,low=2`. Queues that are not named are not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    per_queue: Vec<(Queue, usize)>,
+}
+
+impl Limits {
+    /// The queues served, by priority, each with its limit.
+    pub fn per_queue(&self) -> &[(Queue, usize)] {
+        &self.per_queue
+    }
+
+    /// The most that any queue may run: what a worker runs in all unless told otherwise.
+    pub fn largest(&self) -> usize {
+        self.per_queue
+            .iter()
+            .map(|(_, limit)| *limit)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl FromStr for Limits {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let wrong = || {
+            IdError::new(
+                text,
+                "a list of queues and limits (such as high=16,default=8,low=2)",
+            )
+        };
+        let mut limits = HashMap::new();
+        for part in text.split(',') {
+            let (queue, limit) = part.split_once('=').ok_or_else(wrong)?;
+            let queue: Queue = queue.trim().parse().map_err(|_| wrong())?;
+            let limit = limit
+                .trim()
+                .parse()
+                .ok()
+                .filter(|n| (1..=10_000).contains(n));
+            if limits.insert(queue, limit.ok_or_else(wrong)?).is_some() {
+                return Err(wrong());
+            }
+        }
+        let mut per_queue: Vec<_> = limits.into_iter().collect();
+        per_queue.sort_unstable();
+        Ok(Self { per_queue })
+    }
+}
+
+/// The slots of one worker: strict priority, with a guard against starvation. Once in `patience`
+/// each lower queue is asked before the higher ones, for one job: so its first job waits at most that
+/// long plus the time until a slot is free.
+#[derive(Debug)]
+pub(super) struct Slots {
+    limits: Limits,
+    total: usize,
+    patience: Duration,
+    busy: HashMap<Queue, usize>,
+    asked_first: HashMap<Queue, Instant>,
+}
+
+impl Slots {
+    pub(super) fn new(limits: Limits, total: usize, patience: Duration) -> Self {
+        Self {
+            limits,
+            total,
+            patience,
+            busy: HashMap::new(),
+            asked_first: HashMap::new(),
+        }
+    }
+
+    pub(super) fn fill(&mut self, queue: Queue) {
+        *self.busy.entry(queue).or_default() += 1;
+    }
+
+    pub(super) fn free(&mut self, queue: Queue) {
+        if let Some(busy) = self.busy.get_mut(&queue) {
+            *busy = busy.saturating_sub(1);
+        }
+    }
+
+    /// The queues that have a free slot, by priority, each with the number of slots; none if the whole
+    /// is busy.
+    pub(super) fn free_by_queue(&self) -> Vec<(Queue, usize)> {
+        let free = self.total.saturating_sub(self.busy.values().sum());
+        self.limits
+            .per_queue
+            .iter()
+            .map(|(queue, limit)| {
+                let busy = self.busy.get(queue).copied().unwrap_or(0);
+                (*queue, limit.saturating_sub(busy).min(free))
+            })
+            .filter(|(_, free)| *free > 0)
+            .collect()
+    }
+
+    /// What to claim now. The demands of shared slots may add up to more than is free: the last queues
+    /// then get what the first left over, so the list is cut to the total.
+    pub(super) fn demand(&mut self, now: Instant) -> Demand {
+        let mut order = self.free_by_queue();
+        let first = order.first().map(|(queue, _)| *queue);
+        for at in 0..order.len() {
+            let queue = order[at].0;
+            let last = *self.asked_first.entry(queue).or_insert(now);
+            if Some(queue) != first && now.duration_since(last) >= self.patience {
+                self.asked_first.insert(queue, now);
+                order[at].1 -= 1;
+                order.insert(0, (queue, 1));
+                break;
+            }
+        }
+        order.retain(|(_, wanted)| *wanted > 0);
+        let free = self.total.saturating_sub(self.busy.values().sum());
+        Demand { order, free }
+    }
+}
+
+/// What a turn may claim: up to the given number from each queue, in that order, and `free` in all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Demand {
+    pub(super) order: Vec<(Queue, usize)>,
+    pub(super) free: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_and_wrong_ones_refused() {
+        let limits: Limits = "low=2, high=16".parse().unwrap();
+        assert_eq!(limits.per_queue(), [(Queue::High, 16), (Queue::Low, 2)]);
+        assert_eq!(limits.largest(), 16);
+        for wrong in [
+            "",
+            "high",
+            "high=0",
+            "mid=3",
+            "high=1,high=2",
+            "high=-1",
+            "high=99999",
+        ] {
+            assert!(wrong.parse::<Limits>().is_err(), "{wrong} passed");
+        }
+    }
+
+    #[test]
+    fn a_lower_queue_is_asked_first_once_in_its_patience() {
+        let patience = Duration::from_secs(2);
+        let mut slots = Slots::new("high=4,low=1".parse().unwrap(), 4, patience);
+        let start = Instant::now();
+        let by_priority = vec![(Queue::High, 4), (Queue::Low, 1)];
+
+        assert_eq!(slots.demand(start).order, by_priority);
+        let later = start + patience;
+        assert_eq!(
+            slots.demand(later).order,
+            [(Queue::Low, 1), (Queue::High, 4)]
+        );
+        assert_eq!(slots.demand(later).order, by_priority);
+    }
+
+    #[test]
+    fn full_slots_ask_for_nothing() {
+        let mut slots = Slots::new("high=2,low=2".parse().unwrap(), 2, Duration::from_secs(2));
+        slots.fill(Queue::High);
+        slots.fill(Queue::Low);
+
+        assert_eq!(slots.free_by_queue(), []);
+        slots.free(Queue::High);
+        assert_eq!(slots.free_by_queue(), [(Queue::High, 1), (Queue::Low, 1)]);
+    }
+}

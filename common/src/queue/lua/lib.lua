@@ -1,0 +1,185 @@
+-- What every script of the queue shares: names, ids, pushing, burying, fan-in.
+-- KEYS 1 is always the namespace, e.g. `{rhubarb}:`; every other key is built from it and so lives
+-- in the same Redis Cluster slot. The list of all keys is in `kv/keys.rs`.
+--
+-- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled when it was made).
+-- The n of pushed ids has no gaps, and a list is first in, first out. So one number per queue, the
+-- *cursor*, tells what waits: an id above it is still in the list; of the ids at or below it only
+-- those in the *loose* set still wait. Score of a loose id = its place in line (see `order_of`).
+local ns = KEYS[1]
+local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 'scheduled', ns .. 'dead'
+local stats, workers = ns .. 'stats', ns .. 'workers'
+
+local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
+
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now_us / 1000)
+
+local function integer(n) return string.format('%.0f', n) end
+
+local function queue_of(id) return string.match(id, '^%a+') or '' end
+
+-- The number of an id that was pushed to `queue` when it was made; nil for any other text.
+local function number_of(queue, id) return tonumber(string.match(id, '^' .. queue .. '%-(%d+)$')) end
+
+local function count(what, n) redis.call('HINCRBY', stats, what, n) end
+
+local function in_chunks(items, call)
+  for from = 1, #items, CHUNK do
+    call(unpack(items, from, math.min(from + CHUNK - 1, #items)))
+  end
+end
+
+-- Pushes new jobs at the back of one queue; returns their ids.
+local function push_new(queue, bodies)
+  local n = #bodies
+  local number = redis.call('HINCRBY', ns .. 'mark:' .. queue, 'last', n) - n
+  local ids, fields = {}, {}
+  for i = 1, n do
+    local id = queue .. '-' .. integer(number + i)
+    ids[i] = id
+    fields[2 * i - 1], fields[2 * i] = id, bodies[i]
+  end
+  in_chunks(fields, function(...) redis.call('HSET', jobs, ...) end)
+  in_chunks(ids, function(...) redis.call('LPUSH', ns .. 'queue:' .. queue, ...) end)
+  count('enqueued:' .. queue, n)
+  return ids
+end
+
+-- Makes a job that is in no list yet (scheduled or dead at birth); returns its id.
+local function make_unlisted(queue, body)
+  local id = queue .. '+' .. integer(redis.call('HINCRBY', ns .. 'mark:' .. queue, 'later', 1))
+  redis.call('HSET', jobs, id, body)
+  count('enqueued:' .. queue, 1)
+  return id
+end
+
+-- A queue's marks. The caller writes `cursor` back if it moves it.
+local function state_of(queue)
+  local mark = redis.call('HMGET', ns .. 'mark:' .. queue, 'last', 'cursor')
+  return { queue = queue, last = tonumber(mark[1] or 0), cursor = tonumber(mark[2] or 0) }
+end
+
+-- Whether an id is still in the list for the first time, and so waits: its number, or nil.
+local function fresh_number(state, id)
+  local number = number_of(state.queue, id)
+  if number and number > state.cursor and number <= state.last then return number end
+  return nil
+end
+
+-- The next id to be popped and its place in line, lowest first; nil if the list is empty. Drops what
+-- stands there and does not wait (a second entry of an id that was claimed meanwhile, or a text that
+-- is no id of this queue), a bounded number.
+local function tail_of(state)
+  local list = ns .. 'queue:' .. state.queue
+  for _ = 1, CHUNK do
+    local id = redis.call('LINDEX', list, -1)
+    if not id then return nil end
+    local order = fresh_number(state, id) or tonumber(redis.call('ZSCORE', ns .. 'loose:' .. state.queue, id) or nil)
+    if order then return id, order end
+    redis.call('RPOP', list)
+  end
+  return nil
+end
+
+-- The ids with the numbers from `from` to `to` were popped by somebody who has not claimed them yet.
+local function loosen(state, from, to)
+  local gap = {}
+  for number = from, to do
+    gap[#gap + 1] = integer(number)
+    gap[#gap + 1] = state.queue .. '-' .. integer(number)
+  end
+  in_chunks(gap, function(...) redis.call('ZADD', ns .. 'loose:' .. state.queue, ...) end)
+end
+
+-- Lists an id again as the next to be popped: given back, taken from a dead worker, or lost.
+local function push_front(id)
+  local state = state_of(queue_of(id))
+  local _, order = tail_of(state)
+  redis.call('ZADD', ns .. 'loose:' .. state.queue, order and order - 1 or state.last, id)
+  redis.call('RPUSH', ns .. 'queue:' .. state.queue, id)
+end
+
+-- Lists an id again behind all that wait: a retry or a scheduled job that is due.
+local function push_back(id)
+  local state = state_of(queue_of(id))
+  redis.call('ZADD', ns .. 'loose:' .. state.queue, state.last, id)
+  redis.call('LPUSH', ns .. 'queue:' .. state.queue, id)
+end
+
+-- Adds an entry, a JSON object, to what happened to a job.
+local function note(id, entry)
+  redis.call('RPUSH', ns .. 'history:' .. id, '{"at_ms":' .. integer(now_ms) .. ',' .. string.sub(entry, 2))
+  redis.call('LTRIM', ns .. 'history:' .. id, -50, -1)
+end
+
+-- Removes every trace of one job. What is still listed of it is passed over by whoever pops it.
+local function forget(id)
+  redis.call('HDEL', jobs, id)
+  redis.call('HDEL', attempts, id)
+  redis.call('DEL', ns .. 'history:' .. id)
+end
+
+-- Enqueues what follows a group, once: when the split is sealed and no child is left.
+local function fire_if_done(group)
+  local key = ns .. 'group:' .. group
+  local g = redis.call('HMGET', key, 'sealed', 'fired', 'policy', 'queue', 'body', 'master_settled')
+  if g[1] ~= '1' or g[2] == '1' then return end
+  if redis.call('EXISTS', key .. ':left') == 1 then return end
+  local failures = redis.call('HLEN', key .. ':failed')
+  if failures > 0 and g[3] == 'fail' then
+    local id = make_unlisted(g[4], g[5])
+    redis.call('ZADD', dead, now_ms, id)
+    count('buried', 1)
+    note(id, '{"event":"group_failed","error":"' .. failures .. ' children of group ' .. group ..
+      ' are dead; retry them, then this job"}')
+  else
+    push_new(g[4], { g[5] })
+  end
+  if g[6] == '1' then redis.call('DEL', key) else redis.call('HSET', key, 'fired', 1) end
+end
+
+-- A child has settled for good: it counts once, however often it ran. A dead child that is retried
+-- and then completes takes its failure back.
+local function leave_group(group, id, failure)
+  if group == '' then return end
+  local key = ns .. 'group:' .. group
+  local was_left = redis.call('SREM', key .. ':left', id)
+  if failure and was_left == 1 then redis.call('HSET', key .. ':failed', id, failure) end
+  if not failure then redis.call('HDEL', key .. ':failed', id) end
+  if was_left == 1 then fire_if_done(group) end
+end
+
+-- A master has settled: its group's record may go as soon as what follows it is enqueued. A group
+-- that it began in an earlier attempt and left unsealed is given up: nothing follows it.
+local function settle_master(id)
+  local key = ns .. 'group:' .. id
+  local g = redis.call('HMGET', key, 'policy', 'sealed', 'fired')
+  if not g[1] then return end
+  if g[2] ~= '1' or g[3] == '1' then redis.call('DEL', key) end
+  if g[2] ~= '1' then redis.call('DEL', key .. ':left', key .. ':failed') return end
+  if g[3] ~= '1' then redis.call('HSET', key, 'master_settled', 1) end
+end
+
+local function bury(id, group, entry, reason)
+  redis.call('ZADD', dead, now_ms, id)
+  note(id, entry)
+  count('buried', 1)
+  leave_group(group, id, reason)
+end
+
+-- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose.
+local function take(state, id)
+  local number = fresh_number(state, id)
+  if number then
+    if number > state.cursor + 1 then loosen(state, state.cursor + 1, number - 1) end
+    state.cursor, state.moved = number, true
+    return true
+  end
+  return redis.call('ZREM', ns .. 'loose:' .. state.queue, id) == 1
+end
+
+local function keep(state)
+  if state.moved then redis.call('HSET', ns .. 'mark:' .. state.queue, 'cursor', integer(state.cursor)) end
+end

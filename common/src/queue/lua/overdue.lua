@@ -1,0 +1,11 @@
+-- What needs care now: scheduled jobs that are due are pushed; workers that stopped beating are named.
+-- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most
+-- Returns { how many were pushed, ms until the next is due or -1, names of dead workers }
+local due = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))
+if #due > 0 then
+  redis.call('ZREM', scheduled, unpack(due))
+  for _, id in ipairs(due) do push_back(id) end
+end
+local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
+local wait = next_due and math.max(0, tonumber(next_due) - now_ms) or -1
+return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10) }

@@ -1,0 +1,9 @@
+-- Take a worker off the list, if it holds nothing.
+-- KEYS 1 namespace     ARGV 1 worker
+-- Returns how many jobs it still holds (0: it is off the list).
+local held = redis.call('HLEN', ns .. 'claims:' .. ARGV[1])
+if held == 0 then
+  redis.call('ZREM', workers, ARGV[1])
+  redis.call('HDEL', ns .. 'workers:info', ARGV[1])
+end
+return held

@@ -1,0 +1,48 @@
+-- Find what was popped and never claimed, and list again what has been missing for too long.
+-- KEYS 1 namespace     ARGV 1 how many at most per queue, 2.. ids to list again, if they are still
+--                           missing, in the order in which they were told
+-- Returns { ids that are missing now, how many were listed again, 1 if there is more to look at }
+-- Missing: it waits, and everything that the list holds comes after it.
+local limit = tonumber(ARGV[1])
+local asked = { high = {}, default = {}, low = {} }
+for i = 2, #ARGV do
+  local ids = asked[queue_of(ARGV[i])]
+  ids[#ids + 1] = ARGV[i]
+end
+
+local missing, again, more = {}, 0, 0
+for queue, ids in pairs(asked) do
+  local list, loose = ns .. 'queue:' .. queue, ns .. 'loose:' .. queue
+  local state = state_of(queue)
+  local tail, order = tail_of(state)
+
+  -- Move the cursor up to the list: what is between them was popped.
+  local listed_from = tail and (fresh_number(state, tail) or state.cursor + 1) or state.last + 1
+  local to = math.min(listed_from - 1, state.cursor + limit)
+  if to > state.cursor then
+    loosen(state, state.cursor + 1, to)
+    state.cursor, state.moved = to, true
+    keep(state)
+  end
+  if to < listed_from - 1 then more = 1 end
+
+  -- List again what the caller has seen missing for long enough, the lowest last: it is popped first.
+  for i = #ids, 1, -1 do
+    local place = tonumber(redis.call('ZSCORE', loose, ids[i]) or nil)
+    if place and (not order or place < order) then
+      if redis.call('HEXISTS', jobs, ids[i]) == 1 then
+        redis.call('RPUSH', list, ids[i])
+        order = place
+        again = again + 1
+      else
+        redis.call('ZREM', loose, ids[i]) -- discarded while it was missing
+      end
+    end
+  end
+
+  local found = redis.call('ZRANGEBYSCORE', loose, '-inf', order and '(' .. integer(order) or '+inf', 'LIMIT', 0, limit)
+  for _, id in ipairs(found) do missing[#missing + 1] = id end
+  if #found == limit then more = 1 end
+end
+if again > 0 then count('recovered', again) end
+return { missing, again, more }

@@ -1,0 +1,49 @@
+//! The queue: jobs on Redis lists, run by any number of workers, none of them lost.
+//!
+//! ```text
+//!              enqueue                    claim                 done
+//!   (nothing) ─────────▶ waiting ───────────────────▶ claimed ────────▶ (gone)
+//!        │                 ▲  ▲ ▲    BRPOP, RPOP         │ │
+//!        │ enqueue         │  │ └────── given back, ─────┘ │
+//!        │ later     due   │  │         worker died        │ failed
+//!        └──▶ scheduled ───┘  │                            │
+//!                 ▲           │ retry by hand              ├──▶ scheduled (another attempt)
+//!                 └───────────┼────────────────────────────┘
+//!                           dead ◀── attempts used up, fatal, poison, unknown task
+//! ```
+//!
+//! A job's body lies in one hash from enqueue until it is settled; the lists hold ids. Popping an id is
+//! not yet a claim: a worker that dies between the two leaves a job that still waits, and the sweep
+//! lists it again. The claim is one script and the only gate, so an id that stands twice in a list is
+//! harmless.
+//!
+//! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
+//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), `settle`. Beside it: `heartbeat`,
+//! [`care`] (delays, dead workers, lost pops), [`inspect`] (for people). The scripts are in `lua/`, with
+//! what they share in `lua/lib.lua`.
+
+pub mod care;
+mod consume;
+pub mod context;
+pub mod enqueue;
+mod heartbeat;
+pub mod inspect;
+mod job;
+mod limits;
+mod registry;
+mod run;
+mod settle;
+pub mod task;
+mod turn;
+mod worker;
+
+pub use context::{FanOutError, JobContext, OnDeath, Split};
+pub use enqueue::{EnqueueError, Options, Producer, When};
+pub use job::{Body, JobId, Queue};
+pub use limits::Limits;
+pub use registry::Registry;
+pub use task::{Task, TaskError};
+pub use worker::{Worker, WorkerError, WorkerOptions};
+
+/// What the scripts share.
+const LIB: &str = include_str!("lua/lib.lua");

@@ -1,0 +1,75 @@
+//! The registry: which tasks a worker knows, by their names on the wire.
+
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use super::{Task, TaskError, context::JobContext};
+
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send + 'a>>;
+type Run = Box<dyn for<'a> Fn(&'a str, &'a JobContext) -> Outcome<'a> + Send + Sync>;
+
+/// A task with its types erased.
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) max_attempts: u32,
+    pub(super) timeout: Option<Duration>,
+    pub(super) backoff: fn(u32) -> Duration,
+    pub(super) run: Run,
+}
+
+/// The tasks that a worker knows.
+#[derive(Default)]
+pub struct Registry {
+    tasks: HashMap<&'static str, Arc<Entry>>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.tasks.keys()).finish()
+    }
+}
+
+impl Registry {
+    /// A registry that knows no task.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a task, with what its code works with.
+    ///
+    /// # Panics
+    /// If another task has the same name: one of the two would never run.
+    #[must_use]
+    pub fn with<T: Task>(mut self, context: &Arc<T::Context>) -> Self {
+        let context = Arc::clone(context);
+        let run: Run = Box::new(move |args, job| {
+            let context = Arc::clone(&context);
+            Box::pin(async move {
+                let task: T = serde_json::from_str(args).map_err(|error| {
+                    TaskError::fatal(format!("its arguments do not fit `{}`: {error}", T::NAME))
+                })?;
+                task.run(&context, job).await
+            })
+        });
+        let entry = Entry {
+            name: T::NAME,
+            max_attempts: T::MAX_ATTEMPTS,
+            timeout: T::TIMEOUT,
+            backoff: T::backoff,
+            run,
+        };
+        let before = self.tasks.insert(T::NAME, Arc::new(entry));
+        assert!(before.is_none(), "two tasks have the name `{}`", T::NAME);
+        self
+    }
+
+    /// The names of all tasks, sorted.
+    pub fn names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.tasks.keys().copied().collect();
+        names.sort_unstable();
+        names
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Entry>> {
+        self.tasks.get(name).cloned()
+    }
+}

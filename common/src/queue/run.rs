@@ -1,0 +1,154 @@
+//! Run: one claimed job, from its body to the verdict on it. A panic is caught, a timeout kept.
+//! Before this, [`super::turn`] claimed it; next, [`super::settle`].
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use futures_util::FutureExt;
+use tracing::Instrument;
+
+use super::{
+    Registry,
+    context::JobContext,
+    job::Body,
+    registry::Entry,
+    settle::{Settlement, Verdict},
+    turn::{Claimed, Turns},
+};
+use crate::shutdown::Shutdown;
+
+/// What every job of a worker runs with.
+#[derive(Debug, Clone)]
+pub(super) struct Runner {
+    pub(super) registry: Arc<Registry>,
+    pub(super) turns: Turns,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Runner {
+    /// Runs a job to its verdict.
+    pub(super) async fn run(self, claimed: Claimed) -> Settlement {
+        let bury = |error: String| Settlement::of(&claimed, Verdict::Bury { error });
+        let Ok(text) = std::str::from_utf8(&claimed.body) else {
+            return bury("its body is not UTF-8; read it with HGET and discard the job".to_owned());
+        };
+        let body = match Body::read(text) {
+            Ok(body) => body,
+            Err(error) => return bury(format!("its body cannot be read: {error}")),
+        };
+        let mut settlement = Settlement {
+            id: claimed.id,
+            lease: claimed.lease.clone(),
+            group: body.group,
+            follows: body.follows,
+            had_group: false,
+            verdict: Verdict::Done,
+        };
+        let Some(entry) = self.registry.get(&body.task) else {
+            let error = format!(
+                "this worker knows no task `{}`; retry the job when a worker that does is running",
+                body.task
+            );
+            tracing::error!(job.id = %claimed.id, task = %body.task, "{} is buried: {error}", claimed.id);
+            settlement.verdict = Verdict::Bury { error };
+            return settlement;
+        };
+        let job = JobContext {
+            turns: self.turns,
+            id: claimed.id,
+            lease: claimed.lease.clone(),
+            follows: body.follows,
+            had_group: AtomicBool::new(false),
+            shutdown: self.shutdown,
+        };
+        let attempt = claimed.attempt();
+        let span = tracing::info_span!(
+            "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt
+        );
+        let started = Instant::now();
+        let outcome = attempt_once(&entry, body.args.get(), &job)
+            .instrument(span.clone())
+            .await;
+        metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
+            .record(started.elapsed().as_secs_f64());
+        settlement.had_group = job.had_group.load(Ordering::Relaxed);
+        settlement.verdict = span.in_scope(|| {
+            let max_attempts = body.max_attempts.unwrap_or(entry.max_attempts);
+            verdict(&entry, attempt, max_attempts, outcome)
+        });
+        settlement
+    }
+}
+
+/// A failed attempt.
+struct Failure {
+    error: String,
+    fatal: bool,
+}
+
+async fn attempt_once(entry: &Entry, args: &str, job: &JobContext) -> Result<(), Failure> {
+    let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
+    let outcome = match entry.timeout {
+        None => running.await,
+        Some(limit) => match tokio::time::timeout(limit, running).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let error = format!("it took longer than its limit of {limit:?}");
+                return Err(Failure {
+                    error,
+                    fatal: false,
+                });
+            }
+        },
+    };
+    match outcome {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure {
+            fatal: error.is_fatal(),
+            error: error.to_string(),
+        }),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            Err(Failure {
+                error: format!("it panicked: {text}"),
+                fatal: false,
+            })
+        }
+    }
+}
+
+fn verdict(
+    entry: &Entry,
+    attempt: u32,
+    max_attempts: u32,
+    outcome: Result<(), Failure>,
+) -> Verdict {
+    let (name, verdict) = match outcome {
+        Ok(()) => ("done", Verdict::Done),
+        Err(Failure { error, fatal }) if fatal || attempt >= max_attempts => {
+            tracing::error!(
+                "attempt {attempt} of {max_attempts} failed, the job is buried: {error}"
+            );
+            ("buried", Verdict::Bury { error })
+        }
+        Err(Failure { error, .. }) => {
+            let delay = (entry.backoff)(attempt);
+            tracing::warn!(
+                "attempt {attempt} of {max_attempts} failed, the next is in {delay:.1?}: {error}"
+            );
+            ("retried", Verdict::Retry { delay, error })
+        }
+    };
+    metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => name).increment(1);
+    verdict
+}

@@ -1,0 +1,167 @@
+//! The turn: one script settles what a worker finished and claims what it runs next. It is the only
+//! way to a claim. Before this, [`super::consume`] decided what to ask for; next, [`super::run`].
+
+use std::{sync::LazyLock, time::Duration};
+
+use redis::{FromRedisValue, ParsingError, Value};
+
+use super::{JobId, enqueue::millis, limits::Demand, settle::Settlement};
+use crate::{
+    id::BootId,
+    kv::{Keys, KvError, Redis, Script},
+};
+
+static TURN: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "settle and claim jobs",
+        &[super::LIB, include_str!("lua/turn.lua")],
+    )
+});
+static HELD: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "read what a worker holds",
+        &[super::LIB, include_str!("lua/held.lua")],
+    )
+});
+
+/// A job that this worker may run, and nobody else, until it settles it or stops beating.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claimed {
+    pub(super) id: JobId,
+    /// The fence of this claim: `<attempt>@<claimed at, µs>`.
+    pub(super) lease: String,
+    /// How many workers it has taken down.
+    pub(super) deaths: u32,
+    /// Empty if there is none.
+    pub(super) body: Vec<u8>,
+}
+
+impl Claimed {
+    /// The number of this attempt, from 1.
+    pub(super) fn attempt(&self) -> u32 {
+        attempt_of(&self.lease)
+    }
+}
+
+/// The attempt that a lease is for.
+pub(super) fn attempt_of(lease: &str) -> u32 {
+    let digits = lease.split(['@', '#']).next().unwrap_or_default();
+    digits.parse().unwrap_or(1)
+}
+
+/// What to do with an id that BRPOP popped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Popped {
+    /// Claim it, if it waits.
+    Take(JobId),
+    /// There is no slot for it: list it again.
+    Back(JobId),
+}
+
+/// What a turn brought.
+#[derive(Debug, Default)]
+pub(super) struct TurnReply {
+    /// Jobs whose settlement was refused, because the claim was no longer this worker's.
+    pub(super) refused: Vec<JobId>,
+    pub(super) claimed: Vec<Claimed>,
+}
+
+/// Takes turns for one worker.
+#[derive(Debug, Clone)]
+pub(super) struct Turns {
+    pub(super) redis: Redis,
+    pub(super) keys: Keys,
+    pub(super) worker: BootId,
+    pub(super) time_to_live: Duration,
+}
+
+impl Turns {
+    /// Settles `settlements` and claims up to the given number from each queue, in that order. If it
+    /// fails, whether it happened is not known: settling again is harmless, and claims that were made
+    /// are found by [`Self::held`].
+    pub(super) async fn take(
+        &self,
+        settlements: &[Settlement],
+        popped: Option<Popped>,
+        demand: &Demand,
+    ) -> Result<TurnReply, KvError> {
+        let worker = self.worker.to_string();
+        let mut call = TURN.on(self.keys.prefix());
+        call.arg(&worker)
+            .arg(millis(self.time_to_live))
+            .arg(settlements.len());
+        for settlement in settlements {
+            settlement.write(&worker, &mut call);
+        }
+        match popped {
+            None => call.arg("").arg(""),
+            Some(Popped::Take(id)) => call.arg(id).arg("take"),
+            Some(Popped::Back(id)) => call.arg(id).arg("back"),
+        };
+        call.arg(demand.free);
+        for (queue, wanted) in &demand.order {
+            call.arg(queue).arg(wanted);
+        }
+        TURN.run(&self.redis, &call).await
+    }
+
+    /// What Redis says that this worker holds.
+    pub(super) async fn held(&self) -> Result<Vec<Claimed>, KvError> {
+        held_by(&self.redis, &self.keys, self.worker).await
+    }
+}
+
+/// What a worker holds, dead or alive.
+pub(super) async fn held_by(
+    redis: &Redis,
+    keys: &Keys,
+    worker: BootId,
+) -> Result<Vec<Claimed>, KvError> {
+    let mut call = HELD.on(keys.prefix());
+    call.arg(worker);
+    let held: Claims = HELD.run(redis, &call).await?;
+    Ok(held.0)
+}
+
+/// Claims as the scripts return them: id, lease, `<attempts> <deaths>` so far, body, and so on.
+struct Claims(Vec<Claimed>);
+
+impl FromRedisValue for Claims {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let fields = Vec::<Vec<u8>>::from_redis_value(value)?;
+        let mut claims = Vec::with_capacity(fields.len() / 4);
+        let mut fields = fields.into_iter();
+        while let (Some(id), Some(lease), Some(before), Some(body)) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        {
+            let id = text(id)?.parse().map_err(|error| format!("{error}"))?;
+            let before = text(before)?;
+            let deaths = before
+                .split(' ')
+                .nth(1)
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0);
+            claims.push(Claimed {
+                id,
+                lease: text(lease)?,
+                deaths,
+                body,
+            });
+        }
+        Ok(Self(claims))
+    }
+}
+
+impl FromRedisValue for TurnReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (refused, claimed): (Vec<JobId>, Claims) = FromRedisValue::from_redis_value(value)?;
+        Ok(Self {
+            refused,
+            claimed: claimed.0,
+        })
+    }
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, ParsingError> {
+    String::from_utf8(bytes).map_err(|error| error.to_string().into())
+}

@@ -1,0 +1,195 @@
+//! The worker: consuming, the heartbeat and the care, started and stopped together.
+
+use std::{sync::Arc, time::Duration};
+
+use thiserror::Error;
+
+use super::{
+    Registry,
+    care::Care,
+    consume::Consumer,
+    heartbeat::{Heartbeat, Pulse, retire},
+    limits::{Limits, Slots},
+    run::Runner,
+    turn::Turns,
+};
+use crate::{
+    id::BootId,
+    kv::{
+        Keys, KvError, Redis,
+        blocking::{BlockingHealth, Inbox},
+    },
+    shutdown::Shutdown,
+};
+
+/// Why a worker cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// Redis failed.
+    #[error(transparent)]
+    Redis(#[from] KvError),
+    /// There can be no heartbeat.
+    #[error("start the thread of the heartbeat")]
+    Thread(#[source] std::io::Error),
+}
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// The queues it serves, and how many jobs of each it runs at once.
+    pub limits: Limits,
+    /// How many jobs it runs at once in all.
+    pub concurrency: usize,
+    /// Between two heartbeats.
+    pub beat: Duration,
+    /// How long after its last heartbeat a worker counts as dead.
+    pub time_to_live: Duration,
+    /// How long an id may be popped and not claimed.
+    pub claim_grace: Duration,
+    /// How many workers a job may take down before it is buried.
+    pub max_deaths: u32,
+    /// How long a lower queue's first job waits, at most, while higher ones are never empty.
+    pub starvation: Duration,
+    /// How long running jobs have to finish at a shutdown.
+    pub shutdown_patience: Duration,
+}
+
+impl WorkerOptions {
+    /// The default ways of a worker for `limits`.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            concurrency: limits.largest(),
+            limits,
+            beat: Duration::from_secs(2),
+            time_to_live: Duration::from_secs(6),
+            claim_grace: Duration::from_millis(1500),
+            max_deaths: 3,
+            starvation: Duration::from_secs(2),
+            shutdown_patience: Duration::from_secs(25),
+        }
+    }
+}
+
+/// Runs queues. Any number of workers, in any number of processes, may run the same ones.
+#[derive(Debug)]
+pub struct Worker {
+    id: BootId,
+    redis_url: String,
+    redis: Redis,
+    keys: Keys,
+    registry: Arc<Registry>,
+    options: WorkerOptions,
+    inbox: Inbox,
+}
+
+impl Worker {
+    /// A worker that knows the tasks of `registry`.
+    ///
+    /// # Errors
+    /// If `redis_url` cannot be read.
+    pub fn new(
+        redis_url: &str,
+        keys: Keys,
+        registry: Registry,
+        options: WorkerOptions,
+    ) -> Result<Self, WorkerError> {
+        let redis = Redis::new(redis_url)?;
+        let inbox = Inbox::new(redis.clone());
+        Ok(Self {
+            id: BootId::fresh(),
+            redis_url: redis_url.to_owned(),
+            redis,
+            keys,
+            registry: Arc::new(registry),
+            options,
+            inbox,
+        })
+    }
+
+    /// This worker's identity.
+    pub fn id(&self) -> BootId {
+        self.id
+    }
+
+    /// Tells whether the blocking connection works.
+    pub fn blocking_health(&self) -> BlockingHealth {
+        self.inbox.health()
+    }
+
+    /// Works until the shutdown, then finishes or gives back what it holds.
+    ///
+    /// # Errors
+    /// If it cannot start. What fails later is tried again for as long as it takes.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
+        let Self {
+            id,
+            redis_url,
+            redis,
+            keys,
+            registry,
+            options,
+            inbox,
+        } = self;
+        let pulse = Pulse {
+            keys: keys.clone(),
+            worker: id,
+            every: options.beat,
+            time_to_live: options.time_to_live,
+            info: describe(&options),
+        };
+        let heartbeat = Heartbeat::start(&redis_url, pulse).await?;
+        let care = Care::new(
+            redis.clone(),
+            keys.clone(),
+            options.max_deaths,
+            options.claim_grace,
+        );
+        let care = tokio::spawn(care.run(shutdown.clone()));
+
+        let turns = Turns {
+            redis: redis.clone(),
+            keys: keys.clone(),
+            worker: id,
+            time_to_live: options.time_to_live,
+        };
+        let runner = Runner {
+            registry,
+            turns,
+            shutdown: shutdown.clone(),
+        };
+        let slots = Slots::new(options.limits, options.concurrency, options.starvation);
+        let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.held());
+        consumer.run(&shutdown, options.shutdown_patience).await;
+
+        let _ = care.await;
+        drop(heartbeat);
+        if let Err(error) = retire(&redis, &keys, id).await {
+            tracing::warn!(%error, "could not sign off; the heartbeat will run out");
+        }
+        Ok(())
+    }
+}
+
+/// What the list of workers tells of this one, as JSON.
+fn describe(options: &WorkerOptions) -> String {
+    let queues: serde_json::Map<_, _> = options
+        .limits
+        .per_queue()
+        .iter()
+        .map(|(queue, limit)| (queue.to_string(), (*limit).into()))
+        .collect();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let started = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    serde_json::json!({
+        "host": host.trim(),
+        "pid": std::process::id(),
+        "started": started,
+        "queues": queues,
+        "concurrency": options.concurrency,
+    })
+    .to_string()
+}

@@ -1,0 +1,168 @@
+//! A queue of a test's own: fresh namespace, dropped at the end.
+
+use std::time::Duration;
+
+use redis::{Commands, FromRedisValue, ToRedisArgs};
+use tokio::task::JoinHandle;
+
+use super::{required, unique};
+use crate::{
+    id::BootId,
+    kv::{Keys, Redis},
+    queue::{Producer, Registry, Worker, WorkerError, WorkerOptions},
+    shutdown::{Shutdown, Stop},
+};
+
+/// The queues under a fresh namespace, on the Redis of `REDIS_URL` or on another.
+#[derive(Debug)]
+pub struct TestQueue {
+    /// The address of Redis.
+    pub url: String,
+    /// The connection.
+    pub redis: Redis,
+    /// The namespace's name.
+    pub namespace: String,
+    /// Its keys.
+    pub keys: Keys,
+}
+
+impl TestQueue {
+    /// A fresh namespace on the Redis of `REDIS_URL`.
+    pub fn start() -> Self {
+        Self::on(&required("REDIS_URL"))
+    }
+
+    /// A fresh namespace on the Redis at `url`.
+    ///
+    /// # Panics
+    /// If `url` cannot be read.
+    pub fn on(url: &str) -> Self {
+        let namespace = unique("test-");
+        let redis = Redis::new(url).expect("a readable REDIS_URL");
+        Self {
+            url: url.to_owned(),
+            redis,
+            keys: Keys::new(&namespace),
+            namespace,
+        }
+    }
+
+    /// Enqueues here.
+    pub fn producer(&self) -> Producer {
+        Producer::new(self.redis.clone(), self.keys.clone())
+    }
+
+    /// Default ways of a worker, for `limits`, but with quick recovery.
+    ///
+    /// # Panics
+    /// If `limits` cannot be read.
+    pub fn options(limits: &str) -> WorkerOptions {
+        WorkerOptions {
+            beat: Duration::from_millis(200),
+            time_to_live: Duration::from_secs(2),
+            claim_grace: Duration::from_millis(300),
+            ..WorkerOptions::new(limits.parse().expect("readable limits"))
+        }
+    }
+
+    /// Starts a worker in this process.
+    ///
+    /// # Panics
+    /// If the address of Redis cannot be read.
+    pub fn worker(&self, registry: Registry, options: WorkerOptions) -> RunningWorker {
+        let worker = Worker::new(&self.url, self.keys.clone(), registry, options)
+            .expect("a readable REDIS_URL");
+        let id = worker.id();
+        let (stop, shutdown) = Shutdown::manual();
+        RunningWorker {
+            id,
+            stop,
+            running: tokio::spawn(worker.run(shutdown)),
+        }
+    }
+
+    /// Runs one Redis command, e.g. `["LLEN", "…"]`.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub async fn command<T: FromRedisValue>(&self, words: &[impl ToRedisArgs]) -> T {
+        let mut connection = self
+            .redis
+            .connection()
+            .await
+            .expect("a connection to Redis");
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        command
+            .query_async(&mut connection)
+            .await
+            .expect("a Redis command that succeeds")
+    }
+
+    /// The names of all keys of this namespace, without its prefix, sorted.
+    pub async fn key_names(&self) -> Vec<String> {
+        let prefix = self.keys.prefix();
+        let mut names: Vec<String> = self.command(&["KEYS", &format!("{prefix}*")]).await;
+        for name in &mut names {
+            name.drain(..prefix.len());
+        }
+        names.sort();
+        names
+    }
+}
+
+impl Drop for TestQueue {
+    fn drop(&mut self) {
+        // Best effort: the Redis may be the one that the test killed.
+        let Ok(mut connection) = self
+            .redis
+            .client()
+            .get_connection_with_timeout(Duration::from_secs(1))
+        else {
+            return;
+        };
+        let names: Vec<String> = connection
+            .keys(format!("{}*", self.keys.prefix()))
+            .unwrap_or_default();
+        for chunk in names.chunks(500) {
+            let _: Result<(), _> = connection.unlink(chunk);
+        }
+    }
+}
+
+/// A worker that runs in this process. Dropping it is like kill -9: no job of it is settled.
+#[derive(Debug)]
+pub struct RunningWorker {
+    /// Its identity.
+    pub id: BootId,
+    stop: Stop,
+    running: JoinHandle<Result<(), WorkerError>>,
+}
+
+impl RunningWorker {
+    /// Stops it as SIGTERM does, and waits for its end.
+    ///
+    /// # Panics
+    /// If it failed.
+    pub async fn stop(mut self) {
+        self.stop.now();
+        (&mut self.running)
+            .await
+            .expect("a worker that does not panic")
+            .expect("a worker that starts");
+    }
+
+    /// Ends it at once, as kill -9 does: nothing is settled, given back or signed off.
+    pub async fn vanish(mut self) {
+        self.running.abort();
+        let _ = (&mut self.running).await;
+    }
+}
+
+impl Drop for RunningWorker {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}

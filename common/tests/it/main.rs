@@ -1,0 +1,3 @@
+//! The library against real servers. Run with `bin/test`, which starts them.
+
+mod journey;
