@@ -1,0 +1,320 @@
+/**
+ * The messages of the room that is shown: one item each, in order, the own unsent ones last.
+ * Keeps the scroll position: at the bottom it follows, elsewhere it stays.
+ */
+
+import { clock, dayName, fullTime, initials, isSameDay, linked, tone } from './text.js';
+
+/** @typedef {import('./room.js').Message} Message */
+/** @typedef {import('./room.js').Outgoing} Outgoing */
+/** @typedef {import('./room.js').Room} Room */
+
+const GROUP_MS = 5 * 60_000;
+const NEAR_TOP_PX = 400;
+const NEAR_BOTTOM_PX = 40;
+/** What a mark looks like (CSS) and is called, by the item's class. */
+const MARKS = { pending: 'Sending', confirmed: 'Sent', failed: 'Not sent' };
+
+/**
+ * @typedef {object} Hooks
+ * @property {() => { userId: string, username: string }} me
+ * @property {() => void} onNearTop  older messages are wanted
+ * @property {() => void} onScroll  it follows the newest message now, or has stopped to
+ * @property {(clientId: string) => void} onRetry
+ * @property {(clientId: string) => void} onDiscard
+ */
+
+export class MessageList {
+  /** Whether the newest message is in view, and stays so. */ follows = true;
+
+  #list = /** @type {HTMLOListElement} */ (document.querySelector('#messages'));
+  #log = /** @type {HTMLElement} */ (document.querySelector('#log'));
+  #template = /** @type {HTMLTemplateElement} */ (document.querySelector('#message-template'));
+  /** @type {Hooks} */ #hooks;
+  /** @type {Map<number | string, HTMLLIElement>} by message id, pending ones by client id */ #items = new Map();
+  /** @type {WeakMap<Element, { userId: string, username: string, at: Date }>} */ #facts = new WeakMap();
+  #firstUnread = 0;
+  #wasAway = false;
+  #frame = 0;
+
+  /** @param {Hooks} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    this.#list.addEventListener('scroll', () => this.#scrolled(), { passive: true });
+    this.#list.addEventListener('click', (event) => this.#clicked(/** @type {Element} */ (event.target)));
+    // The composer grows, a phone's keyboard opens: what was in view stays in view.
+    new ResizeObserver(() => this.follows && this.toNewest()).observe(this.#list);
+  }
+
+  /**
+   * Shows a room afresh.
+   * @param {Room} room @param {number | null} readUpTo  id of the last message read
+   * @param {{ keepPlace?: boolean }} [options]  keepPlace: the same room, reloaded
+   */
+  show(room, readUpTo, { keepPlace = false } = {}) {
+    const place = keepPlace && !this.follows ? this.#topMost() : null;
+    this.#log.setAttribute('aria-busy', 'true'); // a page of history is not read aloud
+    this.#items.forEach((item) => item.remove());
+    this.#items.clear();
+    const { userId } = this.#hooks.me();
+    const unread = readUpTo === null ? undefined
+      : room.messages.find((one) => one.messageId > readUpTo && one.userId !== userId);
+    this.#firstUnread = unread?.messageId ?? 0;
+    this.#append(room.messages.map((message) => this.#confirmed(message)));
+    this.#append(room.outbox.map((entry) => this.#pending(entry)));
+    this.#log.setAttribute('aria-busy', 'false');
+
+    const stays = place && this.#items.get(place.id);
+    if (stays) this.#list.scrollTop += stays.getBoundingClientRect().top - place.top;
+    else this.toNewest();
+    this.checkTop();
+  }
+
+  /**
+   * Adds live messages, each at its place.
+   * @param {Message[]} messages
+   * @param {{ isAway?: boolean }} [options]  isAway: nobody looks; mark where the news begin
+   */
+  add(messages, { isAway = false } = {}) {
+    if (isAway && !this.#wasAway) this.#markNews(messages);
+    this.#wasAway = isAway;
+    for (const message of messages) {
+      if (this.#items.has(message.messageId)) continue;
+      this.#insert(this.#confirmed(message), message.messageId);
+    }
+    this.#followSoon();
+  }
+
+  /** Adds older messages on top; what is in view stays where it is. @param {Message[]} messages */
+  addOlder(messages) {
+    const next = this.#list.children[1];
+    this.#log.setAttribute('aria-busy', 'true');
+    this.keepPlace(() => {
+      const items = messages.map((message) => this.#confirmed(message));
+      this.#list.children[0].after(...items);
+      items.forEach((item) => this.#decorate(item));
+      this.#decorate(next);
+    });
+    this.#log.setAttribute('aria-busy', 'false');
+    this.checkTop();
+  }
+
+  /** Changes something above what is in view, which does not move. @param {() => void} change */
+  keepPlace(change) {
+    const toBottom = this.#list.scrollHeight - this.#list.scrollTop;
+    change();
+    this.#list.scrollTop = this.#list.scrollHeight - toBottom;
+  }
+
+  /** @param {Message[]} messages */
+  remove(messages) {
+    for (const { messageId } of messages) {
+      this.#items.get(messageId)?.remove();
+      this.#items.delete(messageId);
+    }
+    this.#decorate(this.#list.children[1]);
+  }
+
+  /** A message has another text now. @param {Message} message */
+  change({ messageId, message }) {
+    this.#items.get(messageId)?.querySelector('.message-text')?.replaceChildren(linked(message));
+  }
+
+  /** Shows the state of a message of ours that is not confirmed. @param {Outgoing} entry */
+  outgoing(entry) {
+    const item = this.#items.get(entry.clientId);
+    if (item) return this.#mark(item, entry);
+    this.#append([this.#pending(entry)]);
+    this.#followSoon();
+  }
+
+  /** Turns a pending copy into the confirmed message, the same item. @param {string} clientId @param {Message} [message] */
+  confirm(clientId, message) {
+    const item = this.#items.get(clientId);
+    this.#items.delete(clientId);
+    if (!item || !message || this.#items.has(message.messageId)) return this.#removeItem(item);
+    const next = item.nextElementSibling;
+    this.#become(item, message);
+    item.querySelector('.message-text')?.replaceChildren(linked(message.message));
+    this.#insert(item, message.messageId);
+    this.#decorate(next);
+    this.#followSoon();
+  }
+
+  /** @param {string} clientId */
+  discard(clientId) {
+    this.#removeItem(this.#items.get(clientId));
+    this.#items.delete(clientId);
+  }
+
+  toNewest() {
+    this.#list.scrollTop = this.#list.scrollHeight;
+    if (this.follows) return;
+    this.follows = true;
+    this.#hooks.onScroll();
+  }
+
+  /** Asks for older messages if the top is near: also when all fits into the view. */
+  checkTop() {
+    if (this.#list.scrollTop < NEAR_TOP_PX) this.#hooks.onNearTop();
+  }
+
+  /** @param {Message[]} messages */
+  #markNews(messages) {
+    const marked = this.#items.get(this.#firstUnread);
+    this.#firstUnread = messages.find(({ userId }) => userId !== this.#hooks.me().userId)?.messageId ?? 0;
+    this.#decorate(marked);
+  }
+
+  /** @param {Message} message */
+  #confirmed(message) {
+    const item = this.#item(message.message);
+    this.#become(item, message);
+    return item;
+  }
+
+  /** @param {Outgoing} entry */
+  #pending(entry) {
+    const item = this.#item(entry.message);
+    const at = new Date(entry.writtenAt);
+    this.#describe(item, { ...this.#hooks.me(), at });
+    item.dataset.clientId = entry.clientId;
+    this.#items.set(entry.clientId, item);
+    this.#mark(item, entry);
+    return item;
+  }
+
+  /** @param {string} text */
+  #item(text) {
+    const item = /** @type {HTMLLIElement} */ (
+      /** @type {Element} */ (this.#template.content.firstElementChild).cloneNode(true));
+    part(item, '.message-text').append(linked(text));
+    return item;
+  }
+
+  /** @param {HTMLLIElement} item @param {Message} message */
+  #become(item, message) {
+    const { messageId, clientId, userId, username, timestamp } = message;
+    item.classList.remove('pending', 'failed');
+    item.dataset.messageId = String(messageId);
+    if (clientId) item.dataset.clientId = clientId;
+    this.#items.set(messageId, item);
+    this.#describe(item, { userId, username, at: new Date(timestamp ?? messageId / 1000) });
+    part(item, '.trouble').hidden = true;
+    if (userId === this.#hooks.me().userId) setMark(item, 'confirmed');
+  }
+
+  /** @param {HTMLLIElement} item @param {{ userId: string, username: string, at: Date }} facts */
+  #describe(item, facts) {
+    const isMine = facts.userId === this.#hooks.me().userId;
+    this.#facts.set(item, facts);
+    item.classList.toggle('mine', isMine);
+    const face = part(item, '.face');
+    face.textContent = initials(facts.username);
+    face.className = `face ${tone(facts.userId)}`;
+    part(item, '.author').textContent = isMine ? 'You' : facts.username;
+    const time = /** @type {HTMLTimeElement} */ (part(item, 'time'));
+    time.textContent = clock(facts.at);
+    time.dateTime = facts.at.toISOString();
+    part(item, '.line').title = fullTime(facts.at);
+  }
+
+  /** @param {HTMLLIElement} item @param {Outgoing} entry */
+  #mark(item, { state, error }) {
+    const hasFailed = state === 'failed';
+    item.classList.toggle('pending', !hasFailed);
+    item.classList.toggle('failed', hasFailed);
+    setMark(item, hasFailed ? 'failed' : 'pending');
+    part(item, '.reason').textContent = error ? `Not sent: ${error}` : 'Not sent.';
+    part(item, '.trouble').hidden = !hasFailed;
+  }
+
+  /** @param {HTMLLIElement[]} items */
+  #append(items) {
+    this.#list.append(...items);
+    items.forEach((item) => this.#decorate(item));
+  }
+
+  /** Puts a confirmed item where its id belongs; nearly always that is the end. @param {HTMLLIElement} item @param {number} id */
+  #insert(item, id) {
+    let before = this.#list.lastElementChild;
+    while (before && before !== this.#list.firstElementChild) {
+      const other = Number(/** @type {HTMLElement} */ (before).dataset.messageId ?? Infinity);
+      if (before !== item && other < id) break;
+      before = before.previousElementSibling;
+    }
+    if (before && before.nextElementSibling !== item) before.after(item);
+    this.#decorate(item);
+    this.#decorate(item.nextElementSibling);
+  }
+
+  /** Shows the day and the author only where they change. @param {Element | null | undefined} item */
+  #decorate(item) {
+    const facts = item && this.#facts.get(item);
+    if (!item || !facts) return;
+    const before = item.previousElementSibling && this.#facts.get(item.previousElementSibling);
+    const isNewDay = !before || !isSameDay(before.at, facts.at);
+    const isFirstUnread = Number(/** @type {HTMLElement} */ (item).dataset.messageId) === this.#firstUnread;
+    part(item, '.day').hidden = !isNewDay;
+    part(item, '.day span').textContent = dayName(facts.at);
+    part(item, '.news').hidden = !isFirstUnread;
+    item.classList.toggle('continues', !isNewDay && !isFirstUnread && before.userId === facts.userId
+      && before.username === facts.username && facts.at.getTime() - before.at.getTime() < GROUP_MS);
+  }
+
+  /** @param {Element | undefined} item */
+  #removeItem(item) {
+    const next = item?.nextElementSibling;
+    item?.remove();
+    this.#decorate(next);
+  }
+
+  /** The first message in view, to find the place again. */
+  #topMost() {
+    const edge = this.#list.getBoundingClientRect().top;
+    for (const [id, item] of this.#items) {
+      const { top, bottom } = item.getBoundingClientRect();
+      if (bottom > edge) return { id, top };
+    }
+    return null;
+  }
+
+  /** Once per frame, however many messages arrive in it. */
+  #followSoon() {
+    if (!this.follows || this.#frame) return;
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (this.follows) this.toNewest();
+    });
+  }
+
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#list;
+    const follows = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
+    if (follows !== this.follows && !this.#frame) {
+      this.follows = follows;
+      this.#hooks.onScroll();
+    }
+    this.checkTop();
+  }
+
+  /** @param {Element} target */
+  #clicked(target) {
+    const clientId = /** @type {HTMLElement | null} */ (target.closest('li'))?.dataset.clientId;
+    if (!clientId) return;
+    if (target.closest('.retry')) this.#hooks.onRetry(clientId);
+    if (target.closest('.discard')) this.#hooks.onDiscard(clientId);
+  }
+}
+
+/** @param {Element} item @param {string} selector */
+const part = (item, selector) => /** @type {HTMLElement} */ (item.querySelector(selector));
+
+/** @param {Element} item @param {keyof typeof MARKS} state */
+function setMark(item, state) {
+  const mark = part(item, '.mark');
+  mark.dataset.mark = state;
+  mark.setAttribute('role', 'img');
+  mark.setAttribute('aria-label', MARKS[state]);
+  mark.title = MARKS[state];
+}

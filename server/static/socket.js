@@ -1,0 +1,199 @@
+/**
+ * A WebSocket that comes back: backoff with full jitter, dead-peer detection, orderly moves.
+ * Speaks JSON frames and knows only `ping`, `pong` and `goaway`; client.js owns the rest.
+ */
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 10_000;
+const OPEN_TIMEOUT_MS = 10_000;
+const PING_EVERY_MS = 20_000;
+const PONG_PATIENCE_MS = 10_000;
+/** A connection that lived this long was a good one: the next failure starts at a short wait. */
+const STABLE_AFTER_MS = 5_000;
+
+/**
+ * @typedef {'connected' | 'connecting' | 'offline'} State
+ *   offline: waiting for the next attempt, or stopped.
+ *
+ * @typedef {object} Status
+ * @property {State} state
+ * @property {number} retryAt  ms since 1970 of the next attempt; 0 when none is planned
+ *
+ * @typedef {object} Hooks
+ * @property {() => string} address            where to connect, asked before each attempt
+ * @property {() => void} onOpen
+ * @property {() => void} onDown               an open connection is gone
+ * @property {(frame: any) => void} onFrame
+ * @property {(status: Status) => void} onStatus
+ */
+
+/**
+ * A uniformly random wait, whose upper end doubles with each failure: a server that returns
+ * is not met by all its clients in the same instant.
+ * @param {number} failures @param {number} [first] @param {number} [cap]
+ */
+export function jitter(failures, first = FIRST_WAIT_MS, cap = LONGEST_WAIT_MS) {
+  return Math.random() * Math.min(cap, first * 2 ** Math.min(failures, 30));
+}
+
+export class ReconnectingSocket {
+  /** @type {Status} */
+  status = { state: 'offline', retryAt: 0 };
+
+  /** @type {Hooks} */ #hooks;
+  /** @type {WebSocket | null} */ #socket = null;
+  #running = false;
+  #failures = 0;
+  #heardAt = 0;
+  /** When the server told us to move: the moment to do so (ms since 1970), else 0. */
+  #moveAt = 0;
+  /** @type {Record<string, ReturnType<typeof setTimeout> | undefined>} */ #timers = {};
+  #browser = new AbortController();
+
+  /** @param {Hooks} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
+  }
+
+  start() {
+    if (this.#running) return;
+    this.#running = true;
+    this.#listenToBrowser();
+    this.#open();
+  }
+
+  stop() {
+    this.#running = false;
+    this.#browser.abort();
+    this.#drop();
+    this.#say('offline');
+  }
+
+  /** Replaces the connection at once, for instance because the address has changed. */
+  reopen() {
+    if (!this.#running) return;
+    this.#drop();
+    this.#open();
+  }
+
+  /** The network or the person may be back: do not sit out the wait; test an open connection. */
+  wake() {
+    if (!this.#running) return;
+    if (this.status.state === 'connected') this.#ping();
+    // A server that moves us has chosen the moment, so that not everybody comes at once.
+    else if (this.status.state === 'offline' && !this.#moveAt) this.reopen();
+  }
+
+  /** @param {object} frame @returns {boolean} whether it was handed to an open connection */
+  send(frame) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  #listenToBrowser() {
+    this.#browser = new AbortController();
+    const { signal } = this.#browser;
+    const wake = () => this.wake();
+    for (const event of ['online', 'offline', 'pageshow']) {
+      globalThis.addEventListener?.(event, wake, { signal });
+    }
+    globalThis.document?.addEventListener('visibilitychange', () => document.hidden || wake(), { signal });
+  }
+
+  #open() {
+    this.#moveAt = 0;
+    const socket = new WebSocket(this.#hooks.address());
+    this.#socket = socket;
+    this.#say('connecting');
+    this.#after('open', OPEN_TIMEOUT_MS, () => this.#lost());
+
+    // A replaced socket may still report events; only the current one counts.
+    const current = (/** @type {(event: any) => void} */ act) => (/** @type {any} */ event) => {
+      if (this.#socket === socket) act(event);
+    };
+    socket.addEventListener('open', current(() => this.#opened()));
+    socket.addEventListener('message', current((event) => this.#heard(event.data)));
+    socket.addEventListener('close', current(() => this.#lost()));
+  }
+
+  #opened() {
+    this.#clear('open');
+    this.#heardAt = Date.now();
+    this.#after('stable', STABLE_AFTER_MS, () => (this.#failures = 0));
+    this.#after('ping', PING_EVERY_MS, () => this.#ping());
+    this.#say('connected');
+    this.#hooks.onOpen();
+  }
+
+  /** @param {string} data */
+  #heard(data) {
+    this.#heardAt = Date.now();
+    this.#clear('pong');
+    let frame;
+    try {
+      frame = JSON.parse(data);
+    } catch {
+      return; // not of this protocol
+    }
+    if (frame?.type === 'goaway') this.#planMove(frame.payload?.reconnectInMs);
+    else if (frame?.type && frame.type !== 'pong') this.#hooks.onFrame(frame);
+  }
+
+  #ping() {
+    const askedAt = Date.now();
+    this.#after('ping', PING_EVERY_MS, () => this.#ping());
+    if (!this.send({ type: 'ping', id: askedAt })) return;
+    // A closed laptop stops the clock: what counts is whether anything came since the ping.
+    this.#after('pong', PONG_PATIENCE_MS, () => {
+      if (this.#heardAt < askedAt) this.#lost();
+    });
+  }
+
+  /** @param {[number, number]} [range] */
+  #planMove([least, most] = [500, 5_000]) {
+    const wait = least + Math.random() * Math.max(0, most - least);
+    this.#moveAt = Date.now() + wait;
+    this.#after('move', wait, () => this.reopen());
+  }
+
+  /** The connection is gone: tell it and plan the next. */
+  #lost() {
+    const moveAt = this.#moveAt;
+    this.#drop();
+    if (!this.#running) return;
+    const wait = moveAt ? Math.max(0, moveAt - Date.now()) : jitter(this.#failures++);
+    this.#moveAt = moveAt;
+    this.#after('retry', wait, () => this.#open());
+    this.#say('offline', Date.now() + wait);
+  }
+
+  /** Lets go of the socket without waiting for the peer's farewell, which may never come. */
+  #drop() {
+    Object.keys(this.#timers).forEach((name) => this.#clear(name));
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#moveAt = 0;
+    if (!socket) return;
+    socket.close();
+    if (this.status.state === 'connected') this.#hooks.onDown();
+  }
+
+  /** @param {State} state @param {number} [retryAt] */
+  #say(state, retryAt = 0) {
+    this.status = { state, retryAt };
+    this.#hooks.onStatus(this.status);
+  }
+
+  /** @param {string} name @param {number} ms @param {() => void} act */
+  #after(name, ms, act) {
+    this.#clear(name);
+    this.#timers[name] = setTimeout(act, ms);
+  }
+
+  /** @param {string} name */
+  #clear(name) {
+    clearTimeout(this.#timers[name]);
+    delete this.#timers[name];
+  }
+}
