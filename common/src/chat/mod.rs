@@ -1,1 +1,142 @@
-//! wip
+//! The chat: rooms whose messages live in Redis while they are hot, and in Postgres for ever.
+//!
+//! In the order of a message's journey: [`log`] (appended and published in one step), [`bus`] (heard by
+//! every server), [`flush`] (moved to the [`archive`] by a master job and its children), [`rehydrate`]
+//! (brought back the same way when a cold room is opened). [`presence`] counts who is there. [`Chat`] is
+//! what all of them work with.
+
+pub mod archive;
+pub mod bus;
+pub mod flush;
+pub mod log;
+pub mod message;
+pub mod presence;
+pub mod rehydrate;
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::{
+    kv::{Keys, Redis},
+    pg::PgError,
+    queue::Producer,
+};
+
+pub use archive::Archive;
+pub use log::RoomLog;
+pub use message::{Content, Entry, IdRange};
+
+/// How the chat behaves. Servers and workers of one deployment should agree.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// How many messages a room keeps in Redis
+    #[arg(
+        long,
+        env = "HOT_WINDOW",
+        default_value_t = 1000,
+        value_name = "MESSAGES"
+    )]
+    pub hot_window: usize,
+
+    /// How many messages a child job moves; 1 gives one child per message
+    #[arg(long, env = "FLUSH_CHUNK", default_value_t = 500, value_name = "MESSAGES", value_parser = chunk)]
+    pub flush_chunk: usize,
+
+    /// Flush a room when so many of its messages are new
+    #[arg(
+        long,
+        env = "FLUSH_COUNT",
+        default_value_t = 500,
+        value_name = "MESSAGES"
+    )]
+    pub flush_count: u64,
+
+    /// Flush a room when its oldest new message is so old
+    #[arg(long, env = "FLUSH_AGE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    pub flush_age: Duration,
+
+    /// A room that is flushed and idle for so long leaves Redis
+    #[arg(long, env = "ROOM_TTL", default_value = "600", value_name = "SECONDS", value_parser = seconds)]
+    pub room_ttl: Duration,
+
+    /// How long a resent message is recognised
+    #[arg(long, env = "RESEND_WINDOW", default_value = "900", value_name = "SECONDS", value_parser = seconds)]
+    pub resend_window: Duration,
+
+    /// How long after its end a server's members still count
+    #[arg(long, env = "SERVER_LEASE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    pub server_lease: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text
+        .parse()
+        .map_err(|_| "a number of seconds is expected".to_owned())?;
+    if (0.1..=1e7).contains(&number) {
+        Ok(Duration::from_secs_f64(number))
+    } else {
+        Err("between 0.1 and 10000000 seconds are expected".to_owned())
+    }
+}
+
+fn chunk(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=5000).contains(n))
+        .ok_or_else(|| "a number from 1 to 5000 is expected".to_owned())
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hot_window: 1000,
+            flush_chunk: 500,
+            flush_count: 500,
+            flush_age: Duration::from_secs(10),
+            room_ttl: Duration::from_secs(600),
+            resend_window: Duration::from_secs(900),
+            server_lease: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the chat's parts work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Chat {
+    /// The rooms in Redis.
+    pub log: RoomLog,
+    /// The rooms in Postgres.
+    pub archive: Archive,
+    /// Asks for flushes and rehydrations.
+    pub producer: Producer,
+    /// How it behaves.
+    pub settings: Settings,
+}
+
+impl Chat {
+    /// A chat under `keys`. Connects when first used.
+    ///
+    /// # Errors
+    /// If no pool of connections to Postgres can be made.
+    pub fn new(
+        redis: Redis,
+        keys: Keys,
+        database_url: &str,
+        connections: usize,
+        settings: Settings,
+    ) -> Result<Self, PgError> {
+        let archive = Archive::new(crate::pg::pool(database_url, connections)?);
+        let producer = Producer::new(redis.clone(), keys.clone());
+        let log = RoomLog::new(redis, keys, settings.clone());
+        Ok(Self {
+            log,
+            archive,
+            producer,
+            settings,
+        })
+    }
+}
+
+/// What the scripts share.
+const LIB: &str = include_str!("lua/lib.lua");

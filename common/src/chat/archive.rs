@@ -1,0 +1,251 @@
+//! The archive: every flushed message in Postgres, by room and id.
+
+use diesel::{
+    ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper,
+    sql_types::{Array, BigInt, Text},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
+
+use super::{Content, Entry, IdRange};
+use crate::{
+    id::{MessageId, RoomId},
+    pg::{PgError, Pool, schema::messages},
+};
+
+/// The rooms in Postgres.
+#[derive(Clone)]
+pub struct Archive {
+    pool: Pool,
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").finish_non_exhaustive()
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = messages)]
+struct Row {
+    id: i64,
+    prev_id: i64,
+    user_id: String,
+    username: String,
+    client_id: String,
+    body: String,
+}
+
+/// What of a room's archive is to be brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hot {
+    /// How many messages.
+    pub count: u64,
+    /// Whether they reach back to the room's first.
+    pub from_first: bool,
+    /// The oldest, then the last id of each chunk; empty if the room has no messages.
+    pub cuts: Vec<MessageId>,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Cut {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = BigInt)]
+    place: i64,
+    #[diesel(sql_type = BigInt)]
+    total: i64,
+}
+
+impl Archive {
+    /// The archive behind `pool`.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+
+    /// Stores messages, in one statement. Those that are there already are left as they are. Returns
+    /// how many were new.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn insert(&self, room: &RoomId, entries: &[Entry]) -> Result<usize, PgError> {
+        let mut ids = Vec::with_capacity(entries.len());
+        let mut prevs = Vec::with_capacity(entries.len());
+        let mut texts: [Vec<String>; 4] = Default::default();
+        for entry in entries {
+            // What cannot be read as this version's content is kept as it is, rather than lost.
+            let content = entry.content().unwrap_or_else(|_| Content {
+                user_id: "".into(),
+                username: "".into(),
+                client_id: "".into(),
+                message: entry.text().into(),
+            });
+            ids.push(entry.id.0);
+            prevs.push(entry.prev.0);
+            texts[0].push(content.user_id.into_owned());
+            texts[1].push(content.username.into_owned());
+            texts[2].push(content.client_id.into_owned());
+            texts[3].push(content.message.into_owned());
+        }
+        let [users, names, clients, bodies] = texts;
+        let mut connection = self.connection().await?;
+        diesel::sql_query(
+            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body) \
+             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        )
+        .bind::<Text, _>(room.as_str())
+        .bind::<Array<BigInt>, _>(ids)
+        .bind::<Array<BigInt>, _>(prevs)
+        .bind::<Array<Text>, _>(users)
+        .bind::<Array<Text>, _>(names)
+        .bind::<Array<Text>, _>(clients)
+        .bind::<Array<Text>, _>(bodies)
+        .execute(&mut connection)
+        .await
+        .map_err(|source| PgError::Query {
+            doing: "store messages",
+            source,
+        })
+    }
+
+    /// The messages of a range, oldest first.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn range(&self, room: &RoomId, range: IdRange) -> Result<Vec<Entry>, PgError> {
+        let mut connection = self.connection().await?;
+        let rows: Vec<Row> = messages::table
+            .filter(messages::room_id.eq(room.as_str()))
+            .filter(messages::id.gt(range.after.0))
+            .filter(messages::id.le(range.to.0))
+            .order(messages::id)
+            .select(Row::as_select())
+            .load(&mut connection)
+            .await
+            .map_err(|source| PgError::Query {
+                doing: "read a range of messages",
+                source,
+            })?;
+        Ok(rows.iter().map(Row::entry).collect())
+    }
+
+    /// Up to `limit` messages before an id, oldest first.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn before(
+        &self,
+        room: &RoomId,
+        before: MessageId,
+        limit: usize,
+    ) -> Result<Vec<Entry>, PgError> {
+        let mut connection = self.connection().await?;
+        let mut rows: Vec<Row> = messages::table
+            .filter(messages::room_id.eq(room.as_str()))
+            .filter(messages::id.lt(before.0))
+            .order(messages::id.desc())
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .select(Row::as_select())
+            .load(&mut connection)
+            .await
+            .map_err(|source| PgError::Query {
+                doing: "read a page of messages",
+                source,
+            })?;
+        rows.reverse();
+        Ok(rows.iter().map(Row::entry).collect())
+    }
+
+    /// Up to `limit` messages after an id, oldest first.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn after(
+        &self,
+        room: &RoomId,
+        after: MessageId,
+        limit: usize,
+    ) -> Result<Vec<Entry>, PgError> {
+        let mut connection = self.connection().await?;
+        let rows: Vec<Row> = messages::table
+            .filter(messages::room_id.eq(room.as_str()))
+            .filter(messages::id.gt(after.0))
+            .order(messages::id)
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .select(Row::as_select())
+            .load(&mut connection)
+            .await
+            .map_err(|source| PgError::Query {
+                doing: "read a page of messages",
+                source,
+            })?;
+        Ok(rows.iter().map(Row::entry).collect())
+    }
+
+    /// Bounds of the newest `window` messages of a room, in chunks.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn cut_hot(
+        &self,
+        room: &RoomId,
+        window: usize,
+        chunk: usize,
+    ) -> Result<Hot, PgError> {
+        let mut connection = self.connection().await?;
+        // One more than the window tells whether there are older ones.
+        let rows: Vec<Cut> = diesel::sql_query(
+            "WITH hot AS (SELECT id FROM messages WHERE room_id = $1 ORDER BY id DESC LIMIT $2 + 1), \
+             placed AS (SELECT id, row_number() OVER (ORDER BY id DESC) AS place, count(*) OVER () AS total \
+                        FROM hot) \
+             SELECT id, place, total FROM placed \
+             WHERE place <= $2 AND (place % $3 = 1 OR $3 = 1 OR place = least(total, $2)) ORDER BY id",
+        )
+        .bind::<Text, _>(room.as_str())
+        .bind::<BigInt, _>(i64::try_from(window).unwrap_or(i64::MAX - 1))
+        .bind::<BigInt, _>(i64::try_from(chunk).unwrap_or(1))
+        .load(&mut connection)
+        .await
+        .map_err(|source| PgError::Query { doing: "read the bounds of a room", source })?;
+        let (total, count) = match rows.as_slice().first() {
+            Some(row) => (row.total, row.place),
+            None => (0, 0),
+        };
+        Ok(Hot {
+            count: count.unsigned_abs(),
+            from_first: total == count,
+            cuts: rows.into_iter().map(|row| MessageId(row.id)).collect(),
+        })
+    }
+
+    /// Asks whether Postgres answers.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn ping(&self) -> Result<(), PgError> {
+        let mut connection = self.connection().await?;
+        diesel::sql_query("SELECT 1")
+            .execute(&mut connection)
+            .await
+            .map(drop)
+            .map_err(|source| PgError::Query {
+                doing: "ask Postgres whether it is there",
+                source,
+            })
+    }
+
+    async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {
+        self.pool.get().await.map_err(PgError::Get)
+    }
+}
+
+impl Row {
+    fn entry(&self) -> Entry {
+        let content = Content {
+            user_id: self.user_id.as_str().into(),
+            username: self.username.as_str().into(),
+            client_id: self.client_id.as_str().into(),
+            message: self.body.as_str().into(),
+        };
+        Entry::of(MessageId(self.id), MessageId(self.prev_id), &content)
+    }
+}

@@ -1,0 +1,41 @@
+-- Everything up to an id is in the archive: raise the watermark, trim the log, let a clean room rest.
+-- KEYS 1 namespace
+-- ARGV 1 room, 2 id, 3 hot window, 4 time to live of a clean room, ms
+-- Returns how many messages are above the watermark.
+local room, to, window, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local meta, log = room_key(room, 'meta'), room_key(room, 'log')
+redis.call('DEL', room_key(room, 'flushing'))
+
+local newest = redis.call('ZRANGE', log, -1, -1, 'WITHSCORES')
+if not newest[1] then
+  redis.call('ZREM', dirty, room)
+  return 0
+end
+local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from')
+local watermark = math.max(to, tonumber(m[2] or 0))
+redis.call('HSET', meta, 'watermark', integer(watermark))
+if not m[1] then redis.call('HSET', meta, 'top', integer(tonumber(newest[2]))) end
+
+-- Trim only a log that is known to be complete: in a half-filled one it would hide a hole.
+if m[3] then
+  local last_cold = redis.call('ZRANGE', log, -window - 1, -window - 1, 'WITHSCORES')[2]
+  if last_cold then
+    local upto = math.min(tonumber(last_cold), watermark)
+    if redis.call('ZREMRANGEBYSCORE', log, '-inf', integer(upto)) > 0 then
+      local oldest = redis.call('ZRANGE', log, 0, 0, 'WITHSCORES')[2]
+      redis.call('HSET', meta, 'hydrated_from', oldest and integer(tonumber(oldest)) or integer(upto + 1))
+    end
+  end
+end
+
+local first = redis.call('ZRANGEBYSCORE', log, '(' .. integer(watermark), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+if first[1] then
+  redis.call('ZADD', dirty, integer(math.floor(tonumber(first[2]) / 1000)), room)
+  local fresh = redis.call('ZCOUNT', log, '(' .. integer(watermark), '+inf')
+  redis.call('HSET', meta, 'fresh', fresh)
+  return fresh
+end
+redis.call('ZREM', dirty, room)
+redis.call('HSET', meta, 'fresh', 0)
+rest(room, ttl)
+return 0

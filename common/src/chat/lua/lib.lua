@@ -1,0 +1,38 @@
+-- What every script of the chat shares: names and the life of a room's keys.
+-- KEYS 1 is always the namespace, e.g. `{rhubarb}:`. The list of all keys is in `kv/keys.rs`.
+local ns = KEYS[1]
+local dirty, servers = ns .. 'dirty', ns .. 'servers'
+
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now_us / 1000)
+
+local function integer(n) return string.format('%.0f', n) end
+local function room_key(room, part) return ns .. 'room:' .. room .. ':' .. part end
+local function tell(room, text) redis.call('PUBLISH', room_key(room, 'live'), text) end
+
+-- Only a room without unflushed messages may leave Redis. `resting` in its meta says that its keys expire.
+local function rest(room, ttl)
+  if redis.call('ZSCORE', dirty, room) then return end
+  redis.call('HSET', room_key(room, 'meta'), 'resting', 1)
+  local deadline = integer(now_ms + ttl)
+  redis.call('PEXPIREAT', room_key(room, 'meta'), deadline)
+  redis.call('PEXPIREAT', room_key(room, 'log'), deadline)
+end
+
+local function wake(room)
+  redis.call('PERSIST', room_key(room, 'meta'))
+  redis.call('PERSIST', room_key(room, 'log'))
+  redis.call('HDEL', room_key(room, 'meta'), 'resting')
+end
+
+-- Members of a room on all servers whose lease runs.
+local function members_of(room)
+  local by_server = redis.call('HGETALL', room_key(room, 'members'))
+  local total = 0
+  for i = 1, #by_server, 2 do
+    local lease = redis.call('ZSCORE', servers, by_server[i])
+    if lease and tonumber(lease) > now_ms then total = total + tonumber(by_server[i + 1]) end
+  end
+  return total
+end
