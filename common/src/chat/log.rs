@@ -198,6 +198,34 @@ impl RoomLog {
         Ok((entries, from))
     }
 
+    /// Up to `limit` messages after an id, oldest first, and from which id on the log is complete.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn after(
+        &self,
+        room: &RoomId,
+        after: MessageId,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, Option<MessageId>), KvError> {
+        let mut connection = self.redis.connection().await?;
+        redis::pipe()
+            .atomic()
+            .cmd("ZRANGEBYSCORE")
+            .arg(self.keys.log(room))
+            .arg(format!("({after}"))
+            .arg("+inf")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(limit)
+            .cmd("HGET")
+            .arg(self.keys.meta(room))
+            .arg("hydrated_from")
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| self.redis.failed("read a page of a room's log", source))
+    }
+
     /// The last id of each chunk of what is not in the archive: (watermark, id, id, …, newest].
     ///
     /// # Errors

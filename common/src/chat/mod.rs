@@ -18,13 +18,14 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::{
-    kv::{Keys, Redis},
+    id::RoomId,
+    kv::{Keys, KvError, Redis},
     pg::PgError,
     queue::Producer,
 };
 
 pub use archive::Archive;
-pub use log::RoomLog;
+pub use log::{Appended, RoomLog};
 pub use message::{Content, Entry, IdRange};
 
 /// How the chat behaves. Servers and workers of one deployment should agree.
@@ -135,6 +136,22 @@ impl Chat {
             producer,
             settings,
         })
+    }
+
+    /// Takes a message: it is kept and published when this returns. Asks for a flush when enough are
+    /// new.
+    ///
+    /// # Errors
+    /// If Redis fails; the message may have been kept then, and posting it again is safe.
+    pub async fn post(&self, room: &RoomId, content: &Content<'_>) -> Result<Appended, KvError> {
+        let appended = self.log.append(room, content).await?;
+        if appended.fresh > 0 && appended.fresh.is_multiple_of(self.settings.flush_count) {
+            // The message is kept all the same, and the sweep asks again.
+            if let Err(error) = self.ask_flush(room).await {
+                tracing::warn!(%error, room.id = %room, "cannot ask for a flush");
+            }
+        }
+        Ok(appended)
     }
 }
 

@@ -104,8 +104,22 @@ impl Chat {
     }
 }
 
-/// Says whether Redis can be written to: for readiness.
 impl Chat {
+    /// Tells all members of a room that somebody types, with a ready frame. It is not kept.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn tell_typing(&self, room: &RoomId, frame: &str) -> Result<(), KvError> {
+        let redis = self.log.redis();
+        let mut connection = redis.connection().await?;
+        redis::cmd("PUBLISH")
+            .arg(self.log.keys().live(room))
+            .arg(format!("t {frame}"))
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| redis.failed("tell that somebody types", source))
+    }
+
     /// Asks whether Redis answers.
     ///
     /// # Errors

@@ -1,0 +1,5 @@
+//! The HTTP handlers. They know no warp filter.
+
+pub(crate) mod health;
+pub(crate) mod history;
+pub(crate) mod page;

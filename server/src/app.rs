@@ -1,0 +1,70 @@
+//! The application: what every route and connection works with.
+
+use std::sync::Arc;
+
+use common::{chat::Chat, shutdown::Shutdown};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
+
+use crate::hub::Hub;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) chat: Chat,
+    pub(crate) hub: Hub,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) connections: Connections,
+    /// The server drains: clients are asked to go.
+    pub(crate) shutdown: Shutdown,
+    /// The server ends: clients are cut off.
+    pub(crate) closing: Shutdown,
+    /// What one slow reader may cost, in bytes.
+    pub(crate) outbox_bytes: usize,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+/// Counts the open sockets: warp's graceful shutdown does not wait for what was upgraded.
+#[derive(Debug, Clone)]
+pub(crate) struct Connections {
+    open: Arc<watch::Sender<usize>>,
+}
+
+/// One open socket.
+#[derive(Debug)]
+pub(crate) struct Open {
+    connections: Connections,
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        Self { open: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Counts one until it is dropped.
+    pub(crate) fn enter(&self) -> Open {
+        self.open.send_modify(|open| *open += 1);
+        Open { connections: self.clone() }
+    }
+
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        *self.open.borrow()
+    }
+
+    /// Waits until none is.
+    pub(crate) async fn none(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.open.send_modify(|open| *open -= 1);
+    }
+}

@@ -1,0 +1,177 @@
+//! A connection: one socket's loop. Frames in are handled one after another; frames out are written
+//! together; a peer that says nothing for long is dead.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use rand::RngExt;
+use tokio::time::{Instant, sleep_until};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Bytes, Message,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
+};
+
+use crate::{
+    app::App,
+    frame::{self, Refusal},
+    outbox::Outbox,
+    session::{Person, Session},
+};
+
+/// A WebSocket inside an upgraded HTTP connection.
+pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Between two pings.
+const PING_EVERY: Duration = Duration::from_secs(25);
+/// A peer that was silent for so long is dead.
+const SILENCE: Duration = Duration::from_secs(60);
+/// When the server drains, clients come back after a random time between these, in ms.
+const RECONNECT_IN_MS: [u64; 2] = [500, 8000];
+
+/// Why a connection ends.
+enum End {
+    /// The peer closed it or is gone.
+    Gone,
+    /// We close it.
+    Close(CloseCode, &'static str),
+}
+
+/// A frame that is being handled; gives the session back.
+type Handling = Pin<Box<dyn Future<Output = Box<Session>> + Send>>;
+
+struct Connection {
+    socket: Socket,
+    outbox: Arc<Outbox>,
+    /// None while a frame is being handled.
+    session: Option<Box<Session>>,
+    handling: Option<Handling>,
+    heard: Instant,
+    ping_at: Instant,
+}
+
+/// Serves one socket to its end.
+pub(crate) async fn serve(app: App, person: Person, socket: Socket) {
+    let outbox = Arc::new(Outbox::new(app.outbox_bytes));
+    let session = Session::new(app.clone(), person, Arc::clone(&outbox));
+    let now = Instant::now();
+    // The first ping comes at a random time, so that those who came together do not beat together.
+    let first = PING_EVERY.mul_f64(rand::rng().random_range(0.1..1.0));
+    let mut connection = Connection {
+        socket,
+        outbox,
+        session: Some(Box::new(session)),
+        handling: None,
+        heard: now,
+        ping_at: now + first,
+    };
+    if let End::Close(code, reason) = connection.run(&app).await {
+        let close = CloseFrame { code, reason: reason.into() };
+        let _ = tokio::time::timeout(Duration::from_secs(1), connection.socket.close(Some(close))).await;
+    }
+}
+
+impl Connection {
+    async fn run(&mut self, app: &App) -> End {
+        let mut draining = false;
+        loop {
+            let outbox = Arc::clone(&self.outbox);
+            tokio::select! {
+                frame = self.socket.next(), if self.handling.is_none() => {
+                    let Some(Ok(frame)) = frame else { return ended(frame) };
+                    self.heard = Instant::now();
+                    if let Err(end) = self.take(frame) {
+                        return end;
+                    }
+                }
+                session = handled(&mut self.handling), if self.handling.is_some() => {
+                    self.handling = None;
+                    self.session = Some(session);
+                }
+                () = outbox.filled() => {
+                    if let Err(end) = self.write_out().await {
+                        return end;
+                    }
+                }
+                () = outbox.overflowed() => return TOO_SLOW,
+                () = sleep_until(self.ping_at) => {
+                    if self.heard.elapsed() > SILENCE {
+                        return End::Gone;
+                    }
+                    self.ping_at = Instant::now() + PING_EVERY;
+                    if self.socket.send(Message::Ping(Bytes::new())).await.is_err() {
+                        return End::Gone;
+                    }
+                }
+                () = app.shutdown.asked(), if !draining => {
+                    draining = true;
+                    self.outbox.push(frame::goaway(RECONNECT_IN_MS));
+                }
+                () = app.closing.asked() => {
+                    let _ = self.write_out().await;
+                    return End::Close(CloseCode::Away, "the server is stopping; reconnect");
+                }
+            }
+        }
+    }
+
+    /// Begins to handle a frame.
+    fn take(&mut self, frame: Message) -> Result<(), End> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        match frame {
+            Message::Text(text) => self.handling = Some(Box::pin(session.handle(text))),
+            Message::Binary(_) => {
+                let refusal = Refusal::new("bad_frame", "frames are JSON texts, not binary");
+                session.refuse(&None, &refusal);
+                self.session = Some(session);
+            }
+            Message::Close(_) => return Err(End::Gone),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => self.session = Some(session),
+        }
+        Ok(())
+    }
+
+    /// Writes all that waits, in as few system calls as the buffer allows.
+    async fn write_out(&mut self) -> Result<(), End> {
+        let outbox = Arc::clone(&self.outbox);
+        let write = async {
+            for frame in outbox.take() {
+                self.socket.feed(Message::Text(frame)).await?;
+            }
+            self.socket.flush().await
+        };
+        tokio::select! {
+            written = write => written.map_err(|_| End::Gone),
+            () = outbox.overflowed() => Err(TOO_SLOW),
+        }
+    }
+}
+
+const TOO_SLOW: End =
+    End::Close(CloseCode::Again, "too slow: reconnect and resume from the last message seen");
+
+async fn handled(handling: &mut Option<Handling>) -> Box<Session> {
+    match handling {
+        Some(handling) => handling.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ended(frame: Option<tungstenite::Result<Message>>) -> End {
+    match frame {
+        Some(Err(tungstenite::Error::Capacity(_))) => {
+            End::Close(CloseCode::Size, "the frame is far too large")
+        }
+        Some(Err(tungstenite::Error::Protocol(_))) => {
+            End::Close(CloseCode::Protocol, "this is not the WebSocket protocol")
+        }
+        Some(Err(tungstenite::Error::Utf8(_))) => {
+            End::Close(CloseCode::Invalid, "a text frame is not UTF-8")
+        }
+        _ => End::Gone,
+    }
+}

@@ -1,0 +1,97 @@
+//! Errors of the HTTP routes, as replies: JSON with a code and a text that says what to do.
+
+use std::convert::Infallible;
+
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use thiserror::Error;
+use warp::{
+    Rejection,
+    reject::{InvalidQuery, LengthRequired, MethodNotAllowed, PayloadTooLarge},
+    reply::{Reply, Response},
+};
+
+/// What an HTTP route can answer instead of what was asked.
+#[derive(Debug, Error)]
+pub(crate) enum ApiError {
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("nothing is at this address")]
+    NotFound,
+    #[error("this address does not take that method")]
+    Method,
+    #[error("this address takes WebSocket connections: {0}")]
+    NotAnUpgrade(&'static str),
+    #[error("Redis cannot be reached; try again")]
+    Unavailable,
+    #[error("older messages cannot be read now; try again later")]
+    ArchiveUnavailable,
+    #[error("this server is stopping; another one will answer")]
+    Draining,
+    #[error("something went wrong here")]
+    Internal,
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAnUpgrade(_) => StatusCode::UPGRADE_REQUIRED,
+            Self::Unavailable | Self::ArchiveUnavailable | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::NotFound => "not_found",
+            Self::Method => "method_not_allowed",
+            Self::NotAnUpgrade(_) => "upgrade_required",
+            Self::Unavailable => "unavailable",
+            Self::ArchiveUnavailable => "archive_unavailable",
+            Self::Draining => "draining",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    code: &'a str,
+    message: String,
+}
+
+impl Reply for ApiError {
+    fn into_response(self) -> Response {
+        let problem = Problem { code: self.code(), message: self.to_string() };
+        let mut response =
+            warp::reply::with_status(warp::reply::json(&problem), self.status()).into_response();
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Turns warp's own rejections into replies. Ours are replies from the start.
+pub(crate) async fn render_rejection(rejection: Rejection) -> Result<ApiError, Infallible> {
+    Ok(if rejection.is_not_found() {
+        ApiError::NotFound
+    } else if let Some(error) = rejection.find::<InvalidQuery>() {
+        ApiError::BadRequest(error.to_string())
+    } else if rejection.find::<MethodNotAllowed>().is_some() {
+        ApiError::Method
+    } else if let Some(error) = rejection.find::<PayloadTooLarge>() {
+        ApiError::BadRequest(error.to_string())
+    } else if let Some(error) = rejection.find::<LengthRequired>() {
+        ApiError::BadRequest(error.to_string())
+    } else {
+        tracing::error!(?rejection, "a rejection that nobody expected");
+        ApiError::Internal
+    })
+}

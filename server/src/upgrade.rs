@@ -1,0 +1,95 @@
+//! The upgrade from HTTP to WebSocket, inside warp.
+//!
+//! `warp::ws()` will not do: tungstenite (since 0.25) allocates a read buffer of 128 KiB per socket at
+//! once, and warp cannot change that. So we take hyper's `OnUpgrade` from the request, answer 101
+//! ourselves and build the stream with small buffers.
+
+use http::{HeaderMap, Response, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        handshake::derive_accept_key,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+use warp::reply::Reply;
+
+use crate::{app::App, connection, error::ApiError, session::Person};
+
+/// What a socket has before it reads its first byte.
+const READ_BUFFER: usize = 2 * 1024;
+/// What is collected before it is written.
+const WRITE_BUFFER: usize = 16 * 1024;
+/// Larger frames end the connection; those between this and the protocol's own limit are refused with
+/// an error frame.
+const LARGEST: usize = 2 * 1024 * 1024;
+
+/// `?userId=…&username=…`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Query {
+    user_id: Option<String>,
+    username: Option<String>,
+}
+
+/// Answers an upgrade, and serves the socket.
+pub(crate) async fn upgrade(
+    headers: HeaderMap,
+    query: Query,
+    on_upgrade: Option<OnUpgrade>,
+    app: App,
+) -> Result<impl Reply, ApiError> {
+    let accept = accept_key(&headers)?;
+    let on_upgrade = on_upgrade.ok_or(ApiError::NotAnUpgrade("this connection cannot be upgraded"))?;
+    let person = Person::new(query.user_id, query.username)
+        .map_err(|refusal| ApiError::BadRequest(refusal.message.into_owned()))?;
+    if app.shutdown.is_asked() {
+        return Err(ApiError::Draining);
+    }
+    let open = app.connections.enter();
+    tokio::spawn(async move {
+        let Ok(upgraded) = on_upgrade.await else { return };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BUFFER)
+            .max_write_buffer_size(usize::MAX) // the outbox is the bound
+            .max_message_size(Some(LARGEST))
+            .max_frame_size(Some(LARGEST));
+        let io = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        connection::serve(app, person, socket).await;
+        drop(open);
+    });
+    Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept)
+        .body("")
+        .map_err(|_| ApiError::NotAnUpgrade("the answer cannot be written"))
+}
+
+/// Checks the handshake (RFC 6455, section 4.2.1) and gives the answer's key.
+fn accept_key(headers: &HeaderMap) -> Result<String, ApiError> {
+    let has = |name: header::HeaderName, word: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(word))
+    };
+    if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
+        return Err(ApiError::NotAnUpgrade("connect with a WebSocket client"));
+    }
+    if !has(header::SEC_WEBSOCKET_VERSION, "13") {
+        return Err(ApiError::NotAnUpgrade("Sec-WebSocket-Version 13 is needed"));
+    }
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or(ApiError::NotAnUpgrade("Sec-WebSocket-Key is missing"))?;
+    Ok(derive_accept_key(key.as_bytes()))
+}
