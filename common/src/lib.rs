@@ -8,6 +8,7 @@
 
 pub mod chat;
 pub mod config;
+pub mod error;
 pub mod id;
 pub mod kv;
 pub mod pg;

@@ -43,13 +43,17 @@ pub(crate) struct Open {
 
 impl Connections {
     pub(crate) fn new() -> Self {
-        Self { open: Arc::new(watch::Sender::new(0)) }
+        Self {
+            open: Arc::new(watch::Sender::new(0)),
+        }
     }
 
     /// Counts one until it is dropped.
     pub(crate) fn enter(&self) -> Open {
         self.open.send_modify(|open| *open += 1);
-        Open { connections: self.clone() }
+        Open {
+            connections: self.clone(),
+        }
     }
 
     /// How many are open.

@@ -70,8 +70,12 @@ pub(crate) async fn serve(app: App, person: Person, socket: Socket) {
         ping_at: now + first,
     };
     if let End::Close(code, reason) = connection.run(&app).await {
-        let close = CloseFrame { code, reason: reason.into() };
-        let _ = tokio::time::timeout(Duration::from_secs(1), connection.socket.close(Some(close))).await;
+        let close = CloseFrame {
+            code,
+            reason: reason.into(),
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), connection.socket.close(Some(close)))
+            .await;
     }
 }
 
@@ -84,7 +88,7 @@ impl Connection {
                 frame = self.socket.next(), if self.handling.is_none() => {
                     let Some(Ok(frame)) = frame else { return ended(frame) };
                     self.heard = Instant::now();
-                    if let Err(end) = self.take(frame) {
+                    if let Err(end) = self.take(frame).await {
                         return end;
                     }
                 }
@@ -120,8 +124,10 @@ impl Connection {
     }
 
     /// Begins to handle a frame.
-    fn take(&mut self, frame: Message) -> Result<(), End> {
-        let Some(session) = self.session.take() else { return Ok(()) };
+    async fn take(&mut self, frame: Message) -> Result<(), End> {
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
         match frame {
             Message::Text(text) => self.handling = Some(Box::pin(session.handle(text))),
             Message::Binary(_) => {
@@ -129,7 +135,11 @@ impl Connection {
                 session.refuse(&None, &refusal);
                 self.session = Some(session);
             }
-            Message::Close(_) => return Err(End::Gone),
+            Message::Close(_) => {
+                // The answer was queued by the library when it read the close.
+                let _ = self.socket.flush().await;
+                return Err(End::Gone);
+            }
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => self.session = Some(session),
         }
         Ok(())
@@ -151,8 +161,10 @@ impl Connection {
     }
 }
 
-const TOO_SLOW: End =
-    End::Close(CloseCode::Again, "too slow: reconnect and resume from the last message seen");
+const TOO_SLOW: End = End::Close(
+    CloseCode::Again,
+    "too slow: reconnect and resume from the last message seen",
+);
 
 async fn handled(handling: &mut Option<Handling>) -> Box<Session> {
     match handling {

@@ -68,11 +68,16 @@ struct Problem<'a> {
 
 impl Reply for ApiError {
     fn into_response(self) -> Response {
-        let problem = Problem { code: self.code(), message: self.to_string() };
+        let problem = Problem {
+            code: self.code(),
+            message: self.to_string(),
+        };
         let mut response =
             warp::reply::with_status(warp::reply::json(&problem), self.status()).into_response();
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }

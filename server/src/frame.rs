@@ -83,12 +83,19 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), retry_after_ms: None }
+        Self {
+            code,
+            message: message.into(),
+            retry_after_ms: None,
+        }
     }
 
     /// Redis cannot be reached; the same frame may succeed later.
     pub(crate) fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { retry_after_ms: Some(1000), ..Self::new("unavailable", message) }
+        Self {
+            retry_after_ms: Some(1000),
+            ..Self::new("unavailable", message)
+        }
     }
 }
 
@@ -105,7 +112,10 @@ struct Raw<'a> {
 /// Reads a client's frame. A refusal comes with the frame's id, if that much could be read.
 pub(crate) fn read(text: &str) -> (FrameId, Result<Ask, Refusal>) {
     if text.len() > MAX_FRAME {
-        let message = format!("the frame has {} bytes; {MAX_FRAME} is the most", text.len());
+        let message = format!(
+            "the frame has {} bytes; {MAX_FRAME} is the most",
+            text.len()
+        );
         return (None, Err(Refusal::new("too_large", message)));
     }
     let raw: Raw<'_> = match serde_json::from_str(text) {
@@ -115,13 +125,21 @@ pub(crate) fn read(text: &str) -> (FrameId, Result<Ask, Refusal>) {
             return (None, Err(Refusal::new("bad_frame", message)));
         }
         Err(error) => {
-            return (None, Err(Refusal::new("bad_json", format!("this is not JSON: {error}"))));
+            return (
+                None,
+                Err(Refusal::new(
+                    "bad_json",
+                    format!("this is not JSON: {error}"),
+                )),
+            );
         }
     };
     let id = match raw.id {
         None => None,
         Some(id) => {
-            let scalar = id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+            let scalar = id
+                .get()
+                .starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
             if !scalar || id.get().len() > MAX_FRAME_ID {
                 let message = "a frame's id is a number or a short string";
                 return (None, Err(Refusal::new("bad_frame", message)));
@@ -135,7 +153,11 @@ pub(crate) fn read(text: &str) -> (FrameId, Result<Ask, Refusal>) {
 fn read_payload(kind: &str, payload: Option<&RawValue>) -> Result<Ask, Refusal> {
     fn of<T: DeserializeOwned>(kind: &str, payload: Option<&RawValue>) -> Result<T, Refusal> {
         serde_json::from_str(payload.map_or("{}", RawValue::get)).map_err(|error| {
-            let code = if error.to_string().contains("room's name") { "bad_room" } else { "bad_payload" };
+            let code = if error.to_string().contains("room's name") {
+                "bad_room"
+            } else {
+                "bad_payload"
+            };
             Refusal::new(code, format!("the payload of this {kind} frame: {error}"))
         })
     }
@@ -148,7 +170,10 @@ fn read_payload(kind: &str, payload: Option<&RawValue>) -> Result<Ask, Refusal> 
         other => {
             let other: String = other.chars().take(40).collect();
             let known = "join, leave, message, typing and ping are known";
-            Err(Refusal::new("unknown_type", format!("no frame has the type `{other}`; {known}")))
+            Err(Refusal::new(
+                "unknown_type",
+                format!("no frame has the type `{other}`; {known}"),
+            ))
         }
     }
 }
@@ -166,7 +191,13 @@ struct Frame<'a, P> {
 
 fn write<P: Serialize>(kind: &str, id: &FrameId, payload: Option<P>) -> Utf8Bytes {
     // The payloads are our own structs of texts and numbers, which can always be written.
-    serde_json::to_string(&Frame { kind, id: id.as_deref(), payload }).unwrap_or_default().into()
+    serde_json::to_string(&Frame {
+        kind,
+        id: id.as_deref(),
+        payload,
+    })
+    .unwrap_or_default()
+    .into()
 }
 
 #[derive(Serialize)]
@@ -223,7 +254,11 @@ pub(crate) fn ack(
     message_id: MessageId,
     duplicate: bool,
 ) -> Utf8Bytes {
-    let more = Ack { client_id, message_id, duplicate };
+    let more = Ack {
+        client_id,
+        message_id,
+        duplicate,
+    };
     write("ack", id, Some(InRoom { room_id, more }))
 }
 
@@ -232,7 +267,14 @@ struct Nothing {}
 
 /// The answer to a leave.
 pub(crate) fn left(id: &FrameId, room_id: &RoomId) -> Utf8Bytes {
-    write("left", id, Some(InRoom { room_id, more: Nothing {} }))
+    write(
+        "left",
+        id,
+        Some(InRoom {
+            room_id,
+            more: Nothing {},
+        }),
+    )
 }
 
 /// The answer to a ping.
@@ -247,7 +289,14 @@ struct Members {
 
 /// So many members are in the room.
 pub(crate) fn presence(room_id: &RoomId, members: u64) -> Utf8Bytes {
-    write("presence", &None, Some(InRoom { room_id, more: Members { members } }))
+    write(
+        "presence",
+        &None,
+        Some(InRoom {
+            room_id,
+            more: Members { members },
+        }),
+    )
 }
 
 #[derive(Serialize)]
@@ -259,7 +308,14 @@ struct Who<'a> {
 
 /// Somebody types.
 pub(crate) fn typing(room_id: &RoomId, user_id: &str, username: &str) -> Utf8Bytes {
-    write("typing", &None, Some(InRoom { room_id, more: Who { user_id, username } }))
+    write(
+        "typing",
+        &None,
+        Some(InRoom {
+            room_id,
+            more: Who { user_id, username },
+        }),
+    )
 }
 
 #[derive(Serialize)]
@@ -269,7 +325,14 @@ struct Reason<'a> {
 
 /// The client is to reload the room.
 pub(crate) fn reset(room_id: &RoomId, reason: &str) -> Utf8Bytes {
-    write("reset", &None, Some(InRoom { room_id, more: Reason { reason } }))
+    write(
+        "reset",
+        &None,
+        Some(InRoom {
+            room_id,
+            more: Reason { reason },
+        }),
+    )
 }
 
 #[derive(Serialize)]
@@ -294,8 +357,20 @@ struct Problem<'a> {
 
 /// A frame could not be done.
 pub(crate) fn error(id: &FrameId, refusal: &Refusal) -> Utf8Bytes {
-    let Refusal { code, message, retry_after_ms } = refusal;
-    write("error", id, Some(Problem { code, message, retry_after_ms: *retry_after_ms }))
+    let Refusal {
+        code,
+        message,
+        retry_after_ms,
+    } = refusal;
+    write(
+        "error",
+        id,
+        Some(Problem {
+            code,
+            message,
+            retry_after_ms: *retry_after_ms,
+        }),
+    )
 }
 
 #[cfg(test)]
@@ -312,7 +387,14 @@ mod tests {
         let (_, message) = read(r#"{"type":"message","payload":{"message":"hi"}}"#);
 
         assert!(matches!(join, Ok(Ask::Join(Join { since: None, .. }))));
-        assert!(matches!(message, Ok(Ask::Message(Message { room_id: None, client_id: None, .. }))));
+        assert!(matches!(
+            message,
+            Ok(Ask::Message(Message {
+                room_id: None,
+                client_id: None,
+                ..
+            }))
+        ));
     }
 
     #[test]
@@ -320,12 +402,24 @@ mod tests {
         assert_eq!(code("nonsense"), "bad_json");
         assert_eq!(code("[1]"), "bad_frame");
         assert_eq!(code("{}"), "bad_frame");
-        assert_eq!(code(r#"{"type":"join","id":{},"payload":{"roomId":"r"}}"#), "bad_frame");
+        assert_eq!(
+            code(r#"{"type":"join","id":{},"payload":{"roomId":"r"}}"#),
+            "bad_frame"
+        );
         assert_eq!(code(r#"{"type":"fly"}"#), "unknown_type");
         assert_eq!(code(r#"{"type":"join"}"#), "bad_payload");
-        assert_eq!(code(r#"{"type":"join","payload":{"roomId":"a b"}}"#), "bad_room");
-        assert_eq!(code(r#"{"type":"message","payload":{"message":7}}"#), "bad_payload");
-        assert_eq!(code(&format!(r#"{{"type":"{}"}}"#, "x".repeat(MAX_FRAME))), "too_large");
+        assert_eq!(
+            code(r#"{"type":"join","payload":{"roomId":"a b"}}"#),
+            "bad_room"
+        );
+        assert_eq!(
+            code(r#"{"type":"message","payload":{"message":7}}"#),
+            "bad_payload"
+        );
+        assert_eq!(
+            code(&format!(r#"{{"type":"{}"}}"#, "x".repeat(MAX_FRAME))),
+            "too_large"
+        );
     }
 
     #[test]

@@ -12,7 +12,12 @@ use std::{
 };
 
 use common::{
-    chat::{Chat, Entry, IdRange, bus::{Bus, BusEvent}, log::Opened},
+    chat::{
+        Chat, Entry, IdRange,
+        bus::{Bus, BusEvent},
+        log::Opened,
+    },
+    error::Chain,
     id::{MessageId, RoomId},
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -93,7 +98,9 @@ impl Hub {
             catch_ups: Semaphore::new(CATCH_UPS),
             changed,
         };
-        let hub = Self { inner: Arc::new(inner) };
+        let hub = Self {
+            inner: Arc::new(inner),
+        };
         let listening = hub.clone();
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
@@ -118,7 +125,9 @@ impl Hub {
     ) -> Option<Arc<Room>> {
         let room = {
             let mut rooms = self.rooms();
-            let room = rooms.entry(room_id.clone()).or_insert_with(|| Room::new(room_id));
+            let room = rooms
+                .entry(room_id.clone())
+                .or_insert_with(|| Room::new(room_id));
             let mut state = room.state();
             let again = state.members.get(&connection).is_some();
             let member = Member {
@@ -150,7 +159,9 @@ impl Hub {
     /// Takes a connection out of a room.
     pub(crate) fn leave(&self, room_id: &RoomId, connection: ConnectionId) {
         let mut rooms = self.rooms();
-        let Some(room) = rooms.get(room_id) else { return };
+        let Some(room) = rooms.get(room_id) else {
+            return;
+        };
         let mut state = room.state();
         if state.members.remove(&connection).is_none() {
             return;
@@ -166,7 +177,9 @@ impl Hub {
 
     /// How many members of a room are connected here.
     pub(crate) fn members(&self, room_id: &RoomId) -> usize {
-        self.rooms().get(room_id).map_or(0, |room| room.state().members.len())
+        self.rooms()
+            .get(room_id)
+            .map_or(0, |room| room.state().members.len())
     }
 
     /// All rooms with a member here.
@@ -179,7 +192,10 @@ impl Hub {
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Room>>> {
-        self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hear(&self, event: BusEvent) {
@@ -220,14 +236,19 @@ impl Hub {
     fn catch_up(&self, room: Arc<Room>) {
         let hub = self.clone();
         tokio::spawn(async move {
-            let Ok(_permit) = hub.inner.catch_ups.acquire().await else { return };
+            let Ok(_permit) = hub.inner.catch_ups.acquire().await else {
+                return;
+            };
             metrics::counter!("rhubarb_catch_ups_total").increment(1);
             while let Some(after) = room.catching_up_from() {
-                let range = IdRange { after, to: MessageId::MAX };
+                let range = IdRange {
+                    after,
+                    to: MessageId::MAX,
+                };
                 match hub.inner.chat.log.range(&room.id, range).await {
                     Ok(entries) => room.fill(after, &entries),
                     Err(error) => {
-                        tracing::warn!(%error, room.id = %room.id, "cannot fill a hole; trying again");
+                        tracing::warn!(error = %Chain(&error), room.id = %room.id, "cannot fill a hole; trying again");
                         tokio::time::sleep(RETRY).await;
                     }
                 }
@@ -258,7 +279,9 @@ impl Room {
         if opened.warm || opened.top > MessageId::ZERO {
             state.last.get_or_insert(opened.top);
         }
-        let Some(member) = state.members.get_mut(&connection) else { return };
+        let Some(member) = state.members.get_mut(&connection) else {
+            return;
+        };
         member.seen = opened.top;
         member.incomplete = !opened.warm;
         member.outbox.push(history);
@@ -303,7 +326,11 @@ impl Room {
     fn catching_up_from(&self) -> Option<MessageId> {
         let state = self.state();
         state.catching_up.as_ref()?;
-        if state.members.is_empty() { None } else { state.last }
+        if state.members.is_empty() {
+            None
+        } else {
+            state.last
+        }
     }
 
     /// Delivers what the log has after `after`, then what was heard meanwhile. If the log no longer

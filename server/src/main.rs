@@ -17,6 +17,7 @@ mod upgrade;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
+    process::ExitCode,
     time::Duration,
 };
 
@@ -25,6 +26,7 @@ use clap::Parser;
 use common::{
     chat::{Chat, Settings, bus::Bus},
     config,
+    error::Chain,
     id::BootId,
     kv::{Keys, Redis},
     pg,
@@ -58,7 +60,12 @@ struct Args {
     outbox_bytes: usize,
 
     /// How long clients have to go when the server is told to stop
-    #[arg(long, env = "DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS")]
+    #[arg(
+        long,
+        env = "DRAIN_SECONDS",
+        default_value_t = 10,
+        value_name = "SECONDS"
+    )]
     drain: u64,
 
     #[command(flatten)]
@@ -72,11 +79,22 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("server: {}", Chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.common.log_format);
     let shutdown = Shutdown::on_signal().context("listen for signals")?;
-    let metrics = PrometheusBuilder::new().install_recorder().context("set metrics up")?;
+    let metrics = PrometheusBuilder::new()
+        .install_recorder()
+        .context("set metrics up")?;
 
     let redis = Redis::new(&args.common.redis_url)?;
     redis.check().await?;
@@ -96,9 +114,13 @@ async fn main() -> anyhow::Result<()> {
     let (changed, changes) = mpsc::unbounded_channel();
     let hub = Hub::start(chat.clone(), bus, events, changed.clone());
     let (close, closing) = Shutdown::manual();
-    let presence = tokio::spawn(presence::tell_changes(server, chat.clone(), hub.clone(), changes));
-    let lease =
-        presence::keep_lease(server, chat.clone(), hub.clone(), changed, closing.clone());
+    let presence = tokio::spawn(presence::tell_changes(
+        server,
+        chat.clone(),
+        hub.clone(),
+        changes,
+    ));
+    let lease = presence::keep_lease(server, chat.clone(), hub.clone(), changed, closing.clone());
     let lease = tokio::spawn(lease);
 
     let connections = Connections::new();
@@ -122,7 +144,9 @@ async fn main() -> anyhow::Result<()> {
     let listener = listen(address).with_context(|| {
         format!("listen on {address}; if the port is taken, choose another with --port")
     })?;
-    let address = listener.local_addr().context("read the address that is listened on")?;
+    let address = listener
+        .local_addr()
+        .context("read the address that is listened on")?;
     tracing::info!(%server, "the chat is at http://{address}");
     let stop = shutdown.clone();
     let serving = warp::serve(routes::routes(&app))
@@ -133,7 +157,11 @@ async fn main() -> anyhow::Result<()> {
 
     shutdown.asked().await;
     let open = connections.count();
-    tracing::info!(open, "stopping: {open} connections have {} s to go", args.drain);
+    tracing::info!(
+        open,
+        "stopping: {open} connections have {} s to go",
+        args.drain
+    );
     let rooms = hub.room_ids();
     let drained = tokio::time::timeout(Duration::from_secs(args.drain), connections.none()).await;
     close.now();
@@ -145,11 +173,11 @@ async fn main() -> anyhow::Result<()> {
     // What is new in the rooms that were served here is flushed now, whoever still is in them.
     for room in rooms {
         if let Err(error) = chat.ask_flush(&room).await {
-            tracing::warn!(%error, room.id = %room, "cannot ask for a flush; the sweep will");
+            tracing::warn!(error = %Chain(&error), room.id = %room, "cannot ask for a flush; the sweep will");
         }
     }
     if let Err(error) = chat.end_lease(server).await {
-        tracing::warn!(%error, "cannot end this server's lease; it will run out");
+        tracing::warn!(error = %Chain(&error), "cannot end this server's lease; it will run out");
     }
     serving.abort();
     Ok(())
@@ -166,7 +194,11 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
 /// Listens with `SO_REUSEPORT`, so that several servers share a port, and without Nagle's delay, which
 /// accepted sockets inherit.
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;

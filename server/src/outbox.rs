@@ -91,7 +91,10 @@ mod tests {
         outbox.push("1".into());
         outbox.push("2".into());
 
-        assert!(outbox.take().is_empty(), "what a cut-off reader had is dropped");
+        assert!(
+            outbox.take().is_empty(),
+            "what a cut-off reader had is dropped"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use common::{
     chat::Chat,
+    error::Chain,
     id::{BootId, RoomId},
     shutdown::Shutdown,
 };
@@ -42,14 +43,17 @@ pub(crate) async fn tell_changes(
         let failed: Vec<_> = stream::iter(std::mem::take(&mut rooms))
             .map(|room| async move {
                 let here = hub.members(&room);
-                chat.tell_members(server, &room, here).await.err().map(|error| (room, error))
+                chat.tell_members(server, &room, here)
+                    .await
+                    .err()
+                    .map(|error| (room, error))
             })
             .buffer_unordered(PIPELINE)
             .filter_map(|failed| async move { failed })
             .collect()
             .await;
         if let Some((_, error)) = failed.first() {
-            tracing::warn!(%error, rooms = failed.len(), "cannot tell who is present; trying again");
+            tracing::warn!(error = %Chain(error), rooms = failed.len(), "cannot tell who is present; trying again");
             rooms.extend(failed.into_iter().map(|(room, _)| room));
             sleep(RETRY).await;
         }
@@ -75,12 +79,14 @@ pub(crate) async fn keep_lease(
                     let _ = changed.send(room);
                 }
             }
-            Err(error) => tracing::warn!(%error, "cannot renew this server's lease"),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "cannot renew this server's lease")
+            }
         }
         if touched.elapsed() >= touch_every {
             touched = Instant::now();
             if let Err(error) = chat.log.touch(&hub.room_ids()).await {
-                tracing::warn!(%error, "cannot keep rooms in Redis");
+                tracing::warn!(error = %Chain(&error), "cannot keep rooms in Redis");
             }
         }
         tokio::select! {

@@ -44,12 +44,20 @@ fn socket(app: &App) -> BoxedFilter<(Response,)> {
 
 /// `GET /`
 fn index() -> BoxedFilter<(Response,)> {
-    warp::path::end().and(warp::get()).then(page::index).map(Reply::into_response).boxed()
+    warp::path::end()
+        .and(warp::get())
+        .then(page::index)
+        .map(Reply::into_response)
+        .boxed()
 }
 
 /// `GET /static/:file`
 fn file() -> BoxedFilter<(Response,)> {
-    warp::path!("static" / String).and(warp::get()).then(page::file).map(Reply::into_response).boxed()
+    warp::path!("static" / String)
+        .and(warp::get())
+        .then(page::file)
+        .map(Reply::into_response)
+        .boxed()
 }
 
 /// `GET /rooms/:room/messages?before=&after=&limit=`
@@ -65,7 +73,11 @@ fn messages(app: &App) -> BoxedFilter<(Response,)> {
 
 /// `GET /health/live`
 fn live() -> BoxedFilter<(Response,)> {
-    warp::path!("health" / "live").and(warp::get()).then(health::live).map(Reply::into_response).boxed()
+    warp::path!("health" / "live")
+        .and(warp::get())
+        .then(health::live)
+        .map(Reply::into_response)
+        .boxed()
 }
 
 /// `GET /health/ready`

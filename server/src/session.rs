@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     chat::{Content, log::Opened},
+    error::Chain,
     id::RoomId,
 };
 use rand::distr::{Alphanumeric, SampleString};
@@ -36,12 +37,15 @@ impl Person {
     /// A person as the upgrade names one; a guest where it does not.
     pub(crate) fn new(user_id: Option<String>, username: Option<String>) -> Result<Self, Refusal> {
         let guest = || format!("guest-{}", Alphanumeric.sample_string(&mut rand::rng(), 8));
-        let user_id = user_id.filter(|text| !text.is_empty()).unwrap_or_else(guest);
+        let user_id = user_id
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(guest);
         let username = username.filter(|text| !text.trim().is_empty());
         let username = username.unwrap_or_else(|| user_id.clone());
         for (what, text) in [("userId", &user_id), ("username", &username)] {
             if text.chars().count() > MAX_NAME || text.chars().any(char::is_control) {
-                let message = format!("{what} has 1 to {MAX_NAME} characters and no control characters");
+                let message =
+                    format!("{what} has 1 to {MAX_NAME} characters and no control characters");
                 return Err(Refusal::new("bad_name", message));
             }
         }
@@ -49,7 +53,10 @@ impl Person {
         if user_id.contains(' ') {
             return Err(Refusal::new("bad_name", "userId has no spaces"));
         }
-        Ok(Self { user_id: user_id.into(), username: username.trim().into() })
+        Ok(Self {
+            user_id: user_id.into(),
+            username: username.trim().into(),
+        })
     }
 }
 
@@ -66,7 +73,13 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(app: App, person: Person, outbox: Arc<Outbox>) -> Self {
         let connection = app.hub.connection();
-        Self { app, person, connection, outbox, rooms: Vec::new() }
+        Self {
+            app,
+            person,
+            connection,
+            outbox,
+            rooms: Vec::new(),
+        }
     }
 
     /// Does what a frame asks and puts the answer into the outbox.
@@ -118,7 +131,8 @@ impl Session {
     async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
         let known = self.rooms.iter().any(|room| *room.id() == join.room_id);
         if !known && self.rooms.len() >= MAX_ROOMS {
-            let message = format!("{MAX_ROOMS} rooms are the most for a connection; leave one first");
+            let message =
+                format!("{MAX_ROOMS} rooms are the most for a connection; leave one first");
             return Err(Refusal::new("too_many_rooms", message));
         }
         let away = || Refusal::unavailable("the room cannot be joined now; try again");
@@ -138,7 +152,7 @@ impl Session {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, room.id = %join.room_id, "a join failed");
+                tracing::warn!(error = %Chain(&error), room.id = %join.room_id, "a join failed");
                 self.rooms.retain(|room| *room.id() != join.room_id);
                 self.app.hub.leave(&join.room_id, self.connection);
                 Err(away())
@@ -154,12 +168,15 @@ impl Session {
             let warm = room.hydrated.notified();
             tokio::pin!(warm);
             warm.as_mut().enable(); // what rings from here on is heard
-            let opened = chat.log.open(&join.room_id, join.since, join.limit()).await?;
+            let opened = chat
+                .log
+                .open(&join.room_id, join.since, join.limit())
+                .await?;
             if opened.warm || Instant::now() >= deadline {
                 return Ok(opened);
             }
             if let Err(error) = chat.ask_rehydrate(&join.room_id).await {
-                tracing::warn!(%error, room.id = %join.room_id, "cannot ask for a rehydration");
+                tracing::warn!(error = %Chain(&error), room.id = %join.room_id, "cannot ask for a rehydration");
             }
             let _ = timeout_at(deadline.min(Instant::now() + COLD_LOOK), warm).await;
         }
@@ -180,7 +197,10 @@ impl Session {
         }
         // Postgres cannot store it, so the room could never be flushed.
         if message.message.contains('\0') || client_id.contains('\0') {
-            return Err(Refusal::new("bad_message", "a message has no NUL characters"));
+            return Err(Refusal::new(
+                "bad_message",
+                "a message has no NUL characters",
+            ));
         }
         let content = Content {
             user_id: (&*self.person.user_id).into(),
@@ -189,7 +209,7 @@ impl Session {
             message: message.message.as_str().into(),
         };
         let appended = self.app.chat.post(&room_id, &content).await.map_err(|error| {
-            tracing::warn!(%error, room.id = %room_id, "a message could not be kept");
+            tracing::warn!(error = %Chain(&error), room.id = %room_id, "a message could not be kept");
             Refusal::unavailable("the message could not be kept; send it again with the same clientId")
         })?;
         metrics::counter!("rhubarb_posted_messages_total").increment(1);
@@ -202,9 +222,7 @@ impl Session {
     fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
         match named {
             Some(room_id) if self.rooms.iter().any(|room| *room.id() == room_id) => Ok(room_id),
-            Some(room_id) => {
-                Err(Refusal::new("not_joined", format!("join {room_id} first")))
-            }
+            Some(room_id) => Err(Refusal::new("not_joined", format!("join {room_id} first"))),
             None => self
                 .rooms
                 .last()

@@ -43,7 +43,8 @@ pub(crate) async fn upgrade(
     app: App,
 ) -> Result<impl Reply, ApiError> {
     let accept = accept_key(&headers)?;
-    let on_upgrade = on_upgrade.ok_or(ApiError::NotAnUpgrade("this connection cannot be upgraded"))?;
+    let on_upgrade =
+        on_upgrade.ok_or(ApiError::NotAnUpgrade("this connection cannot be upgraded"))?;
     let person = Person::new(query.user_id, query.username)
         .map_err(|refusal| ApiError::BadRequest(refusal.message.into_owned()))?;
     if app.shutdown.is_asked() {
@@ -51,7 +52,9 @@ pub(crate) async fn upgrade(
     }
     let open = app.connections.enter();
     tokio::spawn(async move {
-        let Ok(upgraded) = on_upgrade.await else { return };
+        let Ok(upgraded) = on_upgrade.await else {
+            return;
+        };
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)

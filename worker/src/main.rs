@@ -1,2 +1,100 @@
-//! wip
-fn main() {}
+//! Runs queues: pops jobs, runs them, settles them. Any number of these processes share the work.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use clap::Parser;
+use common::{
+    chat::{Chat, Settings, flush},
+    config,
+    error::Chain,
+    kv::{Keys, Redis},
+    pg,
+    queue::{Limits, Worker, WorkerOptions},
+    shutdown::Shutdown,
+    telemetry,
+};
+use worker::tasks;
+
+/// Runs queues: pops jobs, runs them, settles them. Any number of these processes share the work; a job
+/// of a process that dies is run by another.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// The queues to run, and how many jobs of each at once
+    #[arg(
+        long,
+        env = "QUEUES",
+        default_value = "high=16,default=8,low=2",
+        value_name = "QUEUE=N,…"
+    )]
+    queues: Limits,
+
+    /// How many jobs at once in all [default: the largest number in --queues]
+    #[arg(long, env = "CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: Option<u16>,
+
+    /// How long running jobs have to finish when the worker is told to stop
+    #[arg(
+        long,
+        env = "SHUTDOWN_SECONDS",
+        default_value_t = 25,
+        value_name = "SECONDS"
+    )]
+    shutdown: u64,
+
+    /// How many workers a job may take down before it is buried
+    #[arg(long, env = "MAX_DEATHS", default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_deaths: u32,
+
+    #[command(flatten)]
+    common: config::Common,
+
+    #[command(flatten)]
+    archive: config::Archive,
+
+    #[command(flatten)]
+    chat: Settings,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("worker: {}", Chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    telemetry::init(args.common.log_format);
+    let shutdown = Shutdown::on_signal().context("listen for signals")?;
+
+    let redis = Redis::new(&args.common.redis_url)?;
+    redis.check().await?;
+    pg::check_schema(&args.archive.database_url).await?;
+    let keys = Keys::new(&args.common.namespace);
+    let archive = &args.archive;
+    let chat = Chat::new(
+        redis,
+        keys.clone(),
+        &archive.database_url,
+        archive.database_connections,
+        args.chat,
+    )?;
+
+    let mut options = WorkerOptions::new(args.queues);
+    options.concurrency = args.concurrency.map_or(options.concurrency, usize::from);
+    options.shutdown_patience = std::time::Duration::from_secs(args.shutdown);
+    options.max_deaths = args.max_deaths;
+    let registry = tasks::registry(&Arc::new(chat.clone()));
+    tracing::info!(tasks = ?registry.names(), "running {}, {} at once", options.limits, options.concurrency);
+    let worker = Worker::new(&args.common.redis_url, keys, registry, options)?;
+
+    let sweep = tokio::spawn(flush::Sweep(chat).run(shutdown.clone()));
+    worker.run(shutdown).await?;
+    let _ = sweep.await;
+    Ok(())
+}

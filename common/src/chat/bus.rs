@@ -15,6 +15,7 @@ use tokio::{
 
 use super::Entry;
 use crate::{
+    error::Chain,
     id::RoomId,
     kv::{CONNECT_TIMEOUT, Keys, Redis},
 };
@@ -130,7 +131,7 @@ impl Listener {
                 }
                 Err(error) => {
                     if std::mem::replace(&mut well, false) {
-                        tracing::warn!(%error, "cannot subscribe to Redis; trying until it is back");
+                        tracing::warn!(error = %Chain(&error), "cannot subscribe to Redis; trying until it is back");
                     }
                 }
             }

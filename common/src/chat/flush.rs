@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Chat, IdRange, log::Ask};
 use crate::{
+    error::Chain,
     id::{MessageId, RoomId},
     kv::KvError,
     queue::{EnqueueError, JobContext, OnDeath, Queue, Task, TaskError, task::exponential},
@@ -179,7 +180,7 @@ impl Sweep {
             match self.once().await {
                 Ok(_) => well = true,
                 Err(error) if std::mem::replace(&mut well, false) => {
-                    tracing::warn!(%error, "cannot look for rooms to flush");
+                    tracing::warn!(error = %Chain(&error), "cannot look for rooms to flush");
                 }
                 Err(_) => {}
             }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::{
+    error::Chain,
     id::RoomId,
     kv::{Keys, KvError, Redis},
     pg::PgError,
@@ -148,7 +149,7 @@ impl Chat {
         if appended.fresh > 0 && appended.fresh.is_multiple_of(self.settings.flush_count) {
             // The message is kept all the same, and the sweep asks again.
             if let Err(error) = self.ask_flush(room).await {
-                tracing::warn!(%error, room.id = %room, "cannot ask for a flush");
+                tracing::warn!(error = %Chain(&error), room.id = %room, "cannot ask for a flush");
             }
         }
         Ok(appended)

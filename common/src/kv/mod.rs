@@ -34,7 +34,7 @@ pub enum KvError {
     Address(#[source] RedisError),
     /// No connection could be made.
     #[error("connect to Redis")]
-    Connect(#[source] PoolError),
+    Connect(#[source] RedisError),
     /// No connection could be made in time.
     #[error("connect to Redis: no answer within {CONNECT_TIMEOUT:?}")]
     ConnectTimeout,
@@ -140,7 +140,10 @@ impl Redis {
         let fresh = timeout(CONNECT_TIMEOUT * 2, self.inner.pool.get())
             .await
             .map_err(|_| KvError::ConnectTimeout)?
-            .map_err(KvError::Connect)?;
+            .map_err(|error| match error {
+                PoolError::Backend(source) => KvError::Connect(source),
+                _ => KvError::ConnectTimeout,
+            })?;
         // Taken out of the pool: what the pool hands out it pings each time, two commands for nothing.
         let fresh = Connection::take(fresh.into());
         Ok(self.shared().get_or_insert(fresh).clone())

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -29,6 +30,15 @@ impl Limits {
             .map(|(_, limit)| *limit)
             .max()
             .unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (queue, limit)) in self.per_queue.iter().enumerate() {
+            write!(f, "{}{queue}={limit}", if at > 0 { "," } else { "" })?;
+        }
+        Ok(())
     }
 }
 

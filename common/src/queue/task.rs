@@ -5,6 +5,7 @@ use std::{error::Error, fmt, future::Future, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Queue, context::JobContext};
+use crate::error::Chain;
 
 /// Code that can run. The value is the arguments; they travel as JSON.
 ///
@@ -99,13 +100,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for TaskError {
 /// The error and its causes, on one line.
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.source)?;
-        let mut cause = self.source.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        Chain(&*self.source).fmt(f)
     }
 }
 

@@ -25,12 +25,25 @@ pub(crate) async fn ready(app: App) -> impl Reply {
     let draining = app.shutdown.is_asked();
     let (redis, postgres) = (redis.is_ok(), postgres.is_ok());
     let ready = redis && !draining;
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    with_status(json(&Ready { ready, redis, postgres, draining }), status)
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    with_status(
+        json(&Ready {
+            ready,
+            redis,
+            postgres,
+            draining,
+        }),
+        status,
+    )
 }
 
 /// Prometheus's text form.
 pub(crate) async fn metrics(app: App) -> impl Reply {
-    metrics::gauge!("rhubarb_connections").set(u32::try_from(app.connections.count()).unwrap_or(u32::MAX));
+    metrics::gauge!("rhubarb_connections")
+        .set(u32::try_from(app.connections.count()).unwrap_or(u32::MAX));
     app.metrics.render()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use common::{
     chat::Entry,
+    error::Chain,
     id::{MessageId, RoomId},
 };
 use http::header;
@@ -29,13 +30,19 @@ pub(crate) async fn page(room: String, page: Page, app: App) -> Result<impl Repl
     let limit = page.limit.unwrap_or(50).clamp(1, MAX_LIMIT);
     let (mut entries, from_end) = match (&page.before, &page.after) {
         (Some(_), Some(_)) => {
-            return Err(ApiError::BadRequest("give before or after, not both".to_owned()));
+            return Err(ApiError::BadRequest(
+                "give before or after, not both".to_owned(),
+            ));
         }
-        (None, Some(after)) => {
-            (newer(&app, &room, after.parse().map_err(bad)?, limit + 1).await?, false)
-        }
+        (None, Some(after)) => (
+            newer(&app, &room, after.parse().map_err(bad)?, limit + 1).await?,
+            false,
+        ),
         (before, None) => {
-            let before = before.as_deref().map_or(Ok(MessageId::MAX), str::parse).map_err(bad)?;
+            let before = before
+                .as_deref()
+                .map_or(Ok(MessageId::MAX), str::parse)
+                .map_err(bad)?;
             (older(&app, &room, before, limit + 1).await?, true)
         }
     };
@@ -48,7 +55,11 @@ pub(crate) async fn page(room: String, page: Page, app: App) -> Result<impl Repl
     let mut body = String::with_capacity(64 + entries.len() * 240);
     body.push_str(r#"{"messages":"#);
     frame::render_all(&entries, &mut body);
-    body.push_str(if more { r#","more":true}"# } else { r#","more":false}"# });
+    body.push_str(if more {
+        r#","more":true}"#
+    } else {
+        r#","more":false}"#
+    });
     Ok(with_header(body, header::CONTENT_TYPE, "application/json"))
 }
 
@@ -63,13 +74,23 @@ async fn older(
     before: MessageId,
     limit: usize,
 ) -> Result<Vec<Entry>, ApiError> {
-    let (hot, complete_from) = app.chat.log.before(room, before, limit).await.map_err(redis_away)?;
-    let covered = complete_from == Some(MessageId::ZERO)
-        || (complete_from.is_some() && hot.len() >= limit);
+    let (hot, complete_from) = app
+        .chat
+        .log
+        .before(room, before, limit)
+        .await
+        .map_err(redis_away)?;
+    let covered =
+        complete_from == Some(MessageId::ZERO) || (complete_from.is_some() && hot.len() >= limit);
     if covered {
         return Ok(hot);
     }
-    let cold = app.chat.archive.before(room, before, limit).await.map_err(archive_away)?;
+    let cold = app
+        .chat
+        .archive
+        .before(room, before, limit)
+        .await
+        .map_err(archive_away)?;
     let mut all = merge(hot, cold);
     all.drain(..all.len().saturating_sub(limit));
     Ok(all)
@@ -82,11 +103,21 @@ async fn newer(
     after: MessageId,
     limit: usize,
 ) -> Result<Vec<Entry>, ApiError> {
-    let (hot, complete_from) = app.chat.log.after(room, after, limit).await.map_err(redis_away)?;
+    let (hot, complete_from) = app
+        .chat
+        .log
+        .after(room, after, limit)
+        .await
+        .map_err(redis_away)?;
     if complete_from.is_some_and(|from| from <= after || from == MessageId::ZERO) {
         return Ok(hot);
     }
-    let cold = app.chat.archive.after(room, after, limit).await.map_err(archive_away)?;
+    let cold = app
+        .chat
+        .archive
+        .after(room, after, limit)
+        .await
+        .map_err(archive_away)?;
     let mut all = merge(hot, cold);
     all.truncate(limit);
     Ok(all)
@@ -94,18 +125,22 @@ async fn newer(
 
 /// Every message is in the log or in the archive, or in both.
 fn merge(hot: Vec<Entry>, cold: Vec<Entry>) -> Vec<Entry> {
-    let by_id: BTreeMap<_, _> = cold.into_iter().chain(hot).map(|entry| (entry.id, entry)).collect();
+    let by_id: BTreeMap<_, _> = cold
+        .into_iter()
+        .chain(hot)
+        .map(|entry| (entry.id, entry))
+        .collect();
     by_id.into_values().collect()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
 fn redis_away(error: common::kv::KvError) -> ApiError {
-    tracing::warn!(%error, "a page of history could not be read");
+    tracing::warn!(error = %Chain(&error), "a page of history could not be read");
     ApiError::Unavailable
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
 fn archive_away(error: common::pg::PgError) -> ApiError {
-    tracing::warn!(%error, "a page of history could not be read");
+    tracing::warn!(error = %Chain(&error), "a page of history could not be read");
     ApiError::ArchiveUnavailable
 }
