@@ -2,3 +2,8 @@
 #![deny(missing_docs)]
 
 pub mod tasks;
+
+/// The examples of `docs/tasks.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/tasks.md")]
+struct TasksPage;

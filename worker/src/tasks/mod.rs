@@ -1,5 +1,5 @@
-//! The one list of tasks that this deployment's workers know. To add one: a file with the task, a line
-//! here, a test (see `docs/tasks.md`).
+//! The one list of tasks that this deployment's workers know. To add one: a file beside this one, a line
+//! in the list (and its `mod`), a test. See `docs/tasks.md`.
 
 use std::sync::Arc;
 
