@@ -1,14 +1,12 @@
-//! Frames: what clients send and what they are sent, as JSON (design, section 4).
+//! What clients send: frames are read and checked here, and never again.
 
 use std::borrow::Cow;
 
-use common::{
-    chat::{Entry, log::Opened},
-    id::{MessageId, RoomId},
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use common::id::{MessageId, RoomId};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::{FrameId, Refusal};
 
 /// A text frame of more bytes is refused.
 pub(crate) const MAX_FRAME: usize = 64 * 1024;
@@ -68,35 +66,6 @@ pub(crate) struct Message {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Typing {
     pub(crate) room_id: Option<RoomId>,
-}
-
-/// The client's id of a frame: a JSON number or string, repeated as it stands.
-pub(crate) type FrameId = Option<Box<RawValue>>;
-
-/// A frame that cannot be done, with what to tell its sender.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) code: &'static str,
-    pub(crate) message: Cow<'static, str>,
-    pub(crate) retry_after_ms: Option<u64>,
-}
-
-impl Refusal {
-    pub(crate) fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            retry_after_ms: None,
-        }
-    }
-
-    /// Redis cannot be reached; the same frame may succeed later.
-    pub(crate) fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            retry_after_ms: Some(1000),
-            ..Self::new("unavailable", message)
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -178,204 +147,10 @@ fn read_payload(kind: &str, payload: Option<&RawValue>) -> Result<Ask, Refusal> 
     }
 }
 
-/// Any frame to a client.
-#[derive(Serialize)]
-struct Frame<'a, P> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<P>,
-}
-
-fn write<P: Serialize>(kind: &str, id: &FrameId, payload: Option<P>) -> Utf8Bytes {
-    // The payloads are our own structs of texts and numbers, which can always be written.
-    serde_json::to_string(&Frame {
-        kind,
-        id: id.as_deref(),
-        payload,
-    })
-    .unwrap_or_default()
-    .into()
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct InRoom<'a, T> {
-    room_id: &'a RoomId,
-    #[serde(flatten)]
-    more: T,
-}
-
-/// The answer to a join.
-pub(crate) fn joined(id: &FrameId, room: &RoomId, opened: &Opened) -> Utf8Bytes {
-    use std::fmt::Write;
-    let mut json = String::with_capacity(200 + opened.entries.len() * 240);
-    json.push_str(r#"{"type":"joined""#);
-    if let Some(id) = id {
-        let _ = write!(json, r#","id":{id}"#);
-    }
-    let _ = write!(
-        json,
-        r#","payload":{{"roomId":"{room}","complete":{},"more":{},"top":{},"members":{},"messages":"#,
-        opened.complete, opened.more, opened.top, opened.members
-    );
-    render_all(&opened.entries, &mut json);
-    json.push_str("}}");
-    json.into()
-}
-
-/// Messages as a JSON array.
-pub(crate) fn render_all(entries: &[Entry], json: &mut String) {
-    json.push('[');
-    for (at, entry) in entries.iter().enumerate() {
-        if at > 0 {
-            json.push(',');
-        }
-        entry.render(json);
-    }
-    json.push(']');
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Ack<'a> {
-    client_id: &'a str,
-    message_id: MessageId,
-    duplicate: bool,
-}
-
-/// The answer to a message: it is kept.
-pub(crate) fn ack(
-    id: &FrameId,
-    room_id: &RoomId,
-    client_id: &str,
-    message_id: MessageId,
-    duplicate: bool,
-) -> Utf8Bytes {
-    let more = Ack {
-        client_id,
-        message_id,
-        duplicate,
-    };
-    write("ack", id, Some(InRoom { room_id, more }))
-}
-
-#[derive(Serialize)]
-struct Nothing {}
-
-/// The answer to a leave.
-pub(crate) fn left(id: &FrameId, room_id: &RoomId) -> Utf8Bytes {
-    write(
-        "left",
-        id,
-        Some(InRoom {
-            room_id,
-            more: Nothing {},
-        }),
-    )
-}
-
-/// The answer to a ping.
-pub(crate) fn pong(id: &FrameId) -> Utf8Bytes {
-    write::<()>("pong", id, None)
-}
-
-#[derive(Serialize)]
-struct Members {
-    members: u64,
-}
-
-/// So many members are in the room.
-pub(crate) fn presence(room_id: &RoomId, members: u64) -> Utf8Bytes {
-    write(
-        "presence",
-        &None,
-        Some(InRoom {
-            room_id,
-            more: Members { members },
-        }),
-    )
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Who<'a> {
-    user_id: &'a str,
-    username: &'a str,
-}
-
-/// Somebody types.
-pub(crate) fn typing(room_id: &RoomId, user_id: &str, username: &str) -> Utf8Bytes {
-    write(
-        "typing",
-        &None,
-        Some(InRoom {
-            room_id,
-            more: Who { user_id, username },
-        }),
-    )
-}
-
-#[derive(Serialize)]
-struct Reason<'a> {
-    reason: &'a str,
-}
-
-/// The client is to reload the room.
-pub(crate) fn reset(room_id: &RoomId, reason: &str) -> Utf8Bytes {
-    write(
-        "reset",
-        &None,
-        Some(InRoom {
-            room_id,
-            more: Reason { reason },
-        }),
-    )
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Goaway {
-    reconnect_in_ms: [u64; 2],
-}
-
-/// The server drains: come back after a random time between these.
-pub(crate) fn goaway(reconnect_in_ms: [u64; 2]) -> Utf8Bytes {
-    write("goaway", &None, Some(Goaway { reconnect_in_ms }))
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Problem<'a> {
-    code: &'a str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_ms: Option<u64>,
-}
-
-/// A frame could not be done.
-pub(crate) fn error(id: &FrameId, refusal: &Refusal) -> Utf8Bytes {
-    let Refusal {
-        code,
-        message,
-        retry_after_ms,
-    } = refusal;
-    write(
-        "error",
-        id,
-        Some(Problem {
-            code,
-            message,
-            retry_after_ms: *retry_after_ms,
-        }),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::pong;
 
     fn code(text: &str) -> &'static str {
         read(text).1.err().map_or("none", |refusal| refusal.code)
