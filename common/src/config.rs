@@ -8,7 +8,7 @@ use crate::telemetry::LogFormat;
 /// the same name.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Address of Redis, e.g. redis://127.0.0.1:6379/0
+    /// Address of Redis, e.g. `redis://127.0.0.1:6379/0`
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: String,
 
@@ -24,7 +24,7 @@ pub struct Common {
 /// Where Postgres is.
 #[derive(Debug, Clone, Args)]
 pub struct Archive {
-    /// Address of Postgres, e.g. postgres://user:password@127.0.0.1:5432/rhubarb
+    /// Address of Postgres, e.g. `postgres://user:password@127.0.0.1:5432/rhubarb`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: String,
 

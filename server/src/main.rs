@@ -111,7 +111,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
     let server = BootId::fresh();
     let (bus, events) = Bus::start(redis, keys);
-    let (changed, changes) = mpsc::unbounded_channel();
+    let (changed, rooms_changed) = mpsc::unbounded_channel();
     let hub = Hub::start(chat.clone(), bus, events, changed.clone());
     let (close, closing) = Shutdown::manual();
     let presence = tokio::spawn(presence::tell_changes(

@@ -125,7 +125,7 @@ impl Listener {
                     match self.listen(sink, stream).await {
                         Ended::Unused => return,
                         Ended::Broken(why) => {
-                            tracing::warn!(why, "the subscription to Redis was lost")
+                            tracing::warn!(why, "the subscription to Redis was lost");
                         }
                     }
                 }
@@ -182,7 +182,7 @@ impl Listener {
                     if count == 0 {
                         return Ended::Unused;
                     }
-                    if let Err(why) = self.carry_out(&mut sink, requests.drain(..).collect()).await {
+                    if let Err(why) = self.carry_out(&mut sink, std::mem::take(&mut requests)).await {
                         return Ended::Broken(why);
                     }
                 }

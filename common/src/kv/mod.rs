@@ -145,7 +145,7 @@ impl Redis {
                 _ => KvError::ConnectTimeout,
             })?;
         // Taken out of the pool: what the pool hands out it pings each time, two commands for nothing.
-        let fresh = Connection::take(fresh.into());
+        let fresh = Connection::take(fresh);
         Ok(self.shared().get_or_insert(fresh).clone())
     }
 

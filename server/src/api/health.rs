@@ -7,7 +7,7 @@ use warp::reply::{Reply, json, with_status};
 use crate::app::App;
 
 #[derive(Serialize)]
-struct Ready {
+struct Health {
     ready: bool,
     redis: bool,
     postgres: bool,
@@ -31,7 +31,7 @@ pub(crate) async fn ready(app: App) -> impl Reply {
         StatusCode::SERVICE_UNAVAILABLE
     };
     with_status(
-        json(&Ready {
+        json(&Health {
             ready,
             redis,
             postgres,
