@@ -118,7 +118,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         server,
         chat.clone(),
         hub.clone(),
-        changes,
+        rooms_changed,
     ));
     let lease = presence::keep_lease(server, chat.clone(), hub.clone(), changed, closing.clone());
     let lease = tokio::spawn(lease);
