@@ -86,7 +86,11 @@ impl Connection {
             let outbox = Arc::clone(&self.outbox);
             tokio::select! {
                 frame = self.socket.next(), if self.handling.is_none() => {
-                    let Some(Ok(frame)) = frame else { return ended(frame) };
+                    let frame = match frame {
+                        Some(Ok(frame)) => frame,
+                        Some(Err(error)) => return broken(&error),
+                        None => return End::Gone,
+                    };
                     self.heard = Instant::now();
                     if let Err(end) = self.take(frame).await {
                         return end;
@@ -173,17 +177,15 @@ async fn handled(handling: &mut Option<Handling>) -> Box<Session> {
     }
 }
 
-fn ended(frame: Option<tungstenite::Result<Message>>) -> End {
-    match frame {
-        Some(Err(tungstenite::Error::Capacity(_))) => {
+fn broken(error: &tungstenite::Error) -> End {
+    match error {
+        tungstenite::Error::Capacity(_) => {
             End::Close(CloseCode::Size, "the frame is far too large")
         }
-        Some(Err(tungstenite::Error::Protocol(_))) => {
+        tungstenite::Error::Protocol(_) => {
             End::Close(CloseCode::Protocol, "this is not the WebSocket protocol")
         }
-        Some(Err(tungstenite::Error::Utf8(_))) => {
-            End::Close(CloseCode::Invalid, "a text frame is not UTF-8")
-        }
+        tungstenite::Error::Utf8(_) => End::Close(CloseCode::Invalid, "a text frame is not UTF-8"),
         _ => End::Gone,
     }
 }

@@ -129,7 +129,7 @@ impl Hub {
                 .entry(room_id.clone())
                 .or_insert_with(|| Room::new(room_id));
             let mut state = room.state();
-            let again = state.members.get(&connection).is_some();
+            let again = state.members.contains_key(&connection);
             let member = Member {
                 outbox: Arc::clone(outbox),
                 seen: MessageId::ZERO,

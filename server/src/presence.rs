@@ -80,7 +80,7 @@ pub(crate) async fn keep_lease(
                 }
             }
             Err(error) => {
-                tracing::warn!(error = %Chain(&error), "cannot renew this server's lease")
+                tracing::warn!(error = %Chain(&error), "cannot renew this server's lease");
             }
         }
         if touched.elapsed() >= touch_every {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
-    frame::{self, Ask, FrameId, Join, MAX_CLIENT_ID, MAX_MESSAGE, Refusal},
+    frame::{self, Ask, FrameId, Join, MAX_CLIENT_ID, MAX_MESSAGE, Post, Refusal},
     hub::{ConnectionId, Room},
     outbox::Outbox,
 };
@@ -104,7 +104,7 @@ impl Session {
     async fn answer(&mut self, id: &FrameId, ask: Ask) -> Result<(), Refusal> {
         match ask {
             Ask::Join(join) => self.join(id, join).await,
-            Ask::Message(message) => self.post(id, message).await,
+            Ask::Post(post) => self.post(id, post).await,
             Ask::Leave(leave) => {
                 let room_id = self.room_of(leave.room_id)?;
                 self.rooms.retain(|room| *room.id() != room_id);
@@ -182,7 +182,7 @@ impl Session {
         }
     }
 
-    async fn post(&mut self, id: &FrameId, message: frame::Message) -> Result<(), Refusal> {
+    async fn post(&mut self, id: &FrameId, message: Post) -> Result<(), Refusal> {
         let room_id = self.room_of(message.room_id)?;
         let client_id = message
             .client_id

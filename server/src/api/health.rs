@@ -8,10 +8,9 @@ use crate::app::App;
 
 #[derive(Serialize)]
 struct Health {
-    ready: bool,
-    redis: bool,
-    postgres: bool,
-    draining: bool,
+    state: &'static str,
+    redis: &'static str,
+    postgres: &'static str,
 }
 
 /// The process runs.
@@ -22,23 +21,23 @@ pub(crate) async fn live() -> impl Reply {
 /// Whether it can serve. Without Postgres the chat goes on, so that alone does not make it unready.
 pub(crate) async fn ready(app: App) -> impl Reply {
     let (redis, postgres) = tokio::join!(app.chat.ping_redis(), app.chat.archive.ping());
-    let draining = app.shutdown.is_asked();
-    let (redis, postgres) = (redis.is_ok(), postgres.is_ok());
-    let ready = redis && !draining;
+    let reached = |reached: bool| if reached { "reached" } else { "away" };
+    let (ready, state) = match (app.shutdown.is_asked(), redis.is_ok()) {
+        (true, _) => (false, "draining"),
+        (false, false) => (false, "waiting for Redis"),
+        (false, true) => (true, "ready"),
+    };
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    with_status(
-        json(&Health {
-            ready,
-            redis,
-            postgres,
-            draining,
-        }),
-        status,
-    )
+    let health = Health {
+        state,
+        redis: reached(redis.is_ok()),
+        postgres: reached(postgres.is_ok()),
+    };
+    with_status(json(&health), status)
 }
 
 /// Prometheus's text form.

@@ -63,6 +63,7 @@ pub(crate) async fn page(room: String, page: Page, app: App) -> Result<impl Repl
     Ok(with_header(body, header::CONTENT_TYPE, "application/json"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
 fn bad(error: common::id::IdError) -> ApiError {
     ApiError::BadRequest(error.to_string())
 }

@@ -24,7 +24,7 @@ const MAX_LIMIT: usize = 1000;
 pub(crate) enum Ask {
     Join(Join),
     Leave(Leave),
-    Message(Message),
+    Post(Post),
     Typing(Typing),
     Ping,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Leave {
 /// `{"type":"message","payload":{"roomId":"r","clientId":"01J…","message":"hi"}}`
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Message {
+pub(crate) struct Post {
     pub(crate) room_id: Option<RoomId>,
     pub(crate) client_id: Option<String>,
     pub(crate) message: String,
@@ -133,7 +133,7 @@ fn read_payload(kind: &str, payload: Option<&RawValue>) -> Result<Ask, Refusal> 
     match kind {
         "join" => of(kind, payload).map(Ask::Join),
         "leave" => of(kind, payload).map(Ask::Leave),
-        "message" => of(kind, payload).map(Ask::Message),
+        "message" => of(kind, payload).map(Ask::Post),
         "typing" => of(kind, payload).map(Ask::Typing),
         "ping" => Ok(Ask::Ping),
         other => {
@@ -164,7 +164,7 @@ mod tests {
         assert!(matches!(join, Ok(Ask::Join(Join { since: None, .. }))));
         assert!(matches!(
             message,
-            Ok(Ask::Message(Message {
+            Ok(Ask::Post(Post {
                 room_id: None,
                 client_id: None,
                 ..
