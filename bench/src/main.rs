@@ -1,2 +1,143 @@
-//! wip
-fn main() {}
+//! Measures Rhubarb as its users run it: separate processes, a real Redis with its append-only file, a
+//! real Postgres. Every run also checks, exactly, that nothing was lost, doubled or put out of order;
+//! a run that finds such a thing fails.
+//!
+//! [`queue`] measures jobs, [`chat`] messages; each adds its figures to [`figure::Figures`].
+//! `docs/benchmarks.md` tells the method and what was measured.
+
+mod chat;
+mod figure;
+mod machine;
+mod number;
+mod queue;
+mod redis_side;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use common::shutdown::Shutdown;
+use figure::Figures;
+
+/// Measures the speed of the queue and the chat, and checks in each run that nothing is lost.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Enqueue, drain, both at once, pickup latency; beside each a lower bound without our features
+    Queue {
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        options: queue::Options,
+    },
+    /// Delivered copies a second and latency through two servers, memory per idle connection
+    Chat {
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        database: chat::Database,
+        #[command(flatten)]
+        options: chat::Options,
+    },
+    /// A room's messages from the last leave until all are in Postgres
+    Flush {
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        database: chat::Database,
+        #[command(flatten)]
+        options: chat::RoomOptions,
+    },
+    /// A room that has left Redis, until a joiner has its answer
+    Rehydrate {
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        database: chat::Database,
+        #[command(flatten)]
+        options: chat::RoomOptions,
+    },
+    /// A worker of the queue's measurement, started by it
+    #[command(hide = true)]
+    QueueWorker(queue::WorkerOptions),
+}
+
+/// How to measure, whatever it is.
+#[derive(Debug, Clone, Args)]
+struct How {
+    /// A Redis to use instead of one of its own; nobody else may use it meanwhile
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
+    redis_url: Option<String>,
+
+    /// How often to measure; the median and the range are shown
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+
+    /// One JSON object a line for each figure, instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().what {
+        What::QueueWorker(options) => queue::be_worker(options),
+        What::Queue { how, options } => measure(&how, async |how, figures| {
+            queue::measure(how, &options, figures).await
+        }),
+        What::Chat {
+            how,
+            database,
+            options,
+        } => measure(&how, async |how, figures| {
+            chat::measure(how, &database, &options, figures).await
+        }),
+        What::Flush {
+            how,
+            database,
+            options,
+        } => measure(&how, async |how, figures| {
+            chat::measure_flush(how, &database, &options, figures).await
+        }),
+        What::Rehydrate {
+            how,
+            database,
+            options,
+        } => measure(&how, async |how, figures| {
+            chat::measure_rehydrate(how, &database, &options, figures).await
+        }),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures, and prints the figures if all went well. A signal ends it in order: what it started ends
+/// with it.
+fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) -> Result<()> {
+    // One thread: the second core is for the processes that are measured.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signal().context("listen for signals")?;
+        let mut figures = Figures::new();
+        tokio::select! {
+            measured = what(how, &mut figures) => measured?,
+            () = shutdown.asked() => anyhow::bail!("interrupted"),
+        }
+        figures.print(how.json);
+        Ok(())
+    })
+}

@@ -26,6 +26,9 @@ pub const GRACE: Duration = Duration::from_millis(750);
 /// Between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// A list and the element that was popped from it: bytes, for anybody can push anything.
+pub type Popped = (String, Vec<u8>);
+
 /// Waits for the next element of some lists.
 #[derive(Debug)]
 pub struct Inbox {
@@ -45,7 +48,7 @@ struct State {
 /// A question under way.
 #[derive(Debug)]
 pub struct Waiting {
-    answer: oneshot::Receiver<(Inbox, Option<(String, String)>)>,
+    answer: oneshot::Receiver<(Inbox, Option<Popped>)>,
     state: Arc<State>,
 }
 
@@ -91,7 +94,7 @@ impl Inbox {
         Waiting { answer, state }
     }
 
-    async fn pop(&mut self, lists: &[String]) -> Option<(String, String)> {
+    async fn pop(&mut self, lists: &[String]) -> Option<Popped> {
         match self.try_pop(lists).await {
             Ok(popped) => {
                 self.state.healthy.store(true, Ordering::Relaxed);
@@ -109,7 +112,7 @@ impl Inbox {
         }
     }
 
-    async fn try_pop(&mut self, lists: &[String]) -> redis::RedisResult<Option<(String, String)>> {
+    async fn try_pop(&mut self, lists: &[String]) -> redis::RedisResult<Option<Popped>> {
         if self.connection.is_none() {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -140,7 +143,7 @@ impl Inbox {
 impl Waiting {
     /// The answer: the inbox for the next question, and the list and element that were popped.
     /// Safe to drop and to call again.
-    pub async fn answer(&mut self) -> Option<(Inbox, Option<(String, String)>)> {
+    pub async fn answer(&mut self) -> Option<(Inbox, Option<Popped>)> {
         (&mut self.answer).await.ok()
     }
 

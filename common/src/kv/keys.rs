@@ -85,6 +85,12 @@ impl Keys {
         format!("{}workers:info", self.prefix)
     }
 
+    /// STRING with expiry: somebody looked lately for workers that stopped beating. Written by every
+    /// worker; where it is missing, Redis was away, and nobody counts as dead for a while.
+    pub fn looked(&self) -> String {
+        format!("{}looked", self.prefix)
+    }
+
     /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, and `queue` and `body`
     /// of what follows. Written by fan-out and by its children's settling.
     pub fn group(&self, master: JobId) -> String {

@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{
-    JobId,
+    JobId, WorkerOptions,
+    enqueue::millis,
     job::Body,
     settle::HistoryEntry,
     turn::{Claimed, held_by},
@@ -40,16 +41,22 @@ static REAP: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Between two looks, unless something is due earlier.
+/// Between two looks at most.
 const EVERY: Duration = Duration::from_secs(1);
-/// Ids a script call at most.
+/// Looks in a time to live, at least. When nobody looked for half of one, nobody counts as dead.
+const LOOKS: u32 = 6;
+/// Scheduled jobs a script call at most.
 const BATCH: usize = 500;
+/// Missing ids a script call at most: what a deleted list is repaired by, per look.
+const REPAIRS: usize = 4000;
 
 /// Cares for the queues under one namespace.
 #[derive(Debug)]
 pub struct Care {
     redis: Redis,
     keys: Keys,
+    /// How long after its last heartbeat a worker counts as dead.
+    time_to_live: Duration,
     /// How many workers a job may take down before it is buried.
     max_deaths: u32,
     /// How long an id may be popped and not claimed.
@@ -74,32 +81,38 @@ pub struct Cared {
 }
 
 impl Care {
-    /// Care as a worker with the default options does it.
-    pub fn new(redis: Redis, keys: Keys, max_deaths: u32, grace: Duration) -> Self {
+    /// Care as a worker with these options does it.
+    pub fn new(redis: Redis, keys: Keys, options: &WorkerOptions) -> Self {
         Self {
             redis,
             keys,
-            max_deaths,
-            grace,
+            time_to_live: options.time_to_live,
+            max_deaths: options.max_deaths,
+            grace: options.claim_grace,
             missing: HashMap::new(),
         }
     }
 
     /// Looks again and again until the shutdown.
     pub async fn run(mut self, shutdown: Shutdown) {
+        let every = EVERY.min(self.time_to_live / LOOKS);
         let mut well = true;
         loop {
             let wait = match self.look().await {
-                Ok(Cared { more: true, .. }) => Duration::ZERO,
                 Ok(cared) => {
                     well = true;
-                    cared.next_due.map_or(EVERY, |due| due.min(EVERY))
+                    if cared.more {
+                        Duration::ZERO
+                    } else {
+                        cared.next_due.map_or(every, |due| due.min(every))
+                    }
                 }
                 Err(error) => {
                     if std::mem::replace(&mut well, false) {
-                        tracing::warn!(%error, "cannot care for the queues");
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::warn!(%error, cause, "cannot care for the queues");
                     }
-                    EVERY / 4
+                    every / 4
                 }
             };
             tokio::select! {
@@ -115,7 +128,7 @@ impl Care {
     /// If Redis fails; what was not done is done by the next look.
     pub async fn look(&mut self) -> Result<Cared, KvError> {
         let mut call = OVERDUE.on(self.keys.prefix());
-        call.arg(BATCH);
+        call.arg(BATCH).arg(millis(self.time_to_live));
         let (promoted, wait, dead): (usize, i64, Vec<BootId>) =
             OVERDUE.run(&self.redis, &call).await?;
         let mut reaped = 0;
@@ -143,9 +156,9 @@ impl Care {
             .map(|(id, since)| (*since, *id))
             .collect();
         lost.sort_unstable();
-        lost.truncate(BATCH);
+        lost.truncate(REPAIRS);
         let mut call = SWEEP.on(self.keys.prefix());
-        call.arg(BATCH);
+        call.arg(REPAIRS);
         for (_, id) in &lost {
             call.arg(id);
         }
@@ -211,6 +224,7 @@ impl Care {
             attempt,
             worker: worker.to_string(),
             error: &error,
+            retry_in_ms: None,
         };
         call.arg(if bury { "bury" } else { "back" })
             .arg(claimed.id)

@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::watch,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     JobId, Queue,
@@ -22,7 +19,7 @@ use super::{
 use crate::{
     kv::{
         KvError,
-        blocking::{Inbox, Waiting},
+        blocking::{self, Inbox, Waiting},
     },
     shutdown::Shutdown,
 };
@@ -45,18 +42,17 @@ pub(super) struct Consumer {
     listening: Listening,
     held: watch::Receiver<usize>,
     running: JoinSet<Settlement>,
-    in_flight: HashMap<JobId, InFlight>,
+    /// The lease of each job that runs. A job whose claim was lost may run beside them to its end.
+    in_flight: HashMap<JobId, String>,
     /// Finished, and not yet settled in Redis.
     unsettled: Vec<Settlement>,
     popped: Option<JobId>,
     /// Whether there may be something to claim.
     hungry: bool,
+    /// Whether the last turn succeeded.
     well: bool,
-}
-
-struct InFlight {
-    lease: String,
-    abort: AbortHandle,
+    /// Whether a turn failed since the last reconciliation: what it claimed is not known.
+    in_doubt: bool,
 }
 
 impl Consumer {
@@ -78,6 +74,7 @@ impl Consumer {
             popped: None,
             hungry: true,
             well: true,
+            in_doubt: false,
         }
     }
 
@@ -119,7 +116,8 @@ impl Consumer {
     }
 
     async fn exchange(&mut self, popped: Option<Popped>, demand: &Demand) -> Result<(), KvError> {
-        let reply = self.turns.take(&self.unsettled, popped, demand).await?;
+        let reply = self.turns.take(&self.unsettled, popped, demand).await;
+        let reply = reply.inspect_err(|_| self.in_doubt = true)?;
         if !std::mem::replace(&mut self.well, true) {
             tracing::info!("Redis is back; claiming again");
         }
@@ -139,8 +137,8 @@ impl Consumer {
     fn start(&mut self, claimed: Claimed) {
         let (id, lease) = (claimed.id, claimed.lease.clone());
         self.slots.fill(id.queue());
-        let abort = self.running.spawn(self.runner.clone().run(claimed));
-        self.in_flight.insert(id, InFlight { lease, abort });
+        self.running.spawn(self.runner.clone().run(claimed));
+        self.in_flight.insert(id, lease);
     }
 
     /// Waits in BRPOP on the queues that have a free slot.
@@ -193,7 +191,7 @@ impl Consumer {
         // An error is a job that was aborted; whoever aborts also gives it back.
         let Ok(settlement) = finished else { return };
         let known = self.in_flight.get(&settlement.id);
-        if known.is_some_and(|known| known.lease == settlement.lease) {
+        if known == Some(&settlement.lease) {
             self.in_flight.remove(&settlement.id);
         }
         self.slots.free(settlement.id.queue());
@@ -201,45 +199,51 @@ impl Consumer {
         self.hungry = true;
     }
 
-    fn answered(&mut self, answer: Option<(Inbox, Option<(String, String)>)>) {
+    fn answered(&mut self, answer: Option<(Inbox, Option<blocking::Popped>)>) {
         let Some((inbox, popped)) = answer else {
             self.listening = Listening::Gone;
             return;
         };
         self.listening = Listening::No(inbox);
         let Some((list, id)) = popped else { return };
-        match id.parse() {
+        match String::from_utf8_lossy(&id).parse() {
             Ok(id) => self.popped = Some(id),
             Err(error) => {
-                tracing::error!(%error, list, "dropped what is no job's id from `{list}`")
+                tracing::error!(%error, list, "dropped what is no job's id from `{list}`");
             }
         }
         self.hungry = true;
     }
 
-    /// Finds claims that Redis made and whose answer was lost, and runs them. Turns are taken one
-    /// after another, so a claim that is neither running nor waiting to be settled is such a one.
+    /// Finds claims that Redis made and whose answer was lost, and runs them, or gives them back if
+    /// there is no slot. Turns are taken one after another, so a claim that is neither running nor
+    /// waiting to be settled is such a one.
     async fn reconcile(&mut self) {
         let known = self.in_flight.len() + self.unsettled.len();
-        if *self.held.borrow_and_update() <= known {
+        if *self.held.borrow_and_update() <= known && !self.in_doubt {
             return;
         }
         let held = match self.turns.held().await {
             Ok(held) => held,
             Err(error) => return self.complain(&error),
         };
+        self.in_doubt = false;
         for claimed in held {
-            let running = self
-                .in_flight
-                .get(&claimed.id)
-                .map(|flight| flight.lease.as_str());
             let settling = self
                 .unsettled
                 .iter()
                 .any(|s| s.id == claimed.id && s.lease == claimed.lease);
-            if running != Some(claimed.lease.as_str()) && !settling {
-                tracing::warn!(job.id = %claimed.id, "running {}, whose claim's answer was lost", claimed.id);
+            if self.in_flight.get(&claimed.id) == Some(&claimed.lease) || settling {
+                continue;
+            }
+            let id = claimed.id;
+            let free = self.slots.free_by_queue();
+            if free.iter().any(|(queue, _)| *queue == id.queue()) {
+                tracing::warn!(job.id = %id, "running {id}, whose claim's answer was lost");
                 self.start(claimed);
+            } else {
+                tracing::warn!(job.id = %id, "giving {id} back, whose claim's answer was lost");
+                self.unsettled.push(Settlement::of(&claimed, Verdict::Back));
             }
         }
     }
@@ -275,11 +279,12 @@ impl Consumer {
             // If it fails, it is tried once more below, with the rest.
             let _ = self.settle_only().await;
         }
-        for (id, flight) in self.in_flight.drain() {
-            flight.abort.abort();
+        // Also those that are no longer in flight, because their claims were lost.
+        self.running.abort_all();
+        for (id, lease) in self.in_flight.drain() {
             self.unsettled.push(Settlement {
                 id,
-                lease: flight.lease,
+                lease,
                 group: None,
                 follows: None,
                 had_group: false,

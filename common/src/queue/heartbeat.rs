@@ -89,6 +89,22 @@ impl Heartbeat {
     pub(super) fn held(&self) -> watch::Receiver<usize> {
         self.held.clone()
     }
+
+    /// Stops beating, and waits until a beat that is under way has ended: it would bring a worker back
+    /// that has signed off.
+    pub(super) async fn end(mut self) {
+        if let Some(thread) = self.stop() {
+            // An error is a thread that panicked: it beats no more.
+            let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+        }
+    }
+
+    fn stop(&mut self) -> Option<std::thread::JoinHandle<()>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take()?;
+        thread.thread().unpark();
+        Some(thread)
+    }
 }
 
 fn keep_beating(url: &str, pulse: &Pulse, stop: &AtomicBool, tell: &watch::Sender<usize>) {
@@ -114,7 +130,8 @@ fn keep_beating(url: &str, pulse: &Pulse, stop: &AtomicBool, tell: &watch::Sende
             }
             Err(error) => {
                 if well {
-                    tracing::warn!(%error, "the heartbeat cannot reach Redis");
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, "the heartbeat cannot reach Redis");
                 }
                 well = false;
             }
@@ -127,10 +144,7 @@ fn keep_beating(url: &str, pulse: &Pulse, stop: &AtomicBool, tell: &watch::Sende
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-        }
+        self.stop();
     }
 }
 

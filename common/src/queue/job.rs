@@ -73,6 +73,19 @@ impl JobId {
     pub const fn queue(self) -> Queue {
         self.queue
     }
+
+    pub(crate) const fn birth(self) -> Birth {
+        self.birth
+    }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.number
+    }
+
+    /// The id of the same kind with another number.
+    pub(crate) const fn with_number(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
 }
 
 impl fmt::Display for JobId {

@@ -22,6 +22,7 @@
 //! [`care`] (delays, dead workers, lost pops), [`inspect`] (for people). The scripts are in `lua/`, with
 //! what they share in `lua/lib.lua`.
 
+pub mod audit;
 pub mod care;
 mod consume;
 pub mod context;
@@ -30,6 +31,9 @@ mod heartbeat;
 pub mod inspect;
 mod job;
 mod limits;
+#[cfg(test)]
+mod model_test;
+pub mod operate;
 mod registry;
 mod run;
 mod settle;

@@ -2,6 +2,7 @@
 //! Before this, [`super::turn`] claimed it; next, [`super::settle`].
 
 use std::{
+    any::Any,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -71,17 +72,20 @@ impl Runner {
         let span = tracing::info_span!(
             "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt
         );
-        let started = Instant::now();
-        let outcome = attempt_once(&entry, body.args.get(), &job)
-            .instrument(span.clone())
-            .await;
-        metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
-            .record(started.elapsed().as_secs_f64());
-        settlement.had_group = job.had_group.load(Ordering::Relaxed);
-        settlement.verdict = span.in_scope(|| {
+        let judged = async {
+            let started = Instant::now();
+            let outcome = attempt_once(&entry, body.args.get(), &job).await;
+            metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
+                .record(started.elapsed().as_secs_f64());
             let max_attempts = body.max_attempts.unwrap_or(entry.max_attempts);
             verdict(&entry, attempt, max_attempts, outcome)
+        };
+        // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.
+        let judged = AssertUnwindSafe(judged.instrument(span)).catch_unwind();
+        settlement.verdict = judged.await.unwrap_or_else(|panic| Verdict::Bury {
+            error: format!("it panicked beside its run: {}", text_of(&*panic)),
         });
+        settlement.had_group = job.had_group.load(Ordering::Relaxed);
         settlement
     }
 }
@@ -96,16 +100,12 @@ async fn attempt_once(entry: &Entry, args: &str, job: &JobContext) -> Result<(),
     let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
     let outcome = match entry.timeout {
         None => running.await,
-        Some(limit) => match tokio::time::timeout(limit, running).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let error = format!("it took longer than its limit of {limit:?}");
-                return Err(Failure {
-                    error,
-                    fatal: false,
-                });
-            }
-        },
+        Some(limit) => tokio::time::timeout(limit, running)
+            .await
+            .map_err(|_| Failure {
+                error: format!("it took longer than its limit of {limit:?}"),
+                fatal: false,
+            })?,
     };
     match outcome {
         Ok(Ok(())) => Ok(()),
@@ -113,18 +113,17 @@ async fn attempt_once(entry: &Entry, args: &str, job: &JobContext) -> Result<(),
             fatal: error.is_fatal(),
             error: error.to_string(),
         }),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_default();
-            Err(Failure {
-                error: format!("it panicked: {text}"),
-                fatal: false,
-            })
-        }
+        Err(panic) => Err(Failure {
+            error: format!("it panicked: {}", text_of(&*panic)),
+            fatal: false,
+        }),
     }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref().map(String::as_str))
+        .unwrap_or_default()
 }
 
 fn verdict(

@@ -47,6 +47,9 @@ pub(super) struct HistoryEntry<'a> {
     pub(super) attempt: u32,
     pub(super) worker: String,
     pub(super) error: &'a str,
+    /// The pause before the next attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_in_ms: Option<u64>,
 }
 
 /// Longer error texts are cut in the history.
@@ -96,6 +99,7 @@ impl Settlement {
                 attempt,
                 worker: worker.to_owned(),
                 error,
+                retry_in_ms: (name == "retry").then_some(delay),
             }
             .write()
         };

@@ -139,12 +139,7 @@ impl Worker {
             info: describe(&options),
         };
         let heartbeat = Heartbeat::start(&redis_url, pulse).await?;
-        let care = Care::new(
-            redis.clone(),
-            keys.clone(),
-            options.max_deaths,
-            options.claim_grace,
-        );
+        let care = Care::new(redis.clone(), keys.clone(), &options);
         let care = tokio::spawn(care.run(shutdown.clone()));
 
         let turns = Turns {
@@ -163,7 +158,7 @@ impl Worker {
         consumer.run(&shutdown, options.shutdown_patience).await;
 
         let _ = care.await;
-        drop(heartbeat);
+        heartbeat.end().await;
         if let Err(error) = retire(&redis, &keys, id).await {
             tracing::warn!(%error, "could not sign off; the heartbeat will run out");
         }

@@ -1,11 +1,13 @@
 //! What tests and benchmarks need: a namespace of their own on a real Redis, a schema of their own on a
 //! real Postgres, servers that they may kill, and a way to wait for events.
 
+mod postgres;
 mod queue;
 mod redis_server;
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
+pub use postgres::{TestDatabase, TestPostgres};
 pub use queue::{RunningWorker, TestQueue};
 pub use redis_server::RedisServer;
 
@@ -24,10 +26,7 @@ pub fn required(name: &str) -> String {
 ///
 /// # Panics
 /// If that takes longer than [`PATIENCE`]; the message names `what`.
-pub async fn eventually<T, F>(what: &str, mut probe: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(value) = probe().await {

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::{required, unique};
 use crate::{
     id::BootId,
-    kv::{Keys, Redis},
+    kv::{Keys, KvError, Redis, blocking::BlockingHealth},
     queue::{Producer, Registry, Worker, WorkerError, WorkerOptions},
     shutdown::{Shutdown, Stop},
 };
@@ -72,25 +72,35 @@ impl TestQueue {
     pub fn worker(&self, registry: Registry, options: WorkerOptions) -> RunningWorker {
         let worker = Worker::new(&self.url, self.keys.clone(), registry, options)
             .expect("a readable REDIS_URL");
-        let id = worker.id();
+        let (id, blocking) = (worker.id(), worker.blocking_health());
         let (stop, shutdown) = Shutdown::manual();
         RunningWorker {
             id,
+            blocking,
             stop,
             running: tokio::spawn(worker.run(shutdown)),
         }
     }
 
-    /// Runs one Redis command, e.g. `["LLEN", "…"]`.
+    /// Runs one Redis command, e.g. `["LLEN", "…"]`; a second time if the connection was broken.
     ///
     /// # Panics
     /// If it fails.
     pub async fn command<T: FromRedisValue>(&self, words: &[impl ToRedisArgs]) -> T {
-        let mut connection = self
-            .redis
-            .connection()
-            .await
-            .expect("a connection to Redis");
+        match self.try_command(words).await {
+            Err(KvError::Command { source, .. }) if source.is_io_error() => {
+                self.try_command(words).await
+            }
+            answer => answer,
+        }
+        .expect("a Redis command that succeeds")
+    }
+
+    async fn try_command<T: FromRedisValue>(
+        &self,
+        words: &[impl ToRedisArgs],
+    ) -> Result<T, KvError> {
+        let mut connection = self.redis.connection().await?;
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(word);
@@ -98,7 +108,15 @@ impl TestQueue {
         command
             .query_async(&mut connection)
             .await
-            .expect("a Redis command that succeeds")
+            .map_err(|source| self.redis.failed("run a test's command", source))
+    }
+
+    /// Whether every job that was enqueued is settled and forgotten.
+    ///
+    /// # Panics
+    /// If Redis cannot be asked.
+    pub async fn is_drained(&self) -> bool {
+        self.command::<u64>(&["HLEN", &self.keys.jobs()]).await == 0
     }
 
     /// The names of all keys of this namespace, without its prefix, sorted.
@@ -137,6 +155,8 @@ impl Drop for TestQueue {
 pub struct RunningWorker {
     /// Its identity.
     pub id: BootId,
+    /// Tells whether its blocking connection works.
+    pub blocking: BlockingHealth,
     stop: Stop,
     running: JoinHandle<Result<(), WorkerError>>,
 }

@@ -1,3 +1,6 @@
 //! The library against real servers. Run with `bin/test`, which starts them.
 
+mod inspect;
 mod journey;
+mod queue;
+mod shape;

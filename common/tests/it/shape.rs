@@ -40,7 +40,11 @@ fn documents_name_files_that_exist() {
         let text = fs::read_to_string(&document).unwrap();
         let folder = document.parent().unwrap();
         // Links: [text](path)
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let path = link.split('#').next().unwrap();
             if !path.contains("://") && !path.is_empty() && !folder.join(path).exists() {
                 missing.push(format!("{}: link to {path}", document.display()));
@@ -48,7 +52,9 @@ fn documents_name_files_that_exist() {
         }
         // Code: `path/file.rs`, given in full or by its end
         for code in text.split('`').skip(1).step_by(2) {
-            let is_file = [".rs", ".lua", ".js"].iter().any(|ending| code.ends_with(ending));
+            let is_file = [".rs", ".lua", ".js"]
+                .iter()
+                .any(|ending| code.ends_with(ending));
             let is_example = code.ends_with("tasks/busy.rs");
             if is_file && !code.contains(char::is_whitespace) && !is_example {
                 let known = sources.iter().any(|path| path.ends_with(code));
@@ -77,16 +83,27 @@ fn imports_point_down() {
     let mut upward = Vec::new();
     for file in files(&source, ".rs") {
         let path = file.strip_prefix(&source).unwrap();
-        let own = path.components().next().unwrap().as_os_str().to_string_lossy();
+        let own = path
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_string_lossy();
         let own = own.trim_end_matches(".rs");
-        let Some(own_layer) = layer_of(own) else { continue };
+        let Some(own_layer) = layer_of(own) else {
+            continue;
+        };
         let text = fs::read_to_string(&file).unwrap();
         // Tests beside the code may use the testing layer.
         let code = text.split("#[cfg(test)]").next().unwrap();
         let is_test = path.to_string_lossy().ends_with("_test.rs");
         // The names of keys speak of queues and jobs; it is the one exception.
         let is_keys = path == Path::new("kv/keys.rs");
-        for module in layers.iter().skip(own_layer + 1).flat_map(|layer| layer.iter()) {
+        for module in layers
+            .iter()
+            .skip(own_layer + 1)
+            .flat_map(|layer| layer.iter())
+        {
             let uses = code.contains(&format!("crate::{module}"))
                 || code.contains(&format!("    {module}::"))
                 || code.contains(&format!("    {module}::{{"));

@@ -1,18 +1,24 @@
 -- Remove jobs that wait, are scheduled or are dead. A claimed job is its worker's.
--- KEYS 1 namespace     ARGV pairs of id and group it is a child of, or ''
+-- KEYS 1 namespace
+-- ARGV for each job: id, group that it is a child of or '', group that it follows or ''
 -- Returns the ids that were removed.
 local removed = {}
-for arg = 1, #ARGV, 2 do
-  local id, group = ARGV[arg], ARGV[arg + 1]
+for arg = 1, #ARGV, 3 do
+  local id, group, follows = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2]
   local queue = queue_of(id)
-  local waits = (fresh_number(state_of(queue), id) and redis.call('HEXISTS', jobs, id) == 1)
-    or redis.call('ZREM', ns .. 'loose:' .. queue, id) == 1
-  if waits or redis.call('ZREM', scheduled, id) == 1 or redis.call('ZREM', dead, id) == 1 then
-    forget(id)
-    leave_group(group, id, 'discarded')
-    redis.call('DEL', ns .. 'group:' .. id, ns .. 'group:' .. id .. ':left', ns .. 'group:' .. id .. ':failed')
-    count('discarded:' .. queue, 1)
-    removed[#removed + 1] = id
+  if redis.call('HEXISTS', jobs, id) == 1 then
+    local found = fresh_number(state_of(queue), id) and 1 or 0 -- its entry in the list is passed over
+    found = found + redis.call('ZREM', ns .. 'loose:' .. queue, id)
+    found = found + redis.call('ZREM', scheduled, id) + redis.call('ZREM', dead, id)
+    if found > 0 then
+      forget(id)
+      count('discarded:' .. queue, 1)
+      -- A group that it sealed still owes what follows; one that it did not is given up.
+      settle_master(id)
+      if follows ~= '' then redis.call('DEL', ns .. 'group:' .. follows .. ':failed') end
+      leave_group(group, id, 'discarded')
+      removed[#removed + 1] = id
+    end
   end
 end
 return removed

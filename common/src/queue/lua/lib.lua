@@ -11,6 +11,7 @@ local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 's
 local stats, workers = ns .. 'stats', ns .. 'workers'
 
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
+local STRIDE = 10000 -- how far a claim moves a cursor at most, so that no script runs for long
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -21,7 +22,15 @@ local function integer(n) return string.format('%.0f', n) end
 local function queue_of(id) return string.match(id, '^%a+') or '' end
 
 -- The number of an id that was pushed to `queue` when it was made; nil for any other text.
-local function number_of(queue, id) return tonumber(string.match(id, '^' .. queue .. '%-(%d+)$')) end
+local function number_of(queue, id) return tonumber(string.match(id, '^' .. queue .. '%-([1-9]%d*)$')) end
+
+-- A command on a queue's list; false if somebody has put something else in the list's place. That must
+-- not stop a script half way: what waits is known without the list, and the sweep complains.
+local function on_list(command, queue, ...)
+  local reply = redis.pcall(command, ns .. 'queue:' .. queue, ...)
+  if type(reply) == 'table' and reply.err then return false end
+  return reply
+end
 
 local function count(what, n) redis.call('HINCRBY', stats, what, n) end
 
@@ -31,26 +40,32 @@ local function in_chunks(items, call)
   end
 end
 
+-- What a body begins with: `at`, when the job was made, and `due`, the time that it was made for, if any.
+-- Only Redis's clock can tell; they stand first, so that scripts find them without reading JSON.
+local function stamp(due)
+  return '{"at":' .. integer(now_ms) .. ',' .. (due and '"due":' .. integer(due) .. ',' or '')
+end
+
 -- Pushes new jobs at the back of one queue; returns their ids.
 local function push_new(queue, bodies)
   local n = #bodies
   local number = redis.call('HINCRBY', ns .. 'mark:' .. queue, 'last', n) - n
-  local ids, fields = {}, {}
+  local ids, fields, at = {}, {}, stamp()
   for i = 1, n do
     local id = queue .. '-' .. integer(number + i)
     ids[i] = id
-    fields[2 * i - 1], fields[2 * i] = id, bodies[i]
+    fields[2 * i - 1], fields[2 * i] = id, at .. string.sub(bodies[i], 2)
   end
   in_chunks(fields, function(...) redis.call('HSET', jobs, ...) end)
-  in_chunks(ids, function(...) redis.call('LPUSH', ns .. 'queue:' .. queue, ...) end)
+  in_chunks(ids, function(...) on_list('LPUSH', queue, ...) end)
   count('enqueued:' .. queue, n)
   return ids
 end
 
 -- Makes a job that is in no list yet (scheduled or dead at birth); returns its id.
-local function make_unlisted(queue, body)
+local function make_unlisted(queue, body, due)
   local id = queue .. '+' .. integer(redis.call('HINCRBY', ns .. 'mark:' .. queue, 'later', 1))
-  redis.call('HSET', jobs, id, body)
+  redis.call('HSET', jobs, id, stamp(due) .. string.sub(body, 2))
   count('enqueued:' .. queue, 1)
   return id
 end
@@ -72,13 +87,12 @@ end
 -- stands there and does not wait (a second entry of an id that was claimed meanwhile, or a text that
 -- is no id of this queue), a bounded number.
 local function tail_of(state)
-  local list = ns .. 'queue:' .. state.queue
   for _ = 1, CHUNK do
-    local id = redis.call('LINDEX', list, -1)
+    local id = on_list('LINDEX', state.queue, -1)
     if not id then return nil end
     local order = fresh_number(state, id) or tonumber(redis.call('ZSCORE', ns .. 'loose:' .. state.queue, id) or nil)
     if order then return id, order end
-    redis.call('RPOP', list)
+    on_list('RPOP', state.queue)
   end
   return nil
 end
@@ -98,14 +112,14 @@ local function push_front(id)
   local state = state_of(queue_of(id))
   local _, order = tail_of(state)
   redis.call('ZADD', ns .. 'loose:' .. state.queue, order and order - 1 or state.last, id)
-  redis.call('RPUSH', ns .. 'queue:' .. state.queue, id)
+  on_list('RPUSH', state.queue, id)
 end
 
 -- Lists an id again behind all that wait: a retry or a scheduled job that is due.
 local function push_back(id)
   local state = state_of(queue_of(id))
   redis.call('ZADD', ns .. 'loose:' .. state.queue, state.last, id)
-  redis.call('LPUSH', ns .. 'queue:' .. state.queue, id)
+  on_list('LPUSH', state.queue, id)
 end
 
 -- Adds an entry, a JSON object, to what happened to a job.
@@ -169,15 +183,23 @@ local function bury(id, group, entry, reason)
   leave_group(group, id, reason)
 end
 
--- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose.
+-- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they
+-- are too many for one step (a long list was deleted), the id is listed again for the next.
 local function take(state, id)
   local number = fresh_number(state, id)
-  if number then
-    if number > state.cursor + 1 then loosen(state, state.cursor + 1, number - 1) end
-    state.cursor, state.moved = number, true
-    return true
+  if not number then return redis.call('ZREM', ns .. 'loose:' .. state.queue, id) == 1 end
+  local to = state.behind and state.cursor or math.min(number - 1, state.cursor + STRIDE)
+  if to > state.cursor then
+    loosen(state, state.cursor + 1, to)
+    state.cursor, state.moved = to, true
   end
-  return redis.call('ZREM', ns .. 'loose:' .. state.queue, id) == 1
+  state.behind = to < number - 1
+  if state.behind then
+    on_list('RPUSH', state.queue, id)
+    return false
+  end
+  state.cursor, state.moved = number, true
+  return true
 end
 
 local function keep(state)

@@ -1,6 +1,16 @@
 -- What needs care now: scheduled jobs that are due are pushed; workers that stopped beating are named.
--- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most
+-- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most, 2 the caller's time to live, ms
 -- Returns { how many were pushed, ms until the next is due or -1, names of dead workers }
+local time_to_live = tonumber(ARGV[2])
+
+-- Nobody looked for a while: Redis was away or its clock was set forward, and who lives could not show
+-- it. Everybody gets a whole time to live anew, or all that run would be given to others.
+if not redis.call('SET', ns .. 'looked', 1, 'PX', math.floor(time_to_live / 2), 'GET') then
+  for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
+    redis.call('ZADD', workers, 'GT', now_ms + time_to_live, worker)
+  end
+end
+
 local due = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))
 if #due > 0 then
   redis.call('ZREM', scheduled, unpack(due))

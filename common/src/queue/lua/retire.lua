@@ -5,5 +5,6 @@ local held = redis.call('HLEN', ns .. 'claims:' .. ARGV[1])
 if held == 0 then
   redis.call('ZREM', workers, ARGV[1])
   redis.call('HDEL', ns .. 'workers:info', ARGV[1])
+  if redis.call('EXISTS', workers) == 0 then redis.call('DEL', ns .. 'looked') end
 end
 return held

@@ -1,13 +1,17 @@
 -- Push dead or scheduled jobs now, with their attempts counted anew.
 -- KEYS 1 namespace     ARGV ids
--- Returns how many were pushed.
-local pushed = 0
+-- Returns the ids that were pushed.
+local pushed = {}
 for _, id in ipairs(ARGV) do
-  if redis.call('ZREM', dead, id) == 1 or redis.call('ZREM', scheduled, id) == 1 then
+  local was_dead = redis.call('ZREM', dead, id) == 1
+  local was_scheduled = redis.call('ZREM', scheduled, id) == 1
+  -- Without a body there is nothing to run; the entry was all that was left of it.
+  if (was_dead or was_scheduled) and redis.call('HEXISTS', jobs, id) == 1 then
     redis.call('HSET', attempts, id, '0 0')
+    note(id, '{"event":"revived"}')
     push_back(id)
-    pushed = pushed + 1
+    pushed[#pushed + 1] = id
   end
 end
-if pushed > 0 then count('revived', pushed) end
+if #pushed > 0 then count('revived', #pushed) end
 return pushed

@@ -5,7 +5,7 @@ local due = tonumber(ARGV[3])
 if ARGV[2] == 'in' then due = now_ms + due end
 local ids = {}
 for i = 4, #ARGV do
-  local id = make_unlisted(ARGV[1], ARGV[i])
+  local id = make_unlisted(ARGV[1], ARGV[i], due)
   redis.call('ZADD', scheduled, due, id)
   ids[#ids + 1] = id
 end

@@ -10,6 +10,9 @@ for i = 2, #ARGV do
   ids[#ids + 1] = ARGV[i]
 end
 
+-- Fails, before anything is done, if something else has taken a list's place.
+for queue in pairs(asked) do redis.call('LLEN', ns .. 'queue:' .. queue) end
+
 local missing, again, more = {}, 0, 0
 for queue, ids in pairs(asked) do
   local list, loose = ns .. 'queue:' .. queue, ns .. 'loose:' .. queue

@@ -66,7 +66,10 @@ for i, id in ipairs(ids) do
       if ARGV[at + 5] == 'master' or string.find(lease, '#', 1, true) then settle_master(id) end
       if follows ~= '' then redis.call('DEL', ns .. 'group:' .. follows .. ':failed') end
       leave_group(group, id)
-    elseif verdict == 'back' then push_front(id)
+    elseif verdict == 'back' then
+      -- Its next lease must tell that it began a group, even if it does not touch it again.
+      if redis.call('EXISTS', ns .. 'group:' .. id) == 1 then redis.call('HSETNX', attempts, id, '0 0') end
+      push_front(id)
     elseif verdict == 'retry' then
       record_attempt(id, lease)
       note(id, ARGV[at + 7])
@@ -91,16 +94,19 @@ if popped ~= '' then
     keep(state)
   else
     -- No slot for it. Whether it waits is the next claim's question; listing it is harmless.
-    redis.call('RPUSH', ns .. 'queue:' .. queue_of(popped), popped)
+    on_list('RPUSH', queue_of(popped), popped)
   end
 end
+local slot_taken = taken[1] and queue_of(taken[1])
 while ARGV[arg] do
   local queue = ARGV[arg]
-  local wanted = math.min(tonumber(ARGV[arg + 1]), free - #taken)
+  local wanted = tonumber(ARGV[arg + 1])
+  if queue == slot_taken then wanted, slot_taken = wanted - 1, nil end
+  wanted = math.min(wanted, free - #taken)
   arg = arg + 2
   local state = state_of(queue)
-  while wanted > 0 do
-    local batch = redis.call('RPOP', ns .. 'queue:' .. queue, math.min(wanted, CHUNK))
+  while wanted > 0 and not state.behind do
+    local batch = on_list('RPOP', queue, math.min(wanted, CHUNK))
     if not batch then break end
     for _, id in ipairs(batch) do
       if take(state, id) then
@@ -134,7 +140,7 @@ if #taken > 0 then
     end
   end
   in_chunks(holds, function(...) redis.call('HSET', claims, ...) end)
-  -- A worker that was given up must be known again before it holds anything.
-  redis.call('ZADD', workers, 'NX', now_ms + tonumber(ARGV[2]), worker)
+  -- A worker that was given up must be known again before it holds anything; and it lives.
+  redis.call('ZADD', workers, 'GT', now_ms + tonumber(ARGV[2]), worker)
 end
 return { refused, claimed }

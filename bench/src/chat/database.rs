@@ -1,0 +1,113 @@
+//! A schema of our own in Postgres, dropped at the end.
+
+use anyhow::{Context, Result};
+use common::{pg, testing};
+use diesel::{QueryableByName, sql_types::BigInt};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+/// A migrated schema. Dropping this drops it.
+#[derive(Debug)]
+pub(super) struct Schema {
+    database_url: String,
+    name: String,
+}
+
+/// A row of the archive, as far as its order goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub(super) struct Place {
+    /// The message.
+    #[diesel(sql_type = BigInt)]
+    pub(super) id: i64,
+    /// The one before it.
+    #[diesel(sql_type = BigInt)]
+    pub(super) prev_id: i64,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    rows: i64,
+}
+
+impl Schema {
+    /// Makes one in the database at `database_url`.
+    pub(super) async fn create(database_url: &str) -> Result<Self> {
+        let name = testing::unique("bench_");
+        execute(database_url, &format!("CREATE SCHEMA {name}"))
+            .await
+            .context("make a schema for the measurement in Postgres")?;
+        let schema = Self {
+            database_url: database_url.to_owned(),
+            name,
+        };
+        pg::migrate(&schema.url()).await?;
+        Ok(schema)
+    }
+
+    /// An address that leads into it.
+    pub(super) fn url(&self) -> String {
+        let mark = if self.database_url.contains('?') {
+            '&'
+        } else {
+            '?'
+        };
+        format!(
+            "{}{mark}options=-csearch_path%3D{}",
+            self.database_url, self.name
+        )
+    }
+
+    /// A connection into it.
+    pub(super) async fn connect(&self) -> Result<AsyncPgConnection> {
+        AsyncPgConnection::establish(&self.url())
+            .await
+            .context("connect to Postgres")
+    }
+}
+
+/// How many messages of a room are in the archive.
+pub(super) async fn count(connection: &mut AsyncPgConnection, room: &str) -> Result<u64> {
+    let count: Count =
+        diesel::sql_query("SELECT count(*) AS rows FROM messages WHERE room_id = $1")
+            .bind::<diesel::sql_types::Text, _>(room)
+            .get_result(connection)
+            .await
+            .context("count the archived messages")?;
+    Ok(count.rows.unsigned_abs())
+}
+
+/// The messages of a room in the archive, in their order.
+pub(super) async fn places(connection: &mut AsyncPgConnection, room: &str) -> Result<Vec<Place>> {
+    diesel::sql_query("SELECT id, prev_id FROM messages WHERE room_id = $1 ORDER BY id")
+        .bind::<diesel::sql_types::Text, _>(room)
+        .load(connection)
+        .await
+        .context("read the archived messages")
+}
+
+async fn execute(database_url: &str, sql: &str) -> Result<()> {
+    let mut connection = AsyncPgConnection::establish(database_url)
+        .await
+        .context("connect to Postgres")?;
+    diesel::sql_query(sql).execute(&mut connection).await?;
+    Ok(())
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let (url, sql) = (
+            self.database_url.clone(),
+            format!("DROP SCHEMA {} CASCADE", self.name),
+        );
+        // On a thread and a runtime of its own: ours may be ending, and cannot be waited for from here.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(execute(&url, &sql))
+        });
+        if let Ok(Err(error)) = dropping.join() {
+            eprintln!("bench: could not drop the schema {}: {error:#}", self.name);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Fan-out: how many copies a second reach all members in time, and how long a copy takes.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{
+    Options,
+    crowd::{Crowd, Shape},
+    load::{Step, step},
+    stack::Stack,
+};
+use crate::{
+    figure::Figures,
+    number::{float, per_second},
+};
+
+/// A step is good if 99 % of the copies arrive within this.
+const IN_TIME_US: u64 = 100_000;
+/// The search ends when good and bad are so close.
+const CLOSE: f64 = 1.1;
+/// Beyond this, nothing is searched.
+const MOST: f64 = 20e6;
+
+/// Rooms to search the limit of.
+#[derive(Debug)]
+pub(super) struct Case {
+    name: &'static str,
+    shape: Shape,
+    /// Copies a second to begin with.
+    from: f64,
+}
+
+/// 500 connections.
+pub(super) const SMALL_ROOMS: Case = Case {
+    name: "small_rooms",
+    shape: Shape {
+        rooms: 50,
+        size: 10,
+    },
+    from: 8_000.0,
+};
+
+/// 1,000 connections.
+pub(super) const BIG_ROOM: Case = Case {
+    name: "big_room",
+    shape: Shape {
+        rooms: 1,
+        size: 1000,
+    },
+    from: 32_000.0,
+};
+
+/// Finds the highest load that arrives whole and in time: doubles it until it does not, then halves the
+/// distance.
+pub(super) async fn search(
+    stack: &Stack,
+    case: &Case,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
+    let time = Duration::from_secs_f64(options.seconds);
+    let mut crowd = settled(stack, case.shape).await?;
+    let (mut good, mut bad, mut best) = (0.0, MOST, None::<Step>);
+    let mut load = case.from;
+    while load < bad {
+        figures.note(format!("{load:.0} copies/s"));
+        let step = step(stack, &mut crowd, load, time).await?;
+        if let Some(why) = failure(&step) {
+            figures.note(format!("{load:.0} copies/s: {why}"));
+            bad = load;
+            // Whoever was cut off or is behind is no part of the next step.
+            drop(crowd);
+            crowd = settled(stack, case.shape).await?;
+        } else {
+            good = load;
+            best = Some(step);
+        }
+        if bad / good < CLOSE {
+            break;
+        }
+        load = if bad < MOST {
+            f64::midpoint(good.max(bad / 8.0), bad)
+        } else {
+            load * 2.0
+        };
+        ensure!(
+            load > 100.0,
+            "not even {load:.0} copies a second arrive in time"
+        );
+    }
+    let Some(best) = best else {
+        anyhow::bail!("not even {:.0} copies a second arrive in time", case.from);
+    };
+    let name = |what: &str| format!("chat.{}.{what}", case.name);
+    figures.add(name("copies"), "copies/s", best.copies_per_second);
+    figures.add(
+        name("p99"),
+        "ms",
+        float(best.delivery_us.value_at_quantile(0.99)) / 1000.0,
+    );
+    let by_cpu = per_second(best.copies, best.cpu.system);
+    figures.add(name("copies_per_cpu_second"), "copies", by_cpu);
+    let by_cpu = per_second(best.copies, best.cpu.generator);
+    figures.add(name("copies_per_cpu_second.generator"), "copies", by_cpu);
+    Ok(())
+}
+
+/// Latency at a light load and at a medium one, in small rooms.
+pub(super) async fn latency(stack: &Stack, options: &Options, figures: &mut Figures) -> Result<()> {
+    let time = Duration::from_secs_f64(options.seconds);
+    let mut crowd = settled(stack, SMALL_ROOMS.shape).await?;
+    for (name, load) in [("at_1000", 1000.0), ("at_20000", 20_000.0)] {
+        figures.note(format!("{load} copies/s"));
+        let step = step(stack, &mut crowd, load, time).await?;
+        if let Some(why) = &step.failure {
+            anyhow::bail!("at {load} copies a second: {why}");
+        }
+        for (what, histogram) in [("delivery", &step.delivery_us), ("ack", &step.ack_us)] {
+            for (quantile, value) in [("p50", 0.5), ("p99", 0.99)] {
+                let micros = histogram.value_at_quantile(value);
+                figures.add(
+                    format!("chat.{name}.{what}.{quantile}"),
+                    "ms",
+                    float(micros) / 1000.0,
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A crowd in fresh rooms, after the news of its own arrival has passed.
+async fn settled(stack: &Stack, shape: Shape) -> Result<Crowd> {
+    let crowd = Crowd::gather(stack.ports(), shape, &common::testing::unique("load-")).await?;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    Ok(crowd)
+}
+
+/// Why a step was not good.
+fn failure(step: &Step) -> Option<String> {
+    let p99 = step.delivery_us.value_at_quantile(0.99);
+    let late = || format!("p99 was {} ms", p99 / 1000);
+    step.failure
+        .clone()
+        .or_else(|| (p99 > IN_TIME_US).then(late))
+}

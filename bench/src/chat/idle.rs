@@ -1,0 +1,46 @@
+//! Idle connections: how fast they come, and what each costs a server.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{
+    Options,
+    crowd::{Crowd, Shape},
+    stack::Stack,
+};
+use crate::{
+    figure::Figures,
+    number::{float, length, per_second},
+};
+
+/// Members of a room.
+const SIZE: usize = 10;
+
+/// Connects clients that join rooms of ten and then do nothing. To be done with fresh servers.
+pub(super) async fn measure(stack: &Stack, options: &Options, figures: &mut Figures) -> Result<()> {
+    let gather = |rooms: usize| {
+        let shape = Shape { rooms, size: SIZE };
+        async move { Crowd::gather(stack.ports(), shape, &common::testing::unique("idle-")).await }
+    };
+    // The first connections pay for what all share.
+    drop(gather(10).await?);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let rooms = length(u64::from(options.connections)) / SIZE;
+    let connections = crate::number::count(rooms * SIZE);
+    let (before, begun) = (stack.servers_memory()?, Instant::now());
+    let crowd = gather(rooms).await?;
+    figures.add(
+        "chat.connects",
+        "per second",
+        per_second(connections, begun.elapsed()),
+    );
+
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let growth = stack.servers_memory()?.saturating_sub(before);
+    let each = float(growth) / 1024.0 / float(connections);
+    figures.add("chat.memory_per_idle_connection", "KiB", each);
+    drop(crowd);
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The processes of the chat as a measurement starts them: the same binaries as everywhere.
+
+use std::{
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+/// How long a process may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process of the chat. Dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts the binary `program`, which lies beside this one, with its output in `folder`.
+    pub(super) fn start(
+        program: &str,
+        arguments: &[String],
+        environment: &[(&str, &str)],
+        folder: &Path,
+    ) -> Result<Self> {
+        let path = std::env::current_exe()
+            .context("find this program")?
+            .with_file_name(program);
+        ensure!(
+            path.exists(),
+            "{} is not built: run bin/bench, or `cargo build --release` first",
+            path.display()
+        );
+        let name = std::iter::once(program)
+            .chain(arguments.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(" ");
+        let log = folder.join(format!("{}.log", common::testing::unique(program)));
+        let output = File::create(&log).with_context(|| format!("make {}", log.display()))?;
+        let child = Command::new(path)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {name}"))?;
+        Ok(Self { name, child, log })
+    }
+
+    /// Its number.
+    pub(super) fn pid(&self) -> Result<u32> {
+        self.child
+            .id()
+            .with_context(|| format!("{} has ended", self.name))
+    }
+
+    /// Fails, with its last words, if it has ended.
+    pub(super) fn expect_alive(&mut self) -> Result<()> {
+        let Some(status) = self.child.try_wait().context("look after a process")? else {
+            return Ok(());
+        };
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(5)..].join("\n");
+        bail!("{} ended with {status}:\n{last}", self.name)
+    }
+}
+
+/// A port that nobody listens on.
+pub(super) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Waits until the server on `port` says that it is ready.
+pub(super) async fn await_ready(process: &mut Process, port: u16) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = ready_status(port).await.unwrap_or_default();
+        if status.starts_with("HTTP/1.1 200") {
+            return Ok(());
+        }
+        process.expect_alive()?;
+        ensure!(
+            Instant::now() < deadline,
+            "{} was not ready within {PATIENCE:?}: {status}",
+            process.name
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The first line of the answer to `GET /health/ready`.
+async fn ready_status(port: u16) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = "GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await??;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}

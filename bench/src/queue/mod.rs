@@ -1,0 +1,138 @@
+//! The queue's speed: enqueue, drain, both at once, pickup latency, and what each costs.
+//!
+//! Producer (this process), worker ([`worker`], a process that [`child`] starts) and Redis are three
+//! processes. Each measurement is taken twice in a row: of the queue, and of a lower bound ([`bound`])
+//! that has none of its features, so that the ratio of the two says what the features cost.
+//! [`tally`] counts what was executed.
+
+mod bound;
+mod child;
+mod producer;
+mod steps;
+mod tally;
+mod worker;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::{How, figure::Figures, redis_side::RedisSide};
+
+pub(crate) use worker::{WorkerOptions, be_worker};
+
+/// What to measure of the queue, and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// About how long each measurement takes
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = crate::chat::seconds)]
+    seconds: f64,
+
+    /// How many jobs the worker runs at once
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+
+    /// Threads of the worker's runtime
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    worker_threads: u32,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    /// The queue.
+    Queue,
+    /// What the same client library does without its features.
+    Bound,
+}
+
+impl Side {
+    const BOTH: [Self; 2] = [Self::Queue, Self::Bound];
+
+    /// A figure's name on this side.
+    fn figure(self, name: &str) -> String {
+        match self {
+            Self::Queue => format!("queue.{name}"),
+            Self::Bound => format!("queue.{name}.bound"),
+        }
+    }
+}
+
+/// Rates of one run, to be set against each other.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rates {
+    single: f64,
+    bulk: f64,
+    drain: f64,
+    both: f64,
+}
+
+/// Measures the queue `how.runs` times.
+pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures) -> Result<()> {
+    figures.expect_steps(2 + how.runs * 8);
+    let redis = RedisSide::start(how.redis_url.as_deref()).await?;
+    let bench = steps::Bench {
+        redis,
+        options: options.clone(),
+    };
+
+    // The warm-up also tells how many jobs last for the time asked.
+    let mut jobs = [0; 2];
+    for (side, jobs) in Side::BOTH.into_iter().zip(&mut jobs) {
+        figures.begin(format!("warm-up: {}", side.figure("drain")));
+        *jobs = bench.jobs_that_last(side).await?;
+    }
+    for run in 1..=how.runs {
+        let mut rates = [Rates::default(); 2];
+        for step in Step::ALL {
+            for (side, (jobs, rates)) in
+                Side::BOTH.into_iter().zip(jobs.into_iter().zip(&mut rates))
+            {
+                figures.begin(format!(
+                    "run {run} of {}: {}",
+                    how.runs,
+                    side.figure(step.name())
+                ));
+                match step {
+                    Step::Single => rates.single = bench.single(side, figures).await?,
+                    Step::BulkAndDrain => {
+                        (rates.bulk, rates.drain) =
+                            bench.bulk_and_drain(side, jobs, figures).await?;
+                    }
+                    Step::Both => rates.both = bench.both(side, jobs, figures).await?,
+                    Step::Pickup => bench.pickup(side, figures).await?,
+                }
+            }
+        }
+        let [queue, bound] = rates;
+        for (name, queue, bound) in [
+            ("enqueue_single", queue.single, bound.single),
+            ("enqueue_bulk", queue.bulk, bound.bulk),
+            ("drain", queue.drain, bound.drain),
+            ("both_at_once", queue.both, bound.both),
+        ] {
+            figures.add(format!("queue.{name}.of_bound"), "%", 100.0 * queue / bound);
+        }
+    }
+    Ok(())
+}
+
+/// The measurements of a run, in their order.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Single,
+    BulkAndDrain,
+    Both,
+    Pickup,
+}
+
+impl Step {
+    const ALL: [Self; 4] = [Self::Single, Self::BulkAndDrain, Self::Both, Self::Pickup];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "enqueue_single",
+            Self::BulkAndDrain => "enqueue_bulk and drain",
+            Self::Both => "both_at_once",
+            Self::Pickup => "pickup",
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What an audit can find amiss, and what it means.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::queue::{JobId, Queue};
+
+/// Something that an audit found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// What is amiss.
+    pub problem: Problem,
+    /// With what: an id, a worker, a queue, a text.
+    pub subject: String,
+    /// Where, if the problem alone does not tell.
+    pub at: String,
+    /// What was done about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn new(problem: Problem, subject: impl Into<String>, at: impl Into<String>) -> Self {
+        Self {
+            problem,
+            subject: subject.into(),
+            at: at.into(),
+            repaired: None,
+        }
+    }
+
+    /// In which order to repair.
+    pub(super) fn order(&self) -> (Problem, Option<(Queue, u64)>) {
+        let id = self.subject.parse::<JobId>().ok();
+        (self.problem, id.map(|id| (id.queue(), id.number())))
+    }
+}
+
+/// What can be amiss, in the order in which it is repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    /// A worker that is not on the list holds jobs: nobody would ever take them from it.
+    UnknownWorker,
+    /// Ids are in use above the number that was given out last.
+    LowMark,
+    /// A job is in no place.
+    Nowhere,
+    /// A job is in two places.
+    Twice,
+    /// A body is kept under a name that is no id.
+    NoId,
+    /// A list holds a text that is no id of its queue.
+    Stray,
+    /// The schedule names a job that has no body.
+    NoBodyScheduled,
+    /// The dead name a job that has no body.
+    NoBodyDead,
+    /// A worker holds a job that has no body.
+    NoBodyClaims,
+    /// Attempts are on record of a job that has no body.
+    NoBodyAttempts,
+    /// A history is kept of a job that has no body.
+    NoBodyHistory,
+    /// A group waits for a child that has no body.
+    NoBodyLeft,
+    /// A group has no child left and what follows it was not enqueued.
+    Unfired,
+    /// The totals do not come out.
+    Imbalance,
+}
+
+impl Problem {
+    /// Its name, in scripts and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownWorker => "unknown_worker",
+            Self::LowMark => "low_mark",
+            Self::Nowhere => "nowhere",
+            Self::Twice => "twice",
+            Self::NoId => "no_id",
+            Self::Stray => "stray",
+            Self::NoBodyScheduled => "no_body_scheduled",
+            Self::NoBodyDead => "no_body_dead",
+            Self::NoBodyClaims => "no_body_claims",
+            Self::NoBodyAttempts => "no_body_attempts",
+            Self::NoBodyHistory => "no_body_history",
+            Self::NoBodyLeft => "no_body_left",
+            Self::Unfired => "unfired",
+            Self::Imbalance => "imbalance",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|problem| problem.name() == name)
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::UnknownWorker,
+        Self::LowMark,
+        Self::Nowhere,
+        Self::Twice,
+        Self::NoId,
+        Self::Stray,
+        Self::NoBodyScheduled,
+        Self::NoBodyDead,
+        Self::NoBodyClaims,
+        Self::NoBodyAttempts,
+        Self::NoBodyHistory,
+        Self::NoBodyLeft,
+        Self::Unfired,
+        Self::Imbalance,
+    ];
+
+    /// What a person can do about it that a repair cannot, if anything.
+    pub const fn by_hand(self) -> Option<&'static str> {
+        match self {
+            Self::Twice => Some("look at it with `queuectl show`; it may run twice"),
+            Self::NoId => Some("look at it with HGET and remove it with HDEL"),
+            Self::NoBodyClaims => Some("it ends with the worker; a second run would find no body"),
+            _ => None,
+        }
+    }
+}
+
+/// What is amiss, in one line.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, at, .. } = self;
+        match self.problem {
+            Problem::UnknownWorker => {
+                write!(
+                    f,
+                    "worker {subject} holds jobs and is not on the list of workers"
+                )
+            }
+            Problem::LowMark => write!(
+                f,
+                "`mark:{subject}` is below the numbers in use ({at}): they would be given out again"
+            ),
+            Problem::Nowhere => write!(f, "{subject} is in no place"),
+            Problem::Twice => write!(f, "{subject} is {at} at once"),
+            Problem::NoId => write!(f, "`jobs` has a field that is no id: {subject:?}"),
+            Problem::Stray => write!(f, "`queue:{at}` holds what is no id of it: {subject:?}"),
+            Problem::NoBodyScheduled => write!(f, "{subject} is scheduled and has no body"),
+            Problem::NoBodyDead => write!(f, "{subject} is among the dead and has no body"),
+            Problem::NoBodyClaims => write!(f, "{subject} is held by {at} and has no body"),
+            Problem::NoBodyAttempts => write!(f, "`attempts` has {subject}, which has no body"),
+            Problem::NoBodyHistory => write!(f, "`history:{subject}` is of a job without a body"),
+            Problem::NoBodyLeft => {
+                write!(
+                    f,
+                    "the group of {at} waits for {subject}, which has no body"
+                )
+            }
+            Problem::Unfired => {
+                write!(
+                    f,
+                    "the group of {subject} is done and what follows it was not enqueued"
+                )
+            }
+            Problem::Imbalance if subject.starts_with('-') => write!(
+                f,
+                "the totals in `stats` know nothing of {} of the jobs that are here",
+                &subject[1..]
+            ),
+            Problem::Imbalance => write!(
+                f,
+                "lost: {subject} (enqueued, and neither completed nor discarded nor here)"
+            ),
+        }
+    }
+}

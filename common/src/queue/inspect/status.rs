@@ -1,0 +1,151 @@
+//! The queues at a glance: depth and age, what is due, what is dead, who works.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Inspector, ONLY_LOOKS, PLACES, Times, score};
+use crate::{
+    kv::{KvError, Script},
+    queue::Queue,
+};
+
+static STATUS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "look at the queues",
+        &[
+            ONLY_LOOKS,
+            crate::queue::LIB,
+            PLACES,
+            include_str!("../lua/status.lua"),
+        ],
+    )
+});
+
+/// The queues at one instant.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The instant.
+    pub now_ms: u64,
+    /// By priority.
+    pub queues: Vec<QueueStatus>,
+    /// Jobs that are not settled: all that wait, are scheduled, claimed or dead.
+    pub jobs: u64,
+    /// Jobs that wait for their time.
+    pub scheduled: u64,
+    /// When the next of them is due.
+    pub next_due_ms: Option<u64>,
+    /// Jobs that are being run.
+    pub claimed: u64,
+    /// Jobs that are kept for somebody to look at.
+    pub dead: u64,
+    /// Everybody who runs jobs.
+    pub workers: Vec<WorkerStatus>,
+    /// Counted since ever.
+    pub totals: BTreeMap<String, i64>,
+}
+
+/// One queue.
+#[derive(Debug, Clone, Serialize)]
+pub struct QueueStatus {
+    /// Which.
+    pub queue: Queue,
+    /// Length of its list. Jobs that were discarded while they waited count until their turn comes.
+    pub waiting: u64,
+    /// The job that is next.
+    pub oldest: Option<String>,
+    /// Since when it waits.
+    pub waiting_since_ms: Option<u64>,
+}
+
+/// One worker.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkerStatus {
+    /// Its identity.
+    pub id: String,
+    /// It is given up if it does not beat until then.
+    pub alive_until_ms: u64,
+    /// Jobs that it holds.
+    pub holds: u64,
+    /// What it told of itself.
+    #[serde(flatten)]
+    pub info: WorkerInfo,
+}
+
+/// What a worker tells of itself.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerInfo {
+    /// Its machine.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started, in seconds since 1970 by its own clock.
+    pub started: u64,
+    /// Jobs at once, by queue.
+    pub queues: BTreeMap<String, u64>,
+    /// Jobs at once in all.
+    pub concurrency: u64,
+}
+
+impl WorkerInfo {
+    pub(super) fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+}
+
+type Reply = (
+    u64,
+    Vec<(Queue, u64, String, Vec<u8>, String)>,
+    (u64, u64, String, u64),
+    BTreeMap<String, i64>,
+    Vec<(String, String, String, u64)>,
+);
+
+impl Inspector {
+    /// Looks at the whole.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn status(&self) -> Result<Status, KvError> {
+        let mut call = STATUS.on(self.keys.prefix());
+        for queue in Queue::ALL {
+            call.arg(queue);
+        }
+        let (now_ms, queues, counts, totals, workers): Reply =
+            STATUS.run(&self.redis, &call).await?;
+        let (jobs, scheduled, next_due, dead) = counts;
+        let queues = queues
+            .into_iter()
+            .map(|(queue, waiting, oldest, body, entry)| {
+                let times = Times::of(&String::from_utf8_lossy(&body));
+                QueueStatus {
+                    queue,
+                    waiting,
+                    waiting_since_ms: times.waiting_since(Entry::read(&entry).as_ref()),
+                    oldest: (!oldest.is_empty()).then_some(oldest),
+                }
+            })
+            .collect();
+        let workers: Vec<_> = workers
+            .into_iter()
+            .map(|(id, until, info, holds)| WorkerStatus {
+                id,
+                alive_until_ms: score(&until).unwrap_or(0),
+                holds,
+                info: WorkerInfo::read(&info),
+            })
+            .collect();
+        Ok(Status {
+            now_ms,
+            queues,
+            jobs,
+            scheduled,
+            next_due_ms: score(&next_due),
+            claimed: workers.iter().map(|worker| worker.holds).sum(),
+            dead,
+            workers,
+            totals,
+        })
+    }
+}

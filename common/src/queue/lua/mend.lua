@@ -1,0 +1,140 @@
+-- Look again at what an audit suspects, and repair what is still so. Each repair re-checks and acts in
+-- the same step, so a job that has moved is left alone.
+-- KEYS 1 namespace     ARGV 1 'look' or 'mend', then triples: problem, subject, where
+-- Returns triples: index of the suspect (from 1), 1 if it was repaired, what was done
+local mend = ARGV[1] == 'mend'
+local PATIENCE = 10000 -- ms that a worker that was off the list has to beat
+local MOST = 20000 -- ids that one step may loosen
+
+-- Back to where it was: its history and its times tell.
+local function put_back(id)
+  local entry = last_entry_of(id)
+  local buried = string.match(entry, '"event":"buried"') or string.match(entry, '"event":"group_failed"')
+  local due = tonumber(string.match(body_of(id), '^{"at":%d+,"due":(%d+)') or 0)
+  count('recovered', 1)
+  if buried then
+    redis.call('ZADD', dead, string.match(entry, '^{"at_ms":(%d+)') or now_ms, id)
+    return 'dead again, as its history says'
+  elseif due > now_ms then
+    redis.call('ZADD', scheduled, due, id)
+    return 'scheduled again'
+  end
+  push_back(id)
+  return 'waiting again'
+end
+
+-- Each: whether it is so now, and the repair, if there is one.
+local problems = {
+  nowhere = {
+    function(id) return has_body(id) and #places_of(id) == 0 and not holder_of(id) end,
+    put_back,
+  },
+  twice = { function() return true end },
+  no_id = {
+    function(id) return has_body(id) end,
+  },
+  no_body_scheduled = {
+    function(id) return redis.call('ZSCORE', scheduled, id) and not has_body(id) end,
+    function(id) redis.call('ZREM', scheduled, id) return 'entry removed' end,
+  },
+  no_body_dead = {
+    function(id) return redis.call('ZSCORE', dead, id) and not has_body(id) end,
+    function(id) redis.call('ZREM', dead, id) return 'entry removed' end,
+  },
+  no_body_attempts = {
+    function(id) return redis.call('HEXISTS', attempts, id) == 1 and not has_body(id) end,
+    function(id) redis.call('HDEL', attempts, id) return 'entry removed' end,
+  },
+  no_body_history = {
+    function(id) return redis.call('EXISTS', ns .. 'history:' .. id) == 1 and not has_body(id) end,
+    function(id) redis.call('DEL', ns .. 'history:' .. id) return 'history removed' end,
+  },
+  no_body_claims = {
+    function(id, worker) return redis.call('HEXISTS', ns .. 'claims:' .. worker, id) == 1 and not has_body(id) end,
+  },
+  no_body_left = {
+    function(id, master)
+      return redis.call('SISMEMBER', ns .. 'group:' .. master .. ':left', id) == 1 and not has_body(id)
+    end,
+    function(id, master)
+      leave_group(master, id, 'lost: its body was gone')
+      return 'counted as failed, so that the group can end'
+    end,
+  },
+  unfired = {
+    function(master)
+      local key = ns .. 'group:' .. master
+      local g = redis.call('HMGET', key, 'sealed', 'fired')
+      return g[1] == '1' and g[2] ~= '1' and redis.call('EXISTS', key .. ':left') == 0
+    end,
+    function(master) fire_if_done(master) return 'what follows is enqueued' end,
+  },
+  unknown_worker = {
+    function(worker)
+      return redis.call('EXISTS', ns .. 'claims:' .. worker) == 1 and not redis.call('ZSCORE', workers, worker)
+    end,
+    function(worker)
+      redis.call('ZADD', workers, now_ms + PATIENCE, worker)
+      known_workers = nil
+      return 'listed again; if it does not beat within 10 s, its jobs are given back'
+    end,
+  },
+  stray = {
+    function(text, queue) return redis.call('LPOS', ns .. 'queue:' .. queue, text) end,
+    function(text, queue) redis.call('LREM', ns .. 'queue:' .. queue, 0, text) return 'removed from the list' end,
+  },
+  -- Subject: queue. Where: the highest numbers in use, of pushed and of unlisted ids.
+  low_mark = {
+    function(queue, numbers)
+      local pushed, unlisted = string.match(numbers, '^(%d+) (%d+)$')
+      local later = tonumber(redis.call('HGET', ns .. 'mark:' .. queue, 'later') or 0)
+      return state_of(queue).last < tonumber(pushed) or later < tonumber(unlisted)
+    end,
+    function(queue, numbers)
+      local pushed, unlisted = string.match(numbers, '^(%d+) (%d+)$')
+      local key, state = ns .. 'mark:' .. queue, state_of(queue)
+      if state.last < tonumber(pushed) then
+        -- What waits by its number alone must wait by name before the cursor jumps over it.
+        local to = math.min(state.last, state.cursor + MOST)
+        loosen(state, state.cursor + 1, to)
+        redis.call('HSET', key, 'cursor', integer(to))
+        marks[queue] = nil
+        if to < state.last then return nil end -- the caller comes again
+        redis.call('HSET', key, 'last', pushed, 'cursor', pushed)
+      end
+      local later = tonumber(redis.call('HGET', key, 'later') or 0)
+      if later < tonumber(unlisted) then redis.call('HSET', key, 'later', unlisted) end
+      marks[queue] = nil
+      return 'raised, so that no number is given out twice'
+    end,
+  },
+  -- More was enqueued than is completed, discarded, written off or here.
+  imbalance = {
+    function()
+      local sum = -redis.call('HLEN', jobs)
+      local all = redis.call('HGETALL', stats)
+      for i = 1, #all, 2 do
+        local sign = ({ enqueued = 1, completed = -1, discarded = -1, lost = -1 })[string.match(all[i], '^%a+')]
+        sum = sum + (sign or 0) * tonumber(all[i + 1])
+      end
+      return sum ~= 0 and sum or nil
+    end,
+    function(_, _, missing)
+      count('lost', missing)
+      return 'written off in `stats` as `lost`'
+    end,
+  },
+}
+
+local reply = {}
+for arg = 2, #ARGV, 3 do
+  local subject, where = ARGV[arg + 1], ARGV[arg + 2]
+  local is_so, repair = unpack(problems[ARGV[arg]])
+  local so = is_so(subject, where)
+  if so then
+    local done = mend and repair and repair(subject, where, so)
+    local n = #reply
+    reply[n + 1], reply[n + 2], reply[n + 3] = (arg + 1) / 3, done and 1 or 0, done or ''
+  end
+end
+return reply

@@ -1,0 +1,38 @@
+-- Where jobs are: what the scripts that look share. They write nothing.
+-- A job that is not settled is in exactly one place: waiting, scheduled, claimed or dead.
+
+local marks = {}
+local function mark_of(queue)
+  marks[queue] = marks[queue] or state_of(queue)
+  return marks[queue]
+end
+
+local function waits(id)
+  local queue = queue_of(id)
+  return fresh_number(mark_of(queue), id) or redis.call('ZSCORE', ns .. 'loose:' .. queue, id)
+end
+
+-- The worker that holds a job, and its lease; nil if nobody does. One question per worker.
+local known_workers
+local function holder_of(id)
+  known_workers = known_workers or redis.call('ZRANGE', workers, 0, -1)
+  for _, worker in ipairs(known_workers) do
+    local lease = redis.call('HGET', ns .. 'claims:' .. worker, id)
+    if lease then return worker, lease end
+  end
+  return nil
+end
+
+-- The places that an id is in, but for claims.
+local function places_of(id)
+  local places = {}
+  if waits(id) then places[#places + 1] = 'waiting' end
+  if redis.call('ZSCORE', scheduled, id) then places[#places + 1] = 'scheduled' end
+  if redis.call('ZSCORE', dead, id) then places[#places + 1] = 'dead' end
+  return places
+end
+
+local function has_body(id) return redis.call('HEXISTS', jobs, id) == 1 end
+local function body_of(id) return redis.call('HGET', jobs, id) or '' end
+local function tries_of(id) return redis.call('HGET', attempts, id) or '' end
+local function last_entry_of(id) return redis.call('LINDEX', ns .. 'history:' .. id, -1) or '' end

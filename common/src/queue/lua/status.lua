@@ -1,0 +1,36 @@
+-- The queues at a glance. Costs the same at any depth; grows with the number of workers alone.
+-- KEYS 1 namespace     ARGV queues
+-- Returns { now, ms,
+--           { queue, length of its list, the oldest that waits or '', its body's head, its last history entry }...,
+--           { jobs, scheduled, due time of the next or '', dead },
+--           { total, value, ... },
+--           { worker, ms at which its heartbeat ends, what it told of itself (JSON), jobs it holds }... }
+local LOOK = 20 -- entries at the tail that may be leftovers (discarded, listed twice)
+local HEAD = 64 -- of a body: its times
+
+local queues = {}
+for i, queue in ipairs(ARGV) do
+  local list = ns .. 'queue:' .. queue
+  local tail = redis.call('LRANGE', list, -LOOK, -1)
+  local oldest
+  for at = #tail, 1, -1 do
+    if waits(tail[at]) and has_body(tail[at]) then
+      oldest = tail[at]
+      break
+    end
+  end
+  queues[i] = { queue, redis.call('LLEN', list), oldest or '',
+    oldest and string.sub(body_of(oldest), 1, HEAD) or '', oldest and last_entry_of(oldest) or '' }
+end
+
+local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or ''
+local known = redis.call('ZRANGE', workers, 0, -1, 'WITHSCORES')
+local beats = {}
+for i = 1, #known, 2 do
+  local worker = known[i]
+  beats[#beats + 1] = { worker, known[i + 1], redis.call('HGET', ns .. 'workers:info', worker) or '',
+    redis.call('HLEN', ns .. 'claims:' .. worker) }
+end
+return { now_ms, queues,
+  { redis.call('HLEN', jobs), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead) },
+  redis.call('HGETALL', stats), beats }

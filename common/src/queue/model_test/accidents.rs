@@ -1,0 +1,146 @@
+//! Steps that are rarer than claim and settle: groups, deaths, operators.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use super::{
+    super::{JobContext, JobId, OnDeath},
+    MAX_DEATHS, Nop,
+    bench::Bench,
+    model::{Group, Job, Place},
+};
+
+impl Bench {
+    pub(super) async fn fan_out(&mut self, job: usize, children: u8, fail: bool, seal: bool) {
+        let claimed = |job: &Job| matches!(job.place, Place::Claimed { .. });
+        let Some(id) = self.model.pick(job, claimed) else {
+            return;
+        };
+        let Place::Claimed {
+            worker,
+            lease,
+            had_group,
+        } = &mut self.model.job(id).place
+        else {
+            return;
+        };
+        *had_group = true;
+        let context = JobContext {
+            turns: self.workers[*worker].clone(),
+            id,
+            lease: lease.clone(),
+            follows: None,
+            had_group: AtomicBool::new(false),
+            shutdown: self.shutdown.clone(),
+        };
+
+        let on_death = if fail {
+            OnDeath::Fail
+        } else {
+            OnDeath::Continue
+        };
+        let mut split = context.fan_out(on_death, &children).await.unwrap();
+        let group = self
+            .model
+            .groups
+            .entry(id)
+            .or_insert_with(|| Group::new(children, on_death));
+        assert_eq!(
+            split.plan().unwrap(),
+            group.children,
+            "the first plan holds"
+        );
+        if seal {
+            for child in 0..group.children {
+                split.add(&Nop(child)).await.unwrap();
+            }
+            split.then(&Nop(99)).await.unwrap();
+        }
+
+        assert!(context.had_group.load(Ordering::Relaxed));
+        if seal && !group.sealed {
+            group.sealed = true;
+            let left: BTreeSet<JobId> = self
+                .queue
+                .command(&["SMEMBERS", &self.queue.keys.group_left(id)])
+                .await;
+            assert_eq!(left.len(), usize::from(group.children));
+            group.left.clone_from(&left);
+            for child in left {
+                self.model.add(child, Place::Waiting, Some(id), None);
+            }
+            self.model.fire_if_done(id);
+        }
+    }
+
+    pub(super) async fn worker_dies(&mut self, worker: usize) {
+        let name = self.workers[worker].worker.to_string();
+        let _: usize = self
+            .queue
+            .command(&["ZADD", &self.queue.keys.workers(), "XX", "1", &name])
+            .await;
+        for id in self
+            .model
+            .ids(|job| matches!(&job.place, Place::Claimed { worker: w, .. } if *w == worker))
+        {
+            let job = self.model.job(id);
+            let Place::Claimed { lease, .. } = job.place.clone() else {
+                continue;
+            };
+            job.attempts += 1;
+            job.deaths += 1;
+            if job.deaths >= MAX_DEATHS {
+                job.place = Place::Dead;
+                self.model.leave(id, true);
+            } else {
+                self.model.waits(id);
+            }
+            self.old.push((id, worker, lease));
+        }
+        self.look().await;
+    }
+
+    pub(super) async fn look(&mut self) {
+        self.care.look().await.unwrap();
+        for id in self
+            .model
+            .ids(|job| job.place == Place::Scheduled { due: true })
+        {
+            self.model.waits(id);
+        }
+    }
+
+    pub(super) async fn revive(&mut self, job: usize) {
+        let fits = |job: &Job| matches!(job.place, Place::Dead | Place::Scheduled { .. });
+        let Some(id) = self.model.pick(job, fits) else {
+            return;
+        };
+        let revived = self.operator.retry(&[id]).await.unwrap();
+
+        assert_eq!(revived, [id]);
+        self.model.waits(id);
+        let job = self.model.job(id);
+        (job.attempts, job.deaths) = (0, 0);
+    }
+
+    pub(super) async fn discard(&mut self, job: usize) {
+        let Some(id) = self.model.pick(job, |_| true) else {
+            return;
+        };
+        let job = &self.model.jobs[&id];
+        let claimed = matches!(job.place, Place::Claimed { .. });
+        let discarded = self.operator.discard(&[id]).await.unwrap();
+
+        assert_eq!(discarded.is_empty(), claimed);
+        if !claimed {
+            self.model.discarded += 1;
+            self.model.ghosts += 1;
+            self.model.settle_master(id);
+            self.model.leave(id, true);
+            self.model.jobs.remove(&id);
+            self.model.lost.remove(&id);
+        }
+    }
+}

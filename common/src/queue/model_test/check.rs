@@ -1,0 +1,160 @@
+//! The comparison: each job is where the model says, and nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::FromRedisValue;
+
+use super::{
+    super::{JobId, Queue, job::Body},
+    End, QUEUES,
+    bench::Bench,
+    model::{Job, Place},
+};
+
+impl Bench {
+    /// Each job is where the model says, and nowhere else; the books balance.
+    pub(super) async fn check(&mut self) {
+        let places = self.places().await;
+        let bodies: BTreeMap<JobId, String> =
+            self.command(&["HGETALL", &self.queue.keys.jobs()]).await;
+        for (id, body) in &bodies {
+            let follows = Body::read(body).unwrap().follows;
+            if let Some(place) = follows.and_then(|master| self.model.fired.remove(&master)) {
+                self.model.add(*id, place, None, follows);
+            }
+        }
+
+        let fired = &self.model.fired;
+        assert!(fired.is_empty(), "nothing follows {fired:?}");
+        let known: Vec<_> = self.model.jobs.keys().collect();
+        assert_eq!(bodies.keys().collect::<Vec<_>>(), known);
+        for (id, job) in &self.model.jobs {
+            let right = match &job.place {
+                Place::Waiting => "waiting",
+                Place::Scheduled { .. } => "scheduled",
+                Place::Dead => "dead",
+                Place::Claimed { worker: 0, .. } => "claimed by the first",
+                Place::Claimed { .. } => "claimed by the second",
+            };
+            let found = places.get(id).map(Vec::as_slice).unwrap_or_default();
+            assert_eq!(found, [right], "{id}, {job:?}");
+        }
+        for (master, group) in &self.model.groups {
+            let key = self.queue.keys.group_left(*master);
+            let left: BTreeSet<JobId> = self.command(&["SMEMBERS", &key]).await;
+            assert_eq!(left, group.left, "left of {master}");
+        }
+        self.check_stats().await;
+    }
+
+    async fn check_stats(&self) {
+        let stats: BTreeMap<String, usize> =
+            self.command(&["HGETALL", &self.queue.keys.stats()]).await;
+        let sum = |what: &str| -> usize {
+            let of = |queue: &Queue| stats.get(&format!("{what}:{queue}"));
+            QUEUES.iter().filter_map(of).sum()
+        };
+        let model = &self.model;
+        assert_eq!(sum("enqueued"), model.enqueued);
+        assert_eq!(sum("completed"), model.completed);
+        assert_eq!(sum("discarded"), model.discarded);
+        assert_eq!(
+            model.enqueued,
+            model.completed + model.discarded + model.jobs.len()
+        );
+    }
+
+    /// Every place that Redis has each id in.
+    async fn places(&self) -> BTreeMap<JobId, Vec<&'static str>> {
+        let keys = &self.queue.keys;
+        let mut places = BTreeMap::<JobId, Vec<_>>::new();
+        let mut add = |ids: Vec<JobId>, place| {
+            for id in ids {
+                places.entry(id).or_default().push(place);
+            }
+        };
+        add(
+            self.command(&["ZRANGE", &keys.scheduled(), "0", "-1"])
+                .await,
+            "scheduled",
+        );
+        add(
+            self.command(&["ZRANGE", &keys.dead(), "0", "-1"]).await,
+            "dead",
+        );
+        let claims = [0, 1].map(|worker| keys.claims(self.workers[worker].worker));
+        add(
+            self.command(&["HKEYS", &claims[0]]).await,
+            "claimed by the first",
+        );
+        add(
+            self.command(&["HKEYS", &claims[1]]).await,
+            "claimed by the second",
+        );
+        for queue in QUEUES {
+            let (last, cursor): (Option<u64>, Option<u64>) = self
+                .command(&["HMGET", &keys.mark(queue), "last", "cursor"])
+                .await;
+            let fresh = cursor.unwrap_or(0) + 1..=last.unwrap_or(0);
+            let fresh = fresh.map(|number| format!("{queue}-{number}").parse().unwrap());
+            // What was discarded while it waited keeps its number until it is popped.
+            add(
+                fresh
+                    .filter(|id| self.model.jobs.contains_key(id))
+                    .collect(),
+                "waiting",
+            );
+            add(
+                self.command(&["ZRANGE", &keys.loose(queue), "0", "-1"])
+                    .await,
+                "waiting",
+            );
+        }
+        places
+    }
+
+    async fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.queue.command(words).await
+    }
+
+    /// Works everything off; nothing of it may be left behind.
+    pub(super) async fn drain(&mut self) {
+        for _ in 0..200 {
+            self.look().await;
+            let at_rest = |job: &Job| matches!(job.place, Place::Dead | Place::Scheduled { .. });
+            while self.model.pick(0, at_rest).is_some() {
+                self.revive(0).await;
+            }
+            self.claim(0, None, QUEUES, 50).await;
+            while self
+                .model
+                .pick(0, |job| matches!(job.place, Place::Claimed { .. }))
+                .is_some()
+            {
+                self.settle(0, End::Done).await;
+            }
+            self.check().await;
+            if self.model.jobs.is_empty() {
+                break;
+            }
+        }
+        assert!(
+            self.model.jobs.is_empty(),
+            "never drained: {:?}",
+            self.model
+        );
+        // What stands in the lists in vain is popped; what was discarded while it was lost is forgotten.
+        self.claim(1, None, QUEUES, 50).await;
+        self.look().await;
+        self.look().await;
+        let names = self.queue.key_names().await;
+        let rest: Vec<_> = names
+            .iter()
+            .filter(|name| {
+                !name.starts_with("mark:")
+                    && !["stats", "workers", "looked"].contains(&name.as_str())
+            })
+            .collect();
+        assert!(rest.is_empty(), "left behind: {rest:?}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Enqueue: single, in bulk, for later; what is refused.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use common::{
+    queue::{EnqueueError, JobId, Options, Queue, When, enqueue::MAX_BODY},
+    testing::{TestQueue, eventually},
+};
+
+use super::{Act, Look, Plot, Stage, act, brief, names, onto, sorted};
+
+#[tokio::test]
+async fn a_job_lies_where_an_operator_looks_for_it() {
+    let queue = TestQueue::start();
+
+    let job = queue
+        .producer()
+        .enqueue_with(&act("a", Plot::Brief), &onto(Queue::High))
+        .await
+        .unwrap();
+
+    assert_eq!(job.to_string(), "high-1");
+    let listed: Vec<String> = queue
+        .command(&["LRANGE", &queue.keys.queue(Queue::High), "0", "-1"])
+        .await;
+    assert_eq!(listed, ["high-1"]);
+    let body: String = queue.command(&["HGET", &queue.keys.jobs(), "high-1"]).await;
+    assert!(
+        body.contains(r#""task":"test.act","args":{"name":"a","plot":"Brief"}"#),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn a_bulk_gives_each_job_its_id_in_order_and_loses_none() {
+    let queue = TestQueue::start();
+    let acts = brief(0..1203); // three chunks, the last one not full
+
+    let ids = queue
+        .producer()
+        .enqueue_all(&acts, &Options::default())
+        .await
+        .unwrap();
+
+    assert_eq!(ids.len(), acts.len());
+    assert_eq!(queue.listed(Queue::Default).await, acts.len());
+    for at in [0, 499, 500, 1000, 1202] {
+        let body: String = queue
+            .command(&["HGET", &queue.keys.jobs(), &ids[at].to_string()])
+            .await;
+        assert!(
+            body.contains(&format!(r#""name":"{at}""#)),
+            "{} is {body}",
+            ids[at]
+        );
+    }
+    queue.adds_up(1203).await;
+}
+
+#[tokio::test]
+async fn an_empty_bulk_is_nothing() {
+    let queue = TestQueue::start();
+
+    let ids = queue
+        .producer()
+        .enqueue_all::<Act>(&[], &Options::default())
+        .await
+        .unwrap();
+
+    assert_eq!(ids, []);
+    assert!(queue.key_names().await.is_empty());
+}
+
+#[tokio::test]
+async fn jobs_of_one_queue_start_in_the_order_in_which_they_were_enqueued() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    for one in brief(0..50) {
+        queue.producer().enqueue(&one).await.unwrap();
+    }
+
+    let worker = queue.worker(stage.registry(), TestQueue::options("default=1"));
+    stage.have_ended(50).await;
+    worker.stop().await;
+
+    let order: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+    assert_eq!(stage.started(), order);
+}
+
+#[tokio::test]
+async fn a_scheduled_job_runs_when_it_is_due_and_not_before() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let worker = queue.worker(stage.registry(), TestQueue::options("default=4"));
+    let delay = Duration::from_millis(400);
+    let start = Instant::now();
+
+    let later = Options {
+        when: When::In(delay),
+        ..Options::default()
+    };
+    let past = Options {
+        when: When::At(SystemTime::UNIX_EPOCH),
+        ..Options::default()
+    };
+    let id = queue
+        .producer()
+        .enqueue_with(&act("later", Plot::Brief), &later)
+        .await
+        .unwrap();
+    queue
+        .producer()
+        .enqueue_with(&act("past", Plot::Brief), &past)
+        .await
+        .unwrap();
+
+    assert_eq!(id.to_string(), "default+1");
+    stage.has_ended("past").await;
+    stage.has_ended("later").await;
+    assert!(
+        start.elapsed() >= delay,
+        "it ran after {:?}",
+        start.elapsed()
+    );
+    queue.ends_clean().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn many_jobs_that_are_due_at_once_are_promoted_by_many_workers_once() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let soon = Options {
+        when: When::In(Duration::from_millis(200)),
+        ..Options::default()
+    };
+    queue
+        .producer()
+        .enqueue_all(&brief(0..1300), &soon)
+        .await
+        .unwrap(); // more than one batch
+
+    let workers =
+        [1, 2, 3].map(|_| queue.worker(stage.registry(), TestQueue::options("default=8")));
+    stage.have_ended(1300).await;
+    queue.ends_clean().await;
+    for worker in workers {
+        worker.stop().await;
+    }
+
+    assert_eq!(sorted(stage.started()), names(0..1300));
+}
+
+#[tokio::test]
+async fn a_job_for_the_end_of_time_is_kept_and_harms_nobody() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let never = Options {
+        when: When::In(Duration::MAX),
+        ..Options::default()
+    };
+    let job = queue
+        .producer()
+        .enqueue_with(&act("never", Plot::Brief), &never)
+        .await
+        .unwrap();
+
+    let worker = queue.worker(stage.registry(), TestQueue::options("default=1"));
+    queue
+        .producer()
+        .enqueue(&act("now", Plot::Brief))
+        .await
+        .unwrap();
+    stage.has_ended("now").await;
+    eventually("the other job is settled", async || {
+        (queue.stat("completed:default").await == 1).then_some(())
+    })
+    .await;
+    worker.stop().await;
+
+    let scheduled: Vec<JobId> = queue
+        .command(&["ZRANGE", &queue.keys.scheduled(), "0", "-1"])
+        .await;
+    assert_eq!(scheduled, [job]);
+    assert_eq!(stage.starts_of("never"), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_and_nothing_is_kept() {
+    let queue = TestQueue::start();
+    let large = act("x".repeat(MAX_BODY), Plot::Brief);
+
+    let refused = queue.producer().enqueue(&large).await;
+
+    assert!(
+        matches!(refused, Err(EnqueueError::TooLarge { .. })),
+        "{refused:?}"
+    );
+    assert!(queue.key_names().await.is_empty());
+}

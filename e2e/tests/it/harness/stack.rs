@@ -1,0 +1,370 @@
+//! Everything that a test starts: servers and workers with a namespace and a schema of their own.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use common::testing::{PATIENCE, TestDatabase, TestQueue, eventually, required};
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use nix::sys::signal::Signal;
+use redis::{FromRedisValue, ToRedisArgs};
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Client, Process, http,
+    process::binary,
+    transcript::{Message, read_all},
+};
+
+/// No flush but one that is asked for: what the tests change is how, not when by itself.
+const QUIET: [(&str, &str); 2] = [("FLUSH_AGE", "3600"), ("FLUSH_COUNT", "1000000")];
+
+/// Where the processes of one test work, and what is looked at there.
+pub(crate) struct Stack {
+    pub(crate) queue: TestQueue,
+    pub(crate) database: TestDatabase,
+    settings: BTreeMap<String, String>,
+    /// For looking at Postgres; made when first used.
+    eye: Mutex<Option<AsyncPgConnection>>,
+}
+
+/// A message in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, diesel::QueryableByName)]
+pub(crate) struct Row {
+    #[diesel(sql_type = BigInt)]
+    pub(crate) id: i64,
+    #[diesel(sql_type = Text)]
+    pub(crate) body: String,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+impl Stack {
+    /// On the Redis and the Postgres of this run.
+    pub(crate) async fn start() -> Self {
+        Self::on(&required("REDIS_URL"), &required("DATABASE_URL")).await
+    }
+
+    /// On other servers.
+    pub(crate) async fn on(redis_url: &str, database_url: &str) -> Self {
+        let stack = Self {
+            queue: TestQueue::on(redis_url),
+            database: TestDatabase::on(database_url).await,
+            settings: BTreeMap::new(),
+            eye: Mutex::default(),
+        };
+        QUIET
+            .into_iter()
+            .fold(stack, |stack, (name, value)| stack.with(name, value))
+    }
+
+    /// Sets an environment variable of all processes that are started from now on.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    // --- Processes ----------------------------------------------------------------------------
+
+    /// Starts a server, and waits until it serves.
+    pub(crate) async fn server(&self) -> Server {
+        let (reservation, port) = reserve_port();
+        let port_text = port.to_string();
+        let process = self.process("server", "server", &["--port", &port_text]);
+        let mut server = Server {
+            process,
+            port,
+            _reservation: reservation,
+        };
+        server.serves().await;
+        server
+    }
+
+    /// Starts two servers.
+    pub(crate) async fn two_servers(&self) -> (Server, Server) {
+        tokio::join!(self.server(), self.server())
+    }
+
+    /// Starts a worker for all queues, and waits until it is known to the others.
+    pub(crate) async fn worker(&self) -> Process {
+        self.worker_for("worker", "high=8,default=8,low=2").await
+    }
+
+    /// Starts a worker for some queues.
+    pub(crate) async fn worker_for(&self, name: &str, queues: &str) -> Process {
+        let mut worker = self.process(name, "worker", &["--queues", queues]);
+        let info = self.queue.keys.workers_info();
+        let pid = format!(r#""pid":{},"#, worker.pid());
+        eventually(&format!("{name} is known"), async || {
+            assert!(worker.end().is_none(), "{name} ended instead of working");
+            let known: Vec<String> = self.try_redis(&["HVALS", &info]).await?;
+            known.iter().any(|info| info.contains(&pid)).then_some(())
+        })
+        .await;
+        worker
+    }
+
+    /// Starts the two workers of the Procfile.
+    pub(crate) async fn two_workers(&self) -> (Process, Process) {
+        tokio::join!(
+            self.worker_for("worker-high", "high=16,default=8"),
+            self.worker_for("worker-low", "low=4,default=2"),
+        )
+    }
+
+    fn process(&self, name: &str, program: &str, arguments: &[&str]) -> Process {
+        let mut environment: Vec<(&str, String)> = vec![
+            ("REDIS_URL", self.queue.url.clone()),
+            ("DATABASE_URL", self.database.url().to_owned()),
+            ("RHUBARB_NAMESPACE", self.queue.namespace.clone()),
+            ("DATABASE_CONNECTIONS", "4".to_owned()),
+        ];
+        let settings = &self.settings;
+        environment.extend(settings.iter().map(|(name, value)| (&**name, value.clone())));
+        Process::start(name, &binary(program), arguments, &environment)
+    }
+
+    // --- Redis --------------------------------------------------------------------------------
+
+    /// Runs one Redis command.
+    pub(crate) async fn redis<T: FromRedisValue>(&self, words: &[impl ToRedisArgs]) -> T {
+        self.queue.command(words).await
+    }
+
+    /// Runs one Redis command, on a Redis that may be away.
+    pub(crate) async fn try_redis<T: FromRedisValue>(&self, words: &[&str]) -> Option<T> {
+        let mut connection = self.queue.redis.connection().await.ok()?;
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        let answer = command.query_async(&mut connection).await;
+        answer
+            .map_err(|error| self.queue.redis.failed("look at Redis", error))
+            .ok()
+    }
+
+    /// The queue's totals, e.g. `completed:high`.
+    pub(crate) async fn total(&self, name: &str) -> u64 {
+        let stats = self.queue.keys.stats();
+        let total: Option<u64> = self.redis(&["HGET", &stats, name]).await;
+        total.unwrap_or_default()
+    }
+
+    /// Redis forgets all rooms, as if they had been idle for long. Jobs stay.
+    pub(crate) async fn forget_rooms(&self) {
+        let prefix = self.queue.keys.prefix();
+        let keys: Vec<String> = self.redis(&["KEYS", &format!("{prefix}room:*")]).await;
+        for key in keys {
+            let _: i64 = self.redis(&["DEL", &key]).await;
+        }
+    }
+
+    /// Waits until Redis holds nothing of any room.
+    pub(crate) async fn has_no_room_keys(&self) {
+        let rooms = format!("{}room:*", self.queue.keys.prefix());
+        eventually("all rooms have left Redis", async || {
+            let keys: Vec<String> = self.try_redis(&["KEYS", &rooms]).await?;
+            keys.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// The ids of the workers with a claim, and their processes' numbers.
+    pub(crate) async fn claimants(&self) -> Vec<u32> {
+        let keys = &self.queue.keys;
+        let infos: BTreeMap<String, String> = self.redis(&["HGETALL", &keys.workers_info()]).await;
+        let mut pids = Vec::new();
+        for (worker, info) in infos {
+            let id = worker.parse().expect("a worker's identity");
+            let claims: u64 = self.redis(&["HLEN", &keys.claims(id)]).await;
+            if claims > 0 {
+                let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+                let pid = info["pid"].as_u64().expect("a worker's pid");
+                pids.push(u32::try_from(pid).expect("a process's number"));
+            }
+        }
+        pids
+    }
+
+    // --- Postgres -----------------------------------------------------------------------------
+
+    /// The archived messages of a room, in order; none if Postgres is away.
+    pub(crate) async fn rows(&self, room: &str) -> Option<Vec<Row>> {
+        let query = diesel::sql_query("SELECT id, body FROM messages WHERE room_id = $1 ORDER BY id")
+            .bind::<Text, _>(room);
+        let mut eye = self.eye.lock().await;
+        let connection = self.look(&mut eye).await?;
+        let rows = query.load(connection).await;
+        if rows.is_err() {
+            *eye = None;
+        }
+        rows.ok()
+    }
+
+    /// Whether somebody waits for a lock on the archive.
+    pub(crate) async fn waiters(&self) -> i64 {
+        let query = diesel::sql_query(
+            "SELECT count(*) AS count FROM pg_locks \
+             WHERE NOT granted AND relation = to_regclass('messages')",
+        );
+        let mut eye = self.eye.lock().await;
+        let connection = self.look(&mut eye).await.expect("a connection to Postgres");
+        let count: Count = query.get_result(connection).await.expect("a count");
+        count.count
+    }
+
+    /// Waits until so many wait for a lock on the archive.
+    pub(crate) async fn has_waiters(&self, at_least: i64) {
+        eventually(&format!("{at_least} wait for the archive's lock"), async || {
+            (self.waiters().await >= at_least).then_some(())
+        })
+        .await;
+    }
+
+    async fn look<'a>(
+        &self,
+        eye: &'a mut Option<AsyncPgConnection>,
+    ) -> Option<&'a mut AsyncPgConnection> {
+        use diesel_async::AsyncConnection;
+        if eye.is_none() {
+            *eye = AsyncPgConnection::establish(self.database.url()).await.ok();
+        }
+        eye.as_mut()
+    }
+
+    // --- Both ---------------------------------------------------------------------------------
+
+    /// Waits until the archive has so many messages of a room, and gives them.
+    pub(crate) async fn archived(&self, room: &str, count: usize) -> Vec<Row> {
+        let rows = eventually(&format!("{count} archived messages of {room}"), async || {
+            let rows = self.rows(room).await?;
+            (rows.len() >= count).then_some(rows)
+        })
+        .await;
+        assert_eq!(rows.len(), count, "archived messages of {room}");
+        rows
+    }
+
+    /// Waits until the archive has so many messages of a room and Redis counts it as clean; gives the
+    /// archive's.
+    pub(crate) async fn flushed(&self, room: &str, count: usize) -> Vec<Row> {
+        let rows = self.archived(room, count).await;
+        let keys = &self.queue.keys;
+        let room_id = room.parse().expect("a room's name");
+        eventually(&format!("{room} is clean"), async || {
+            let dirty: Option<f64> = self.try_redis(&["ZSCORE", &keys.dirty(), room]).await?;
+            let meta: BTreeMap<String, i64> =
+                self.try_redis(&["HGETALL", &keys.meta(&room_id)]).await?;
+            let is_level = meta.get("watermark") == meta.get("top");
+            (dirty.is_none() && is_level).then_some(())
+        })
+        .await;
+        rows
+    }
+
+    /// Waits until no job is left, whatever became of it.
+    pub(crate) async fn idle(&self) {
+        let jobs = self.queue.keys.jobs();
+        eventually("no job is left", async || {
+            let left: u64 = self.try_redis(&["HLEN", &jobs]).await?;
+            (left == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Asserts that a client has seen exactly what the archive holds, in its order.
+    pub(crate) async fn is_what_is_archived(&self, room: &str, client: &Client) {
+        let rows = self.rows(room).await.expect("the archive");
+        let archived: Vec<_> = rows.iter().map(|row| (row.id, &*row.body)).collect();
+        assert_eq!(seen(client, room), archived);
+    }
+}
+
+/// The ids and texts that a client has seen.
+pub(crate) fn seen<'a>(client: &'a Client, room: &str) -> Vec<(i64, &'a str)> {
+    let messages = &client.room(room).messages;
+    messages
+        .iter()
+        .map(|message| (message.id, &*message.text))
+        .collect()
+}
+
+/// A server process.
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) port: u16,
+    /// Keeps the port from others for as long as the test runs: servers share ports, so that two tests
+    /// with the same one would be mixed up without a word.
+    _reservation: Socket,
+}
+
+impl Server {
+    /// Connects somebody.
+    pub(crate) async fn client(&self, user: &str) -> Client {
+        Client::connect(self.port, user).await
+    }
+
+    /// `GET`s a path.
+    pub(crate) async fn get(&self, path: &str) -> http::Reply {
+        timeout(PATIENCE, http::get(self.port, path))
+            .await
+            .expect("an answer in time")
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// A page of a room's history, which is in order and without a hole, and whether there is more.
+    pub(crate) async fn history(&self, room: &str, query: &str) -> (Vec<Message>, bool) {
+        let path = format!("/rooms/{room}/messages?{query}");
+        let reply = self.get(&path).await;
+        assert_eq!(reply.status, 200, "GET {path}: {}", reply.body);
+        let page = reply.json();
+        (read_all(&page["messages"]), page["more"] == true)
+    }
+
+    /// Waits until it serves.
+    async fn serves(&mut self) {
+        eventually("the server serves", async || {
+            let end = self.process.end();
+            assert!(end.is_none(), "the server ended ({end:?}) instead of serving");
+            let reply = http::get(self.port, "/health/live").await.ok()?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks it to stop, as an operator does.
+    pub(crate) fn terminate(&self) {
+        self.process.signal(Signal::SIGTERM);
+    }
+
+    /// What `/health/ready` tells.
+    pub(crate) async fn health(&self) -> serde_json::Value {
+        self.get("/health/ready").await.json()
+    }
+}
+
+/// A free port, and the socket that keeps it: servers, which share ports, can listen on it all the same.
+pub(crate) fn reserve_port() -> (Socket, u16) {
+    let reserve = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        let address = socket.local_addr()?.as_socket();
+        Ok::<_, std::io::Error>((socket, address))
+    };
+    let (socket, address) = reserve().expect("a free port");
+    (socket, address.expect("an address of IPv4").port())
+}
+
+/// How long something took, to the test's eye.
+pub(crate) async fn timed<T>(work: impl Future<Output = T>) -> (T, std::time::Duration) {
+    let start = Instant::now();
+    (work.await, start.elapsed())
+}

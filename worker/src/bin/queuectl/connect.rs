@@ -1,0 +1,79 @@
+//! The way to Redis, and why there is none.
+
+use std::time::Duration;
+
+use common::{
+    error::Chain,
+    kv::{Keys, KvError, Redis},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::Failure;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The namespace that a command works on.
+pub(crate) struct Connection {
+    pub(crate) redis: Redis,
+    pub(crate) keys: Keys,
+}
+
+/// Connects, or says what is wrong in words that help.
+pub(crate) async fn connect(url: &str) -> Result<Redis, Failure> {
+    if url.is_empty() {
+        return Err(Failure::Usage(
+            "the address of Redis is missing: set REDIS_URL or give --redis-url, e.g. \
+             redis://127.0.0.1:6379/0"
+                .to_owned(),
+        ));
+    }
+    let redis = Redis::new(url).map_err(|error| Failure::Usage(Chain(&error).to_string()))?;
+    match redis.connection().await {
+        Ok(_) => Ok(redis),
+        Err(error) => Err(anyhow::anyhow!(explain(&redis, url, &error).await).into()),
+    }
+}
+
+async fn explain(redis: &Redis, url: &str, error: &KvError) -> String {
+    let address = redis.client().get_connection_info().addr().to_string();
+    let cause = Chain(error).to_string();
+    let reason = if cause.contains("NOAUTH") || cause.contains("WRONGPASS") {
+        format!("It asks for a password: redis://USER:PASSWORD@HOST:PORT/DB.\n{cause}")
+    } else if url.starts_with("redis://") {
+        probe(&address).await.unwrap_or(cause)
+    } else {
+        cause
+    };
+    format!(
+        "cannot connect to Redis at {address}\n{reason}\nThe address is that of --redis-url or \
+         REDIS_URL."
+    )
+}
+
+/// What listens at an address, if it is not Redis.
+async fn probe(address: &str) -> Option<String> {
+    let answer = timeout(PATIENCE, async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = vec![0; 200];
+        let n = timeout(PATIENCE / 2, stream.read(&mut answer)).await;
+        answer.truncate(n.unwrap_or(Ok(0))?);
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
+    });
+    let told = match answer.await {
+        Err(_) => "Nothing answers there: is the address right, is a firewall in the way?",
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            "Nothing listens there: is Redis running?"
+        }
+        Ok(Ok(text)) if text.starts_with("HTTP/") || text.starts_with('<') => {
+            "What listens there speaks HTTP and is not Redis."
+        }
+        Ok(Ok(text)) if !text.starts_with(['+', '-']) => "What listens there is not Redis.",
+        _ => return None,
+    };
+    Some(told.to_owned())
+}

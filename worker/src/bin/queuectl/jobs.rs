@@ -1,0 +1,115 @@
+//! `queuectl jobs`.
+
+use common::queue::{
+    Queue,
+    inspect::{
+        Inspector,
+        list::{Cursor, Listing, Page, Row, State},
+    },
+};
+
+use crate::{
+    Ending, Failure, Outcome,
+    connect::Connection,
+    out::{Column, Out, add, clean, numbers, short, text},
+    time::{ago, since, until},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which jobs
+    #[arg(value_enum, default_value = "waiting")]
+    state: State,
+
+    /// Of the waiting: those of one queue
+    #[arg(long)]
+    queue: Option<Queue>,
+
+    /// How many at most
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=5000))]
+    limit: u16,
+
+    /// Go on where the last page ended
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<Cursor>,
+}
+
+pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outcome {
+    if args.queue.is_some() && args.state != State::Waiting {
+        let text = "--queue chooses among waiting jobs only; the others are kept together";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let listing = Listing {
+        state: args.state,
+        queue: args.queue,
+        limit: args.limit.into(),
+        cursor: args.cursor,
+    };
+    let inspector = Inspector::new(connection.redis.clone(), connection.keys.clone());
+    let page = inspector.jobs(&listing).await?;
+    out.answer(&page, || tell(&page, &listing, out))?;
+    Ok(Ending::Done)
+}
+
+fn tell(page: &Page, listing: &Listing, out: &Out) -> String {
+    if page.jobs.is_empty() && page.next.is_none() {
+        return match (&listing.cursor, listing.queue) {
+            (Some(_), _) => "There are no more.".to_owned(),
+            (None, Some(queue)) => format!("No job is waiting in queue {queue}."),
+            (None, None) => format!("No job is {}.", page.state),
+        };
+    }
+    let mut told = out.table(&columns(page.state), rows(page));
+    if let Some(next) = &page.next {
+        let queue = listing.queue.map(|queue| format!(" --queue {queue}"));
+        let queue = queue.unwrap_or_default();
+        let state = page.state;
+        add(
+            &mut told,
+            format_args!("\n\nMore: queuectl jobs {state}{queue} --cursor {next}"),
+        );
+    }
+    told
+}
+
+fn columns(state: State) -> Vec<Column> {
+    let (time, worker, last) = match state {
+        State::Waiting => ("WAITING FOR", None, "ARGS"),
+        State::Scheduled => ("DUE", None, "ARGS"),
+        State::Claimed => ("RUNNING FOR", Some("WORKER"), "ARGS"),
+        State::Dead => ("DIED", None, "WHY"),
+    };
+    let mut columns = vec![text("ID"), text(time), numbers("TRIES")];
+    columns.extend(worker.map(text));
+    columns.extend([text("TASK"), text(last)]);
+    columns
+}
+
+fn rows(page: &Page) -> Vec<Vec<String>> {
+    let now = page.now_ms;
+    let row = |job: &Row| {
+        let when = |time: Option<u64>, tell: fn(u64, u64) -> String| {
+            time.map(|then| tell(now, then)).unwrap_or_default()
+        };
+        let args = job.args.as_ref().map(ToString::to_string);
+        let why = job.error.clone().unwrap_or_default();
+        let (time, last) = match page.state {
+            State::Waiting => (when(job.waiting_since_ms, since), args),
+            State::Scheduled => (when(job.due_ms, until), args),
+            State::Claimed => (when(job.claimed_ms, since), args),
+            State::Dead => (when(job.buried_ms, ago), Some(why)),
+        };
+        let mut cells = vec![job.id.clone(), time, job.attempts.to_string()];
+        if let Some(worker) = &job.worker {
+            cells.push(short(worker));
+        }
+        cells.push(
+            job.task
+                .clone()
+                .unwrap_or_else(|| "(unreadable)".to_owned()),
+        );
+        cells.push(last.unwrap_or_default());
+        cells.iter().map(|cell| clean(cell)).collect()
+    };
+    page.jobs.iter().map(row).collect()
+}

@@ -1,0 +1,151 @@
+//! Looks into Rhubarb's queues and changes them by hand.
+//!
+//! One file per command; `out` writes for people and for programs, `connect` explains why Redis cannot
+//! be reached, `time` reads and tells times, `progress` shows how far a long command is.
+
+mod audit;
+mod change;
+mod connect;
+mod enqueue;
+mod jobs;
+mod migrate;
+mod out;
+mod progress;
+mod show;
+mod status;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use common::{config, error::Chain, kv::Keys};
+
+use connect::Connection;
+use out::Out;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed, or not done for all jobs that were named
+  2  called in a wrong way
+  3  the audit found something that is not repaired";
+
+/// Looks into Rhubarb's queues and changes them by hand.
+#[derive(Debug, Parser)]
+#[command(name = "queuectl", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Write JSON, for programs
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    common: config::Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show how many jobs wait, for how long, and what else there is
+    Status,
+    /// List the workers: what they serve, what they hold, whether they live
+    Workers,
+    /// List jobs in one state
+    Jobs(jobs::Args),
+    /// Show one job: what it is to do, where it is, what happened to it, its group
+    Show(show::Args),
+    /// Enqueue a job
+    Enqueue(enqueue::Args),
+    /// Run dead or scheduled jobs now, with their attempts counted anew
+    Retry(change::RetryArgs),
+    /// Remove jobs that nobody runs
+    Discard(change::DiscardArgs),
+    /// Account for every job; with --repair, mend what is amiss
+    Audit(audit::Args),
+    /// Bring the database to this version
+    Migrate(migrate::Args),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Done,
+    NotForAll,
+    Found,
+}
+
+/// Why a command did not end well.
+#[derive(Debug)]
+enum Failure {
+    /// It was called in a wrong way.
+    Usage(String),
+    /// Something did not work.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+type Outcome = Result<Ending, Failure>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = parse();
+    let out = Out::new(cli.json);
+    match run(cli, &out).await {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::NotForAll) => ExitCode::from(1),
+        Ok(Ending::Found) => ExitCode::from(3),
+        Err(Failure::Usage(text)) => {
+            eprintln!("{}", out::complaint(&text));
+            eprintln!("\nFor more information, try 'queuectl --help'.");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            eprintln!("{}", out::complaint(&Chain(error.as_ref()).to_string()));
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Reads the command line. The flags that all commands share may stand before or after the command's
+/// name; clap allows that only to flags that are not required, so Redis's address is checked later.
+fn parse() -> Cli {
+    let command = Cli::command().mut_args(|arg| {
+        let arg = arg.global(true);
+        match arg.get_id().as_str() {
+            "redis_url" => arg
+                .required(false)
+                .default_value("")
+                .hide_default_value(true),
+            "log_format" => arg.hide(true),
+            _ => arg,
+        }
+    });
+    let matches = command.get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+async fn run(cli: Cli, out: &Out) -> Outcome {
+    if let Command::Migrate(args) = &cli.command {
+        return migrate::run(args, out).await;
+    }
+    let redis = connect::connect(&cli.common.redis_url).await?;
+    let keys = Keys::new(&cli.common.namespace);
+    let connection = Connection { redis, keys };
+    match cli.command {
+        Command::Status => status::run(&connection, out).await,
+        Command::Workers => status::workers(&connection, out).await,
+        Command::Jobs(args) => jobs::run(args, &connection, out).await,
+        Command::Show(args) => show::run(&args, &connection, out).await,
+        Command::Enqueue(args) => enqueue::run(args, &connection, out).await,
+        Command::Retry(args) => change::retry(args, &connection, out).await,
+        Command::Discard(args) => change::discard(args, &connection, out).await,
+        Command::Audit(args) => audit::run(&args, &connection, out).await,
+        Command::Migrate(args) => migrate::run(&args, out).await,
+    }
+}

@@ -1,0 +1,144 @@
+//! `queuectl status` and `queuectl workers`.
+
+use common::queue::{
+    Queue,
+    inspect::{
+        Inspector,
+        status::{Status, WorkerStatus},
+    },
+};
+
+use crate::{
+    Ending, Outcome,
+    connect::Connection,
+    out::{Out, clean, count, number, numbers, short, text},
+    time::{since, until},
+};
+
+pub(crate) async fn run(connection: &Connection, out: &Out) -> Outcome {
+    let status = inspector(connection).status().await?;
+    out.answer(&status, || tell(&status, out))?;
+    Ok(Ending::Done)
+}
+
+pub(crate) async fn workers(connection: &Connection, out: &Out) -> Outcome {
+    let status = inspector(connection).status().await?;
+    out.answer(&status.workers, || tell_workers(&status, out))?;
+    Ok(Ending::Done)
+}
+
+fn inspector(connection: &Connection) -> Inspector {
+    Inspector::new(connection.redis.clone(), connection.keys.clone())
+}
+
+fn lives(worker: &WorkerStatus, now_ms: u64) -> bool {
+    worker.alive_until_ms > now_ms
+}
+
+fn tell(status: &Status, out: &Out) -> String {
+    let now = status.now_ms;
+    let alive = status.workers.iter().filter(|w| lives(w, now)).count();
+    let mut rows = Vec::new();
+    let mut row = |name: &str, n: u64, remark: String| {
+        rows.push(vec![name.to_owned(), number(n), remark]);
+    };
+    for queue in &status.queues {
+        let remark = match queue.waiting_since_ms {
+            _ if queue.waiting == 0 => String::new(),
+            Some(then) => format!("waiting, the oldest for {}", since(now, then)),
+            None => "waiting".to_owned(),
+        };
+        row(queue.queue.name(), queue.waiting, remark);
+    }
+    let remark = match alive {
+        0 => String::new(),
+        n => format!("{} running", count(n as u64, "worker")),
+    };
+    row("claimed", status.claimed, remark);
+    let due = status.next_due_ms;
+    let due = due.map(|then| format!("the next is due {}", until(now, then)));
+    row("scheduled", status.scheduled, due.unwrap_or_default());
+    let look = if status.dead > 0 {
+        "see `queuectl jobs dead`"
+    } else {
+        ""
+    };
+    row("dead", status.dead, look.to_owned());
+
+    let mut told = out.table(&[text(""), numbers("JOBS"), text("")], rows);
+    told.push_str("\n\n");
+    told.push_str(&out.wrap(&totals(status), 0));
+    let waiting: u64 = status.queues.iter().map(|queue| queue.waiting).sum();
+    if alive == 0 && waiting + status.claimed > 0 {
+        told.push_str("\n\nNo worker is running: jobs wait until one is started.");
+    }
+    told
+}
+
+/// What was counted since ever, in one sentence.
+fn totals(status: &Status) -> String {
+    let total = |what: &str| -> i64 {
+        let of_queue = |queue: Queue| status.totals.get(&format!("{what}:{queue}"));
+        let all = status.totals.get(what).copied().unwrap_or(0);
+        all + Queue::ALL.into_iter().filter_map(of_queue).sum::<i64>()
+    };
+    if total("enqueued") == 0 {
+        return "No job has been enqueued yet.".to_owned();
+    }
+    let parts = [
+        ("enqueued", "enqueued"),
+        ("completed", "completed"),
+        ("discarded", "discarded"),
+        ("retried", "failed and tried again"),
+        ("buried", "buried"),
+        ("revived", "retried by hand"),
+        ("reaped", "taken from dead workers"),
+        ("recovered", "lost and found"),
+        ("lost", "lost"),
+    ];
+    let told: Vec<_> = parts
+        .into_iter()
+        .map(|(what, words)| (what, words, total(what)))
+        .filter(|(what, _, n)| *n != 0 || *what == "completed")
+        .map(|(_, words, n)| format!("{} {words}", number(n)))
+        .collect();
+    format!("Since ever: {}.", told.join(", "))
+}
+
+fn tell_workers(status: &Status, out: &Out) -> String {
+    if status.workers.is_empty() {
+        return "No worker is running.".to_owned();
+    }
+    let now = status.now_ms;
+    let columns = [
+        text("WORKER"),
+        text("HOST"),
+        numbers("PID"),
+        numbers("HOLDS"),
+        text("STATE"),
+        text("FOR"),
+        text("QUEUES"),
+    ];
+    let row = |worker: &WorkerStatus| {
+        let info = &worker.info;
+        let queues: Vec<_> = Queue::ALL
+            .into_iter()
+            .filter_map(|queue| Some(format!("{queue}={}", info.queues.get(queue.name())?)))
+            .collect();
+        let (state, time) = if lives(worker, now) {
+            ("alive", since(now, info.started * 1000))
+        } else {
+            ("silent", since(now, worker.alive_until_ms))
+        };
+        vec![
+            short(&worker.id),
+            clean(&info.host),
+            info.pid.to_string(),
+            format!("{}/{}", worker.holds, info.concurrency),
+            state.to_owned(),
+            time,
+            queues.join(","),
+        ]
+    };
+    out.table(&columns, status.workers.iter().map(row).collect())
+}

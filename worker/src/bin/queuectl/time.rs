@@ -1,0 +1,128 @@
+//! Times as people write and read them.
+
+use std::time::{Duration, SystemTime};
+
+use chrono::DateTime;
+
+/// A span in its two largest units, roughly: `12 s`, `3 min`, `2 h 14 min`, `5 d`.
+pub(crate) fn span(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0 => "0 s".to_owned(),
+        1..60 => format!("{s} s"),
+        60..3600 => format!("{} min", s / 60),
+        3600..86_400 if s % 3600 < 60 => format!("{} h", s / 3600),
+        3600..86_400 => format!("{} h {} min", s / 3600, s % 3600 / 60),
+        _ if s % 86_400 < 3600 => format!("{} d", s / 86_400),
+        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// How long `then` was before `now`.
+pub(crate) fn since(now: u64, then: u64) -> String {
+    span(now.saturating_sub(then))
+}
+
+/// `just now`, `12 s ago`.
+pub(crate) fn ago(now: u64, then: u64) -> String {
+    if now.saturating_sub(then) < 1000 {
+        "just now".to_owned()
+    } else {
+        format!("{} ago", since(now, then))
+    }
+}
+
+/// `in 12 s`, `now`, `late by 3 s`.
+pub(crate) fn until(now: u64, then: u64) -> String {
+    if then >= now + 1000 {
+        format!("in {}", span(then - now))
+    } else if now - then.min(now) < 2000 {
+        "now".to_owned()
+    } else {
+        format!("late by {}", span(now - then))
+    }
+}
+
+/// A time to the second: `2026-09-21 14:13:20 UTC`.
+pub(crate) fn clock(ms: u64) -> String {
+    i64::try_from(ms)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis)
+        .map_or_else(String::new, |time| time.format("%F %T UTC").to_string())
+}
+
+/// Reads `90s`, `10m`, `1h30m`, `2d`, `500ms`.
+pub(crate) fn read_span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a span of time (such as 90s, 10m, 1h30m or 2d)");
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let n: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let letters = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
+        let unit = match &rest[..letters] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        rest = &rest[letters..];
+        let ms = n.checked_mul(unit).filter(|ms| *ms < 1 << 50);
+        total += Duration::from_millis(ms.ok_or_else(wrong)?);
+    }
+    Ok(total)
+}
+
+/// Reads `2026-09-21T14:13:20Z`.
+pub(crate) fn read_time(text: &str) -> Result<SystemTime, String> {
+    DateTime::parse_from_rfc3339(text.trim())
+        .map(SystemTime::from)
+        .map_err(|_| {
+            format!("`{text}` is not a time (such as 2026-09-21T14:13:20Z or …T16:13:20+02:00)")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_in_at_most_two_units() {
+        for (s, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3599, "59 min"),
+            (3600, "1 h"),
+            (8040, "2 h 14 min"),
+            (86_400, "1 d"),
+            (100_000, "1 d 3 h"),
+        ] {
+            assert_eq!(span(s * 1000), text);
+        }
+        assert_eq!(ago(5_000, 4_500), "just now");
+        assert_eq!(until(5_000, 17_000), "in 12 s");
+        assert_eq!(until(5_000, 5_000), "now");
+        assert_eq!(until(60_000, 5_000), "late by 55 s");
+        assert_eq!(clock(1_790_000_000_000), "2026-09-21 14:13:20 UTC");
+    }
+
+    #[test]
+    fn spans_and_times_are_read_and_wrong_ones_refused() {
+        assert_eq!(read_span("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(read_span("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "90", "m", "1y", "-5s", "1h 30", "99999999999999999999d"] {
+            assert!(read_span(wrong).is_err(), "{wrong} passed");
+        }
+        assert!(read_time("2026-09-21T14:13:20+02:00").is_ok());
+        assert!(read_time("tomorrow").is_err());
+    }
+}
