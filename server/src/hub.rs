@@ -115,45 +115,38 @@ impl Hub {
         ConnectionId(self.inner.next_connection.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Adds a connection to a room; from now on it misses nothing. Until [`Room::go_live`] what is
-    /// delivered is kept back. None if the room cannot be subscribed to now.
-    pub(crate) async fn enter(
+    /// Adds a connection to a room. Until [`Room::go_live`] what is delivered is kept back.
+    pub(crate) fn enter(
         &self,
         room_id: &RoomId,
         connection: ConnectionId,
         outbox: &Arc<Outbox>,
-    ) -> Option<Arc<Room>> {
-        let room = {
-            let mut rooms = self.rooms();
-            let room = rooms
-                .entry(room_id.clone())
-                .or_insert_with(|| Room::new(room_id));
-            let mut state = room.state();
-            let again = state.members.contains_key(&connection);
-            let member = Member {
-                outbox: Arc::clone(outbox),
-                seen: MessageId::ZERO,
-                joining: Some(Vec::new()),
-                incomplete: false,
-            };
-            state.members.insert(connection, member);
-            drop(state);
-            if !again {
-                let _ = self.inner.changed.send(room_id.clone());
-            }
-            Arc::clone(room)
+    ) -> Arc<Room> {
+        let mut rooms = self.rooms();
+        let room = rooms
+            .entry(room_id.clone())
+            .or_insert_with(|| Room::new(room_id));
+        let member = Member {
+            outbox: Arc::clone(outbox),
+            seen: MessageId::ZERO,
+            joining: Some(Vec::new()),
+            incomplete: false,
         };
+        let before = room.state().members.insert(connection, member);
+        if before.is_none() {
+            let _ = self.inner.changed.send(room_id.clone());
+        }
+        Arc::clone(room)
+    }
+
+    /// Makes sure that a room is subscribed to: from then on its members miss nothing. False if Redis
+    /// cannot be reached now.
+    pub(crate) async fn subscribe(&self, room: &Room) -> bool {
         let mut subscribed = room.subscribed.lock().await;
         if !*subscribed {
-            *subscribed = self.inner.bus.subscribe(room_id).await;
+            *subscribed = self.inner.bus.subscribe(&room.id).await;
         }
-        if *subscribed {
-            drop(subscribed);
-            return Some(room);
-        }
-        drop(subscribed);
-        self.leave(room_id, connection);
-        None
+        *subscribed
     }
 
     /// Takes a connection out of a room.

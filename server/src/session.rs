@@ -107,8 +107,7 @@ impl Session {
             Ask::Post(post) => self.post(id, post).await,
             Ask::Leave(leave) => {
                 let room_id = self.room_of(leave.room_id)?;
-                self.rooms.retain(|room| *room.id() != room_id);
-                self.app.hub.leave(&room_id, self.connection);
+                self.leave(&room_id);
                 self.outbox.push(frame::left(id, &room_id));
                 Ok(())
             }
@@ -135,33 +134,38 @@ impl Session {
                 format!("{MAX_ROOMS} rooms are the most for a connection; leave one first");
             return Err(Refusal::new("too_many_rooms", message));
         }
-        let away = || Refusal::unavailable("the room cannot be joined now; try again");
         let room = self
             .app
             .hub
-            .enter(&join.room_id, self.connection, &self.outbox)
-            .await
-            .ok_or_else(away)?;
+            .enter(&join.room_id, self.connection, &self.outbox);
+        if !known {
+            // Noted before the first await: a connection that ends while it joins must leave too.
+            self.rooms.push(Arc::clone(&room));
+        }
         match self.open(&room, &join).await {
             Ok(opened) => {
                 let joined = frame::joined(id, &join.room_id, &opened);
                 room.go_live(self.connection, joined, &opened);
-                if !known {
-                    self.rooms.push(room);
-                }
                 Ok(())
             }
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), room.id = %join.room_id, "a join failed");
-                self.rooms.retain(|room| *room.id() != join.room_id);
-                self.app.hub.leave(&join.room_id, self.connection);
-                Err(away())
+            Err(refusal) => {
+                self.leave(&join.room_id);
+                Err(refusal)
             }
         }
     }
 
+    fn leave(&mut self, room_id: &RoomId) {
+        self.rooms.retain(|room| room.id() != room_id);
+        self.app.hub.leave(room_id, self.connection);
+    }
+
     /// Reads a room; has a cold one rehydrated first, and waits a while for it.
-    async fn open(&self, room: &Room, join: &Join) -> Result<Opened, common::kv::KvError> {
+    async fn open(&self, room: &Room, join: &Join) -> Result<Opened, Refusal> {
+        let away = || Refusal::unavailable("the room cannot be joined now; try again");
+        if !self.app.hub.subscribe(room).await {
+            return Err(away());
+        }
         let chat = &self.app.chat;
         let deadline = Instant::now() + COLD_PATIENCE;
         loop {
@@ -171,7 +175,11 @@ impl Session {
             let opened = chat
                 .log
                 .open(&join.room_id, join.since, join.limit())
-                .await?;
+                .await
+                .map_err(|error| {
+                    tracing::warn!(error = %Chain(&error), room.id = %join.room_id, "a join failed");
+                    away()
+                })?;
             if opened.warm || Instant::now() >= deadline {
                 return Ok(opened);
             }
