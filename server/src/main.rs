@@ -42,7 +42,7 @@ use crate::{
     hub::Hub,
 };
 
-/// Serves the chat: the page at /, WebSockets at /ws, history at /rooms/ROOM/messages, /health and
+/// Serves the chat: the page at /, sockets at /ws, history at /rooms/ROOM/messages, /health and
 /// /metrics. Any number of these processes serve the same rooms; several can share one port.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -17,6 +17,8 @@ use crate::{
 
 /// A step is good if 99 % of the copies arrive within this.
 const IN_TIME_US: u64 = 100_000;
+/// A step that was not good is tried again: something else may have run meanwhile.
+const TRIES: u32 = 2;
 /// The search ends when good and bad are so close.
 const CLOSE: f64 = 1.1;
 /// Beyond this, nothing is searched.
@@ -64,17 +66,24 @@ pub(super) async fn search(
     let (mut good, mut bad, mut best) = (0.0, MOST, None::<Step>);
     let mut load = case.from;
     while load < bad {
-        figures.note(format!("{load:.0} copies/s"));
-        let step = step(stack, &mut crowd, load, time).await?;
-        if let Some(why) = failure(&step) {
-            figures.note(format!("{load:.0} copies/s: {why}"));
+        let mut why = None;
+        for _ in 0..TRIES {
+            figures.note(format!("{load:.0} copies/s"));
+            let step = step(stack, &mut crowd, load, time).await?;
+            why = failure(&step);
+            if let Some(why) = &why {
+                figures.note(format!("{load:.0} copies/s: {why}"));
+                // Whoever was cut off or is behind is no part of the next step.
+                drop(crowd);
+                crowd = settled(stack, case.shape).await?;
+            } else {
+                good = load;
+                best = Some(step);
+                break;
+            }
+        }
+        if why.is_some() {
             bad = load;
-            // Whoever was cut off or is behind is no part of the next step.
-            drop(crowd);
-            crowd = settled(stack, case.shape).await?;
-        } else {
-            good = load;
-            best = Some(step);
         }
         if bad / good < CLOSE {
             break;

@@ -132,7 +132,10 @@ impl Bench {
 
         let mut postgres = self.stack.place().schema.connect().await?;
         let early = count(&mut postgres, room.as_str()).await?;
-        ensure!(early == 0, "{early} messages were flushed before the last member left");
+        ensure!(
+            early == 0,
+            "{early} messages were flushed before the last member left"
+        );
         let begun = Instant::now();
         Client::from_socket(socket).leave(room.as_str()).await?;
         while count(&mut postgres, room.as_str()).await? < self.messages {

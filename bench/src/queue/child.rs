@@ -34,6 +34,7 @@ impl WorkerProcess {
         options: &Options,
     ) -> Result<Self> {
         let program = std::env::current_exe().context("find this program")?;
+        let threads = options.threads(side);
         let side = match side {
             Side::Queue => "queue",
             Side::Bound => "bound",
@@ -43,7 +44,7 @@ impl WorkerProcess {
             .args(["--namespace", &namespace.name])
             .args(["--jobs", &jobs.to_string()])
             .args(["--concurrency", &options.concurrency.to_string()])
-            .args(["--threads", &options.worker_threads.to_string()])
+            .args(["--threads", &threads.to_string()])
             // Not on the command line, which everybody can read: it may hold a password.
             .env("BENCH_REDIS_URL", redis.url())
             // A worker logs at this level; only its last words are nobody's concern here.

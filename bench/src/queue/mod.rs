@@ -30,9 +30,9 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
 
-    /// Threads of the worker's runtime
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    worker_threads: u32,
+    /// Threads of the queue's worker; the bound's has one [default: one a core, as the real worker]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    worker_threads: Option<u32>,
 }
 
 /// What is measured.
@@ -42,6 +42,19 @@ pub(crate) enum Side {
     Queue,
     /// What the same client library does without its features.
     Bound,
+}
+
+impl Options {
+    /// How many threads a worker's runtime has.
+    fn threads(&self, side: Side) -> u32 {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        match side {
+            Side::Queue => self
+                .worker_threads
+                .unwrap_or_else(|| u32::try_from(cores()).unwrap_or(1)),
+            Side::Bound => 1,
+        }
+    }
 }
 
 impl Side {

@@ -1,8 +1,10 @@
 //! The archive: every flushed message in Postgres, by room and id.
 
+use std::borrow::Cow;
+
 use diesel::{
     ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper,
-    sql_types::{Array, BigInt, Text},
+    sql_types::{Array, BigInt, Bool, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
 
@@ -42,7 +44,7 @@ pub struct Hot {
     pub count: u64,
     /// Whether they reach back to the room's first.
     pub from_first: bool,
-    /// The oldest, then the last id of each chunk; empty if the room has no messages.
+    /// The id before the oldest, then the last id of each chunk; empty if the room has no messages.
     pub cuts: Vec<MessageId>,
 }
 
@@ -54,6 +56,8 @@ struct Cut {
     place: i64,
     #[diesel(sql_type = BigInt)]
     total: i64,
+    #[diesel(sql_type = Bool)]
+    ends_chunk: bool,
 }
 
 impl Archive {
@@ -81,10 +85,10 @@ impl Archive {
             });
             ids.push(entry.id.0);
             prevs.push(entry.prev.0);
-            texts[0].push(content.user_id.into_owned());
-            texts[1].push(content.username.into_owned());
-            texts[2].push(content.client_id.into_owned());
-            texts[3].push(content.message.into_owned());
+            texts[0].push(storable(content.user_id));
+            texts[1].push(storable(content.username));
+            texts[2].push(storable(content.client_id));
+            texts[3].push(storable(content.message));
         }
         let [users, names, clients, bodies] = texts;
         let mut connection = self.connection().await?;
@@ -197,8 +201,8 @@ impl Archive {
             "WITH hot AS (SELECT id FROM messages WHERE room_id = $1 ORDER BY id DESC LIMIT $2 + 1), \
              placed AS (SELECT id, row_number() OVER (ORDER BY id DESC) AS place, count(*) OVER () AS total \
                         FROM hot) \
-             SELECT id, place, total FROM placed \
-             WHERE place <= $2 AND (place % $3 = 1 OR $3 = 1 OR place = least(total, $2)) ORDER BY id",
+             SELECT id, place, total, place % $3 = 1 % $3 AS ends_chunk FROM placed \
+             WHERE place <= $2 AND (place % $3 = 1 % $3 OR place = least(total, $2)) ORDER BY id",
         )
         .bind::<Text, _>(room.as_str())
         .bind::<BigInt, _>(i64::try_from(window).unwrap_or(i64::MAX - 1))
@@ -206,14 +210,17 @@ impl Archive {
         .load(&mut connection)
         .await
         .map_err(|source| PgError::Query { doing: "read the bounds of a room", source })?;
-        let (total, count) = match rows.as_slice().first() {
-            Some(row) => (row.total, row.place),
-            None => (0, 0),
-        };
+        let oldest = rows.as_slice().first();
+        let (total, count) = oldest.map_or((0, 0), |row| (row.total, row.place));
+        let before_oldest = oldest.map(|row| MessageId(row.id - 1));
+        let ends = rows.iter().filter(|row| row.ends_chunk);
         Ok(Hot {
             count: count.unsigned_abs(),
             from_first: total == count,
-            cuts: rows.into_iter().map(|row| MessageId(row.id)).collect(),
+            cuts: before_oldest
+                .into_iter()
+                .chain(ends.map(|row| MessageId(row.id)))
+                .collect(),
         })
     }
 
@@ -235,6 +242,16 @@ impl Archive {
 
     async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {
         self.pool.get().await.map_err(PgError::Get)
+    }
+}
+
+/// Postgres stores no NUL. Servers let none in; one that came all the same must not keep its room from
+/// being flushed.
+fn storable(text: Cow<'_, str>) -> String {
+    if text.contains('\0') {
+        text.replace('\0', "\u{FFFD}")
+    } else {
+        text.into_owned()
     }
 }
 

@@ -4,51 +4,38 @@
 //! It is asked for when the last member leaves, when so many messages are new, when a server drains, and
 //! by [`Sweep`], which finds rooms whose oldest new message is too old and needs no server alive.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chat, IdRange, log::Ask};
+use super::{
+    Chat, IdRange, RoomLog,
+    ask::{Ask, AskError},
+};
 use crate::{
     error::Chain,
     id::{MessageId, RoomId},
-    kv::KvError,
-    queue::{EnqueueError, JobContext, OnDeath, Queue, Task, TaskError, task::exponential},
+    kv::{KvError, Script},
+    pg::PgError,
+    queue::{
+        EnqueueError, FanOutError, JobContext, OnDeath, Queue, Task, TaskError, enqueue::millis,
+        task::exponential,
+    },
     shutdown::Shutdown,
 };
+
+static FLUSHED: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "raise a room's watermark",
+        &[super::LIB, include_str!("lua/flushed.lua")],
+    )
+});
 
 /// Postgres may be away for long: the jobs go on trying, every half minute at least.
 const TRIES: u32 = 100_000;
 
 fn backoff(attempt: u32) -> Duration {
     exponential(attempt, Duration::from_millis(500), Duration::from_secs(30))
-}
-
-/// Why a job for a room was not enqueued.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AskError {
-    /// Redis failed.
-    #[error(transparent)]
-    Redis(#[from] KvError),
-    /// The queue did not take it.
-    #[error(transparent)]
-    Enqueue(#[from] EnqueueError),
-}
-
-impl Chat {
-    /// Asks for a flush of a room, unless it is clean or one is under way.
-    ///
-    /// # Errors
-    /// If Redis fails; the sweep asks again later.
-    pub async fn ask_flush(&self, room: &RoomId) -> Result<(), AskError> {
-        if self.log.ask(room, Ask::Flush).await? {
-            self.producer
-                .enqueue(&FlushRoom { room: room.clone() })
-                .await?;
-        }
-        Ok(())
-    }
 }
 
 /// The master: cuts what is new in a room into ranges.
@@ -70,7 +57,12 @@ impl Task for FlushRoom {
             .log
             .cut_unflushed(&self.room, chat.settings.flush_chunk)
             .await?;
-        let mut split = job.fan_out(OnDeath::Fail, &cuts).await?;
+        let mut split = match job.fan_out(OnDeath::Fail, &cuts).await {
+            Err(FanOutError::Redis { source, .. }) if source.is_out_of_memory() => {
+                return Ok(chat.flush_at_once(&self.room).await?);
+            }
+            split => split?,
+        };
         let cuts = split.plan()?;
         for range in ranges(&cuts) {
             split
@@ -122,9 +114,7 @@ impl Task for FlushChunk {
         if job.attempt() > 1 {
             chat.log.still_under_way(&self.room, Ask::Flush).await?;
         }
-        let entries = chat.log.range(&self.room, self.range).await?;
-        let stored = chat.archive.insert(&self.room, &entries).await?;
-        metrics::counter!("rhubarb_flushed_messages_total").increment(stored as u64);
+        chat.store(&self.room, self.range).await?;
         Ok(())
     }
 
@@ -163,6 +153,126 @@ impl Task for FlushDone {
     }
 }
 
+/// Why a room was not flushed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// It could not be asked for.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// Redis failed.
+    #[error(transparent)]
+    Redis(#[from] KvError),
+    /// Postgres failed.
+    #[error(transparent)]
+    Archive(#[from] PgError),
+}
+
+impl Chat {
+    /// Stores a range of a room's log in the archive.
+    async fn store(&self, room: &RoomId, range: IdRange) -> Result<(), FlushError> {
+        let entries = self.log.range(room, range).await?;
+        let stored = self.archive.insert(room, &entries).await?;
+        metrics::counter!("rhubarb_flushed_messages_total").increment(stored as u64);
+        Ok(())
+    }
+
+    /// Flushes a room without jobs. A Redis whose memory is full takes none, and a flush makes room.
+    async fn flush_at_once(&self, room: &RoomId) -> Result<(), FlushError> {
+        let chunk = self.settings.flush_chunk;
+        let cuts = self.log.cut_unflushed(room, chunk).await?;
+        for range in ranges(&cuts) {
+            self.store(room, range).await?;
+            self.log.flushed(room, range.to).await?;
+        }
+        tracing::warn!(room.id = %room, "Redis is full; flushed {room} without jobs");
+        Ok(())
+    }
+}
+
+impl RoomLog {
+    /// The last id of each chunk of what is not in the archive: (watermark, id, id, …, newest].
+    ///
+    /// # Errors
+    /// If Redis fails.
+    async fn cut_unflushed(&self, room: &RoomId, chunk: usize) -> Result<Vec<MessageId>, KvError> {
+        let doing = "cut what is new in a room";
+        let mut connection = self.redis.connection().await?;
+        let log = self.keys.log(room);
+        let watermark: Option<MessageId> = redis::cmd("HGET")
+            .arg(self.keys.meta(room))
+            .arg("watermark")
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| self.redis.failed(doing, source))?;
+        let watermark = watermark.unwrap_or_default();
+        // By id, not by rank: the log may be trimmed between two calls.
+        let mut cuts = vec![watermark];
+        loop {
+            let after = cuts.last().copied().unwrap_or_default();
+            let last: Vec<(String, MessageId)> = redis::cmd("ZRANGEBYSCORE")
+                .arg(&log)
+                .arg(format!("({after}"))
+                .arg("+inf")
+                .arg("WITHSCORES")
+                .arg("LIMIT")
+                .arg(chunk - 1)
+                .arg(1)
+                .query_async(&mut connection)
+                .await
+                .map_err(|source| self.redis.failed(doing, source))?;
+            let Some((_, id)) = last.first() else { break };
+            cuts.push(*id);
+        }
+        let newest: Vec<(String, MessageId)> = redis::cmd("ZRANGE")
+            .arg(&log)
+            .arg(-1)
+            .arg(-1)
+            .arg("WITHSCORES")
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| self.redis.failed(doing, source))?;
+        if let Some((_, newest)) = newest.first()
+            && cuts.last().is_some_and(|last| last < newest)
+        {
+            cuts.push(*newest);
+        }
+        Ok(cuts)
+    }
+
+    /// Raises the watermark, trims the log and lets a clean room rest. Returns how many messages are
+    /// above the watermark.
+    async fn flushed(&self, room: &RoomId, to: MessageId) -> Result<u64, KvError> {
+        let mut call = FLUSHED.on(self.keys.prefix());
+        call.arg(room)
+            .arg(to)
+            .arg(self.settings.hot_window)
+            .arg(millis(self.settings.room_ttl));
+        FLUSHED.run(&self.redis, &call).await
+    }
+
+    /// Rooms whose oldest new message is older than the flush age.
+    async fn overdue(&self, limit: usize) -> Result<Vec<RoomId>, KvError> {
+        let doing = "look for rooms to flush";
+        let mut connection = self.redis.connection().await?;
+        let (seconds, _): (u64, u64) = redis::cmd("TIME")
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| self.redis.failed(doing, source))?;
+        let before = (seconds * 1000).saturating_sub(millis(self.settings.flush_age));
+        redis::cmd("ZRANGEBYSCORE")
+            .arg(self.keys.dirty())
+            .arg("-inf")
+            .arg(before)
+            .arg("LIMIT")
+            .arg(0)
+            .arg(limit)
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| self.redis.failed(doing, source))
+    }
+}
+
 /// Between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Rooms a sweep at most.
@@ -194,11 +304,16 @@ impl Sweep {
     /// Sweeps once; returns how many rooms are overdue.
     ///
     /// # Errors
-    /// If Redis fails.
-    pub async fn once(&self) -> Result<usize, AskError> {
+    /// If Redis fails; if it is full, also if Postgres fails.
+    pub async fn once(&self) -> Result<usize, FlushError> {
         let rooms = self.0.log.overdue(SWEEP_ROOMS).await?;
         for room in &rooms {
-            self.0.ask_flush(room).await?;
+            match self.0.ask_flush(room).await {
+                Err(AskError::Enqueue(EnqueueError::Full(_))) => {
+                    self.0.flush_at_once(room).await?;
+                }
+                asked => asked?,
+            }
         }
         Ok(rooms.len())
     }

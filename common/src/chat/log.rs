@@ -20,30 +20,6 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
 static OPEN: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full("read a room", &[super::LIB, include_str!("lua/open.lua")])
 });
-static ASK: LazyLock<Script> = LazyLock::new(|| {
-    Script::even_if_full(
-        "ask for a room's job",
-        &[super::LIB, include_str!("lua/ask.lua")],
-    )
-});
-static FLUSHED: LazyLock<Script> = LazyLock::new(|| {
-    Script::even_if_full(
-        "raise a room's watermark",
-        &[super::LIB, include_str!("lua/flushed.lua")],
-    )
-});
-static RESTORE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "restore archived messages",
-        &[super::LIB, include_str!("lua/restore.lua")],
-    )
-});
-static HYDRATED: LazyLock<Script> = LazyLock::new(|| {
-    Script::even_if_full(
-        "mark a room as warm",
-        &[super::LIB, include_str!("lua/hydrated.lua")],
-    )
-});
 static TOUCH: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "keep rooms in Redis",
@@ -56,7 +32,7 @@ static TOUCH: LazyLock<Script> = LazyLock::new(|| {
 pub struct RoomLog {
     pub(super) redis: Redis,
     pub(super) keys: Keys,
-    settings: Settings,
+    pub(super) settings: Settings,
 }
 
 /// What an append did.
@@ -87,13 +63,6 @@ pub struct Opened {
     pub more: bool,
     /// Oldest first.
     pub entries: Vec<Entry>,
-}
-
-/// Which job is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
-    Flush,
-    Rehydrate,
 }
 
 impl RoomLog {
@@ -178,23 +147,14 @@ impl RoomLog {
         before: MessageId,
         limit: usize,
     ) -> Result<(Vec<Entry>, Option<MessageId>), KvError> {
-        let mut connection = self.redis.connection().await?;
-        let (mut entries, from): (Vec<Entry>, Option<MessageId>) = redis::pipe()
-            .atomic()
-            .cmd("ZREVRANGEBYSCORE")
-            .arg(self.keys.log(room))
+        let mut page = redis::cmd("ZREVRANGEBYSCORE");
+        page.arg(self.keys.log(room))
             .arg(format!("({before}"))
-            .arg("-inf")
-            .arg("LIMIT")
-            .arg(0)
-            .arg(limit)
-            .cmd("HGET")
-            .arg(self.keys.meta(room))
-            .arg("hydrated_from")
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("read a page of a room's log", source))?;
+            .arg("-inf");
+        let (mut entries, from) = self.page(room, page, limit).await?;
         entries.reverse();
+        // Below it are pieces, which a late child of a rehydration has put there.
+        entries.retain(|entry| from.is_none_or(|from| entry.id >= from));
         Ok((entries, from))
     }
 
@@ -208,165 +168,47 @@ impl RoomLog {
         after: MessageId,
         limit: usize,
     ) -> Result<(Vec<Entry>, Option<MessageId>), KvError> {
-        let mut connection = self.redis.connection().await?;
-        redis::pipe()
-            .atomic()
-            .cmd("ZRANGEBYSCORE")
-            .arg(self.keys.log(room))
+        let mut page = redis::cmd("ZRANGEBYSCORE");
+        page.arg(self.keys.log(room))
             .arg(format!("({after}"))
-            .arg("+inf")
-            .arg("LIMIT")
-            .arg(0)
-            .arg(limit)
-            .cmd("HGET")
+            .arg("+inf");
+        self.page(room, page, limit).await
+    }
+
+    /// Entries that a ZRANGEBYSCORE names, and from which id on the log is complete.
+    async fn page(
+        &self,
+        room: &RoomId,
+        mut range: redis::Cmd,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, Option<MessageId>), KvError> {
+        range.arg("LIMIT").arg(0).arg(limit);
+        let mut bounds = redis::cmd("HMGET");
+        bounds
             .arg(self.keys.meta(room))
             .arg("hydrated_from")
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("read a page of a room's log", source))
-    }
-
-    /// The last id of each chunk of what is not in the archive: (watermark, id, id, …, newest].
-    ///
-    /// # Errors
-    /// If Redis fails.
-    pub(super) async fn cut_unflushed(
-        &self,
-        room: &RoomId,
-        chunk: usize,
-    ) -> Result<Vec<MessageId>, KvError> {
-        let doing = "cut what is new in a room";
-        let mut connection = self.redis.connection().await?;
-        let log = self.keys.log(room);
-        let watermark: Option<MessageId> = redis::cmd("HGET")
-            .arg(self.keys.meta(room))
-            .arg("watermark")
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed(doing, source))?;
-        let watermark = watermark.unwrap_or_default();
-        // By id, not by rank: the log may be trimmed between two calls.
-        let mut cuts = vec![watermark];
-        loop {
-            let after = cuts.last().copied().unwrap_or_default();
-            let last: Vec<(String, MessageId)> = redis::cmd("ZRANGEBYSCORE")
-                .arg(&log)
-                .arg(format!("({after}"))
-                .arg("+inf")
-                .arg("WITHSCORES")
-                .arg("LIMIT")
-                .arg(chunk - 1)
-                .arg(1)
-                .query_async(&mut connection)
-                .await
-                .map_err(|source| self.redis.failed(doing, source))?;
-            let Some((_, id)) = last.first() else { break };
-            cuts.push(*id);
-        }
-        let newest: Vec<(String, MessageId)> = redis::cmd("ZRANGE")
-            .arg(&log)
+            .arg("top");
+        let mut newest = redis::cmd("ZRANGE");
+        newest
+            .arg(self.keys.log(room))
             .arg(-1)
             .arg(-1)
-            .arg("WITHSCORES")
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed(doing, source))?;
-        if let Some((_, newest)) = newest.first()
-            && cuts.last().is_some_and(|last| last < newest)
-        {
-            cuts.push(*newest);
-        }
-        Ok(cuts)
-    }
-
-    /// Whether the caller is to enqueue the job: it is needed, and nobody else asked lately.
-    pub(super) async fn ask(&self, room: &RoomId, what: Ask) -> Result<bool, KvError> {
-        let mut call = ASK.on(self.keys.prefix());
-        call.arg(room).arg(match what {
-            Ask::Flush => "flushing",
-            Ask::Rehydrate => "hydrating",
-        });
-        call.arg(millis(ASK_AGAIN));
-        ASK.run(&self.redis, &call).await
-    }
-
-    /// Keeps others from asking for the same job while it goes on.
-    pub(super) async fn still_under_way(&self, room: &RoomId, what: Ask) -> Result<(), KvError> {
-        let key = match what {
-            Ask::Flush => self.keys.flushing(room),
-            Ask::Rehydrate => self.keys.hydrating(room),
-        };
+            .arg("WITHSCORES");
+        type Bounds = (Option<MessageId>, Option<MessageId>);
+        type Page = (Vec<Entry>, Bounds, Vec<(String, MessageId)>);
         let mut connection = self.redis.connection().await?;
-        redis::cmd("SET")
-            .arg(key)
-            .arg(1)
-            .arg("PX")
-            .arg(millis(ASK_AGAIN))
+        let (entries, (from, top), newest): Page = redis::pipe()
+            .atomic()
+            .add_command(range)
+            .add_command(bounds)
+            .add_command(newest)
             .query_async(&mut connection)
             .await
-            .map_err(|source| self.redis.failed("keep a room's job single", source))
-    }
-
-    /// Raises the watermark, trims the log and lets a clean room rest. Returns how many messages are
-    /// above the watermark.
-    pub(super) async fn flushed(&self, room: &RoomId, to: MessageId) -> Result<u64, KvError> {
-        let mut call = FLUSHED.on(self.keys.prefix());
-        call.arg(room)
-            .arg(to)
-            .arg(self.settings.hot_window)
-            .arg(millis(self.settings.room_ttl));
-        FLUSHED.run(&self.redis, &call).await
-    }
-
-    /// Rooms whose oldest new message is older than the flush age.
-    pub(super) async fn overdue(&self, limit: usize) -> Result<Vec<RoomId>, KvError> {
-        let doing = "look for rooms to flush";
-        let mut connection = self.redis.connection().await?;
-        let (seconds, _): (u64, u64) = redis::cmd("TIME")
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed(doing, source))?;
-        let before = (seconds * 1000).saturating_sub(millis(self.settings.flush_age));
-        redis::cmd("ZRANGEBYSCORE")
-            .arg(self.keys.dirty())
-            .arg("-inf")
-            .arg(before)
-            .arg("LIMIT")
-            .arg(0)
-            .arg(limit)
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed(doing, source))
-    }
-
-    /// Puts archived messages back, in any order and as often as one likes.
-    pub(super) async fn restore(&self, room: &RoomId, entries: &[Entry]) -> Result<(), KvError> {
-        for chunk in entries.chunks(RESTORE_CHUNK) {
-            let mut call = RESTORE.on(self.keys.prefix());
-            call.arg(room).arg(millis(self.settings.room_ttl));
-            for entry in chunk {
-                call.arg(entry.text());
-            }
-            RESTORE.run::<i64>(&self.redis, &call).await?;
-        }
-        Ok(())
-    }
-
-    /// Marks a room as warm. False if what was restored is gone.
-    pub(super) async fn hydrated(
-        &self,
-        room: &RoomId,
-        from: MessageId,
-        newest: MessageId,
-        restored: u64,
-    ) -> Result<bool, KvError> {
-        let mut call = HYDRATED.on(self.keys.prefix());
-        call.arg(room)
-            .arg(from)
-            .arg(newest)
-            .arg(restored)
-            .arg(millis(self.settings.room_ttl));
-        HYDRATED.run(&self.redis, &call).await
+            .map_err(|source| self.redis.failed("read a page of a room's log", source))?;
+        // As `open.lua` has it: a warm log ends with the newest message.
+        let newest = newest.first().map(|(_, id)| *id).unwrap_or_default();
+        let from = from.filter(|_| newest == top.unwrap_or_default());
+        Ok((entries, from))
     }
 
     /// Keeps rooms that have members from leaving Redis.
@@ -385,11 +227,6 @@ impl RoomLog {
         Ok(())
     }
 }
-
-/// How long an ask keeps others from asking, unless the job says that it goes on.
-const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
-/// Entries a script call at most.
-const RESTORE_CHUNK: usize = 1000;
 
 impl FromRedisValue for Opened {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {

@@ -6,6 +6,7 @@
 //! what all of them work with.
 
 pub mod archive;
+pub mod ask;
 pub mod bus;
 pub mod flush;
 pub mod log;
@@ -37,7 +38,8 @@ pub struct Settings {
         long,
         env = "HOT_WINDOW",
         default_value_t = 1000,
-        value_name = "MESSAGES"
+        value_name = "MESSAGES",
+        value_parser = window
     )]
     pub hot_window: usize,
 
@@ -80,6 +82,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     } else {
         Err("between 0.1 and 10000000 seconds are expected".to_owned())
     }
+}
+
+fn window(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| *n >= 1)
+        .ok_or_else(|| "a number from 1 on is expected".to_owned())
 }
 
 fn chunk(text: &str) -> Result<usize, String> {

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Chat, flush::AskError};
+use super::{Chat, ask::AskError};
 use crate::{
     id::{BootId, RoomId},
     kv::{KvError, Script},

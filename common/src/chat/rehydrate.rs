@@ -2,41 +2,41 @@
 //! window, a child copies one range, and what follows marks the room as warm. Children may run in any
 //! order and twice, and messages may be appended meanwhile.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Chat, IdRange,
-    archive::Hot,
-    flush::{AskError, ranges},
-    log::Ask,
-};
+use super::{Chat, Entry, IdRange, RoomLog, archive::Hot, ask::Ask, flush::ranges};
 use crate::{
     id::{MessageId, RoomId},
-    queue::{JobContext, OnDeath, Queue, Task, TaskError, task::exponential},
+    kv::{KvError, Script},
+    queue::{JobContext, OnDeath, Queue, Task, TaskError, enqueue::millis, task::exponential},
 };
 
-/// Somebody waits for it, and whoever joins later asks again: a few tries are enough.
-const TRIES: u32 = 20;
+static BEGIN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "begin to rehydrate a room",
+        &[super::LIB, include_str!("lua/begin.lua")],
+    )
+});
+static RESTORE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "restore archived messages",
+        &[super::LIB, include_str!("lua/restore.lua")],
+    )
+});
+static HYDRATED: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "mark a room as warm",
+        &[super::LIB, include_str!("lua/hydrated.lua")],
+    )
+});
+
+/// Postgres may be away for long, and who is in the room waits for its history: the jobs go on trying.
+const TRIES: u32 = 100_000;
 
 fn backoff(attempt: u32) -> Duration {
     exponential(attempt, Duration::from_millis(200), Duration::from_secs(10))
-}
-
-impl Chat {
-    /// Asks for the rehydration of a room, unless it is warm or one is under way.
-    ///
-    /// # Errors
-    /// If Redis fails.
-    pub async fn ask_rehydrate(&self, room: &RoomId) -> Result<(), AskError> {
-        if self.log.ask(room, Ask::Rehydrate).await? {
-            self.producer
-                .enqueue(&RehydrateRoom { room: room.clone() })
-                .await?;
-        }
-        Ok(())
-    }
 }
 
 /// The master: reads which messages of a room are hot.
@@ -52,6 +52,7 @@ struct Plan {
     count: u64,
     from_first: bool,
     cuts: Vec<MessageId>,
+    mark: String,
 }
 
 impl Task for RehydrateRoom {
@@ -63,6 +64,8 @@ impl Task for RehydrateRoom {
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
         chat.log.still_under_way(&self.room, Ask::Rehydrate).await?;
+        // Before the archive is read: what goes from then on must be seen in the end.
+        let mark = chat.log.begin_rehydration(&self.room).await?;
         let (window, chunk) = (chat.settings.hot_window, chat.settings.flush_chunk);
         let Hot {
             count,
@@ -76,6 +79,7 @@ impl Task for RehydrateRoom {
                     count,
                     from_first,
                     cuts,
+                    mark,
                 },
             )
             .await?;
@@ -83,17 +87,9 @@ impl Task for RehydrateRoom {
             count,
             from_first,
             cuts,
+            mark,
         } = split.plan()?;
-        let oldest = cuts.first().copied().unwrap_or_default();
-        // The first range begins before the oldest message.
-        let mut bounds = cuts;
-        if let Some(first) = bounds.first_mut() {
-            first.0 -= 1;
-        }
-        if bounds.len() == 1 {
-            bounds.push(oldest);
-        }
-        for range in ranges(&bounds) {
+        for range in ranges(&cuts) {
             split
                 .add(&RehydrateChunk {
                     room: self.room.clone(),
@@ -104,9 +100,13 @@ impl Task for RehydrateRoom {
         split
             .then(&RehydrateDone {
                 room: self.room,
-                from: if from_first { MessageId::ZERO } else { oldest },
-                newest: bounds.last().copied().unwrap_or_default(),
+                from: match cuts.first() {
+                    Some(before_oldest) if !from_first => MessageId(before_oldest.0 + 1),
+                    _ => MessageId::ZERO,
+                },
+                newest: cuts.last().copied().unwrap_or_default(),
                 count,
+                mark,
             })
             .await?;
         Ok(())
@@ -133,7 +133,10 @@ impl Task for RehydrateChunk {
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
     type Context = Chat;
 
-    async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
+    async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
+        if job.attempt() > 1 {
+            chat.log.still_under_way(&self.room, Ask::Rehydrate).await?;
+        }
         let entries = chat.archive.range(&self.room, self.range).await?;
         chat.log.restore(&self.room, &entries).await?;
         metrics::counter!("rhubarb_rehydrated_messages_total").increment(entries.len() as u64);
@@ -156,6 +159,8 @@ pub struct RehydrateDone {
     pub newest: MessageId,
     /// How many messages were copied.
     pub count: u64,
+    /// What [`RoomLog::begin_rehydration`] gave.
+    pub mark: String,
 }
 
 impl Task for RehydrateDone {
@@ -165,19 +170,57 @@ impl Task for RehydrateDone {
     type Context = Chat;
 
     async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
-        let Self {
-            room,
-            from,
-            newest,
-            count,
-        } = self;
-        if chat.log.hydrated(&room, from, newest, count).await? {
+        let Self { room, count, .. } = &self;
+        if chat.log.hydrated(&self).await? {
             tracing::info!(room.id = %room, count, "rehydrated {room}: {count} messages");
         } else {
             // Its keys were deleted or expired meanwhile: the room is still cold.
             tracing::warn!(room.id = %room, "what was restored of {room} is gone again; starting anew");
-            chat.ask_rehydrate(&room).await?;
+            chat.ask_rehydrate(room).await?;
         }
         Ok(())
+    }
+    fn backoff(attempt: u32) -> Duration {
+        backoff(attempt)
+    }
+}
+
+/// Entries a script call at most.
+const RESTORE_CHUNK: usize = 1000;
+
+impl RoomLog {
+    /// Marks the room, so that it is seen in the end if its keys expired or were deleted meanwhile.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn begin_rehydration(&self, room: &RoomId) -> Result<String, KvError> {
+        let mut call = BEGIN.on(self.keys.prefix());
+        call.arg(room).arg(millis(self.settings.room_ttl));
+        BEGIN.run(&self.redis, &call).await
+    }
+
+    /// Puts archived messages back, in any order and as often as one likes.
+    async fn restore(&self, room: &RoomId, entries: &[Entry]) -> Result<(), KvError> {
+        for chunk in entries.chunks(RESTORE_CHUNK) {
+            let mut call = RESTORE.on(self.keys.prefix());
+            call.arg(room).arg(millis(self.settings.room_ttl));
+            for entry in chunk {
+                call.arg(entry.text());
+            }
+            RESTORE.run::<i64>(&self.redis, &call).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks a room as warm. False if something went since its rehydration began.
+    async fn hydrated(&self, done: &RehydrateDone) -> Result<bool, KvError> {
+        let mut call = HYDRATED.on(self.keys.prefix());
+        call.arg(&done.room)
+            .arg(done.from)
+            .arg(done.newest)
+            .arg(done.count)
+            .arg(&done.mark)
+            .arg(millis(self.settings.room_ttl));
+        HYDRATED.run(&self.redis, &call).await
     }
 }

@@ -1,12 +1,14 @@
 //! What tests and benchmarks need: a namespace of their own on a real Redis, a schema of their own on a
 //! real Postgres, servers that they may kill, and a way to wait for events.
 
+mod chat;
 mod postgres;
 mod queue;
 mod redis_server;
 
 use std::time::Duration;
 
+pub use chat::TestChat;
 pub use postgres::{TestDatabase, TestPostgres};
 pub use queue::{RunningWorker, TestQueue};
 pub use redis_server::RedisServer;

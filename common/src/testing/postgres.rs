@@ -1,6 +1,7 @@
 //! A schema of a test's own on the shared Postgres, and a Postgres server that it may stop.
 
 use std::{
+    fs::File,
     net::TcpListener,
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
@@ -92,8 +93,7 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        // A drop cannot await, and may run inside a runtime: hence the thread. Best effort: the Postgres
-        // may be the one that the test stopped.
+        // Best effort: the Postgres may be the one that the test stopped.
         let (server, sql) = (
             std::mem::take(&mut self.server),
             format!(
@@ -102,20 +102,25 @@ impl Drop for TestDatabase {
                 self.schema
             ),
         );
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .ok()?;
-            runtime.block_on(async {
-                tokio::time::timeout(Duration::from_secs(10), run(&server, &sql))
-                    .await
-                    .ok()?
-                    .ok()
-            })
-        });
-        let _ = dropping.join();
+        on_a_thread(async move { run(&server, &sql).await });
     }
+}
+
+/// Runs what needs a runtime from where none can be waited for; gives up after some seconds.
+fn on_a_thread(work: impl Future<Output = Result<(), String>> + Send + 'static) -> bool {
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .ok()?;
+        runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(10), work)
+                .await
+                .ok()?
+                .ok()
+        })
+    });
+    matches!(thread.join(), Ok(Some(())))
 }
 
 async fn run(url: &str, sql: &str) -> Result<(), String> {
@@ -197,7 +202,7 @@ impl TestPostgres {
             .args(["-c", "unix_socket_directories="])
             .args(["-c", "fsync=off"])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(File::create(self.log()).expect("a file for Postgres's words"))
             .spawn()
             .expect("postgres starts");
         self.process = Some(process);
@@ -205,8 +210,9 @@ impl TestPostgres {
         while !self.answers() {
             assert!(
                 Instant::now() < deadline,
-                "Postgres on port {} does not answer",
-                self.port
+                "Postgres on port {} does not answer: {}",
+                self.port,
+                std::fs::read_to_string(self.log()).unwrap_or_default()
             );
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -228,14 +234,16 @@ impl TestPostgres {
     }
 
     fn answers(&self) -> bool {
-        self.program("pg_isready")
-            .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
-            .status()
-            .is_ok_and(|status| status.success())
+        let url = self.url();
+        on_a_thread(async move { run(&url, "SELECT 1").await })
     }
 
     fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("log")
     }
 
     fn program(&self, name: &str) -> Command {

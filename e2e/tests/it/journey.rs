@@ -10,15 +10,15 @@ const MESSAGES: usize = 100;
 
 #[tokio::test]
 async fn a_conversation_goes_to_postgres_and_comes_back_in_chunks_of_ten() {
-    a_conversation_goes_to_postgres_and_comes_back("10", 10).await;
+    Box::pin(there_and_back("10", 10)).await;
 }
 
 #[tokio::test]
 async fn a_conversation_goes_to_postgres_and_comes_back_one_child_per_message() {
-    a_conversation_goes_to_postgres_and_comes_back("1", MESSAGES as u64).await;
+    Box::pin(there_and_back("1", MESSAGES as u64)).await;
 }
 
-async fn a_conversation_goes_to_postgres_and_comes_back(chunk: &str, children: u64) {
+async fn there_and_back(chunk: &str, children: u64) {
     let stack = Stack::start().await.with("FLUSH_CHUNK", chunk);
     let ((first, second), _workers) = tokio::join!(stack.two_servers(), stack.two_workers());
     let mut ada = first.client("ada").await;
@@ -43,7 +43,10 @@ async fn a_conversation_goes_to_postgres_and_comes_back(chunk: &str, children: u
     // Redis forgets the room; who opens it finds all as it was, live messages after it included.
     stack.forget_rooms().await;
     let joined = ada.join(ROOM).await;
-    assert_eq!(joined["complete"], true, "the room was brought back in time");
+    assert_eq!(
+        joined["complete"], true,
+        "the room was brought back in time"
+    );
     assert_eq!(joined["more"], false);
     assert_eq!(joined["top"], rows.last().expect("rows").id);
     stack.is_what_is_archived(ROOM, &ada).await;
@@ -65,7 +68,9 @@ async fn a_conversation_goes_to_postgres_and_comes_back(chunk: &str, children: u
 /// Two people talk at once until [`MESSAGES`] are said, and both have heard everything.
 async fn talk(ada: &mut Client, bob: &mut Client) {
     let lines = |who: &str| -> Vec<String> {
-        (0..MESSAGES / 2).map(|n| format!("{who} says {n}")).collect()
+        (0..MESSAGES / 2)
+            .map(|n| format!("{who} says {n}"))
+            .collect()
     };
     let (hers, his) = (lines("ada"), lines("bob"));
     tokio::join!(ada.post_all(ROOM, &hers), bob.post_all(ROOM, &his));
@@ -120,7 +125,9 @@ async fn a_busy_room_is_flushed_while_people_are_in_it_and_keeps_its_hot_window(
     assert_eq!(joined["more"], true);
     assert_eq!(bob.texts(ROOM), lines[50..]);
     let oldest = bob.room(ROOM).messages[0].id;
-    let (older, more) = server.history(ROOM, &format!("before={oldest}&limit=50")).await;
+    let (older, more) = server
+        .history(ROOM, &format!("before={oldest}&limit=50"))
+        .await;
     let texts: Vec<_> = older.into_iter().map(|message| message.text).collect();
     assert_eq!(texts, lines[..50]);
     assert!(!more);

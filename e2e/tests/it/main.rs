@@ -3,4 +3,14 @@
 
 mod harness;
 
+mod bad_frames;
+mod bad_starts;
+mod browser;
+mod children;
 mod journey;
+mod outages;
+mod rehydration;
+mod resume;
+mod server_death;
+mod shutdown;
+mod worker_death;

@@ -6,15 +6,16 @@ local room, to, window, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ton
 local meta, log = room_key(room, 'meta'), room_key(room, 'log')
 redis.call('DEL', room_key(room, 'flushing'))
 
-local newest = redis.call('ZRANGE', log, -1, -1, 'WITHSCORES')
-if not newest[1] then
+local newest = newest_of(log)
+if newest == 0 then
   redis.call('ZREM', dirty, room)
+  rest(room, ttl)
   return 0
 end
 local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from')
 local watermark = math.max(to, tonumber(m[2] or 0))
 redis.call('HSET', meta, 'watermark', integer(watermark))
-if not m[1] then redis.call('HSET', meta, 'top', integer(tonumber(newest[2]))) end
+if not m[1] then redis.call('HSET', meta, 'top', integer(newest)) end
 
 -- Trim only a log that is known to be complete: in a half-filled one it would hide a hole.
 if m[3] then
@@ -22,8 +23,9 @@ if m[3] then
   if last_cold then
     local upto = math.min(tonumber(last_cold), watermark)
     if redis.call('ZREMRANGEBYSCORE', log, '-inf', integer(upto)) > 0 then
-      local oldest = redis.call('ZRANGE', log, 0, 0, 'WITHSCORES')[2]
-      redis.call('HSET', meta, 'hydrated_from', oldest and integer(tonumber(oldest)) or integer(upto + 1))
+      -- Never lowered: what a late child of a rehydration puts below it is not complete.
+      local oldest = tonumber(redis.call('ZRANGE', log, 0, 0, 'WITHSCORES')[2] or upto + 1)
+      redis.call('HSET', meta, 'hydrated_from', integer(math.max(oldest, tonumber(m[3]))))
     end
   end
 end

@@ -1,16 +1,25 @@
 -- A room's log is complete from an id on: it is warm.
 -- KEYS 1 namespace
 -- ARGV 1 room, 2 the id (0: the log reaches back to the room's first message), 3 newest archived id,
---      4 how many entries were restored at least, 5 time to live of a clean room, ms
--- Returns 1, or 0 if the log has fewer entries than were restored (its keys expired or were deleted
--- meanwhile): then it is still cold.
-local room, from, newest, restored, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+--      4 how many entries were restored at least, 5 mark of the rehydration, 6 time to live of a clean room, ms
+-- Returns 1, or 0 if something went since the master read the archive: then the room is still cold.
+local room, from, newest, restored, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local meta, log = room_key(room, 'meta'), room_key(room, 'log')
 redis.call('DEL', room_key(room, 'hydrating'))
-if redis.call('ZCOUNT', log, integer(from), integer(newest)) < restored then return 0 end
-local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from')
+local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from', 'mark')
 if m[3] then return 1 end
-redis.call('HSET', meta, 'hydrated_from', integer(from), 'top', integer(math.max(newest, tonumber(m[1] or 0))))
+
+-- The meta went, and messages may have come, been flushed and gone with it.
+if m[4] ~= ARGV[5] then return 0 end
+-- The log went. What it had and the archive has not is lost; so the next message's `prev` is not known.
+local top = math.max(newest, tonumber(m[1] or 0))
+if redis.call('ZCOUNT', log, integer(from), integer(newest)) < restored or newest_of(log) < top then
+  redis.call('HDEL', meta, 'mark', 'top')
+  return 0
+end
+
+redis.call('HSET', meta, 'hydrated_from', integer(from), 'top', integer(top))
+redis.call('HDEL', meta, 'mark')
 -- What is unflushed stays above the watermark, whatever the clocks of two Redis servers did.
 if not redis.call('ZSCORE', dirty, room) then
   redis.call('HSET', meta, 'watermark', integer(math.max(newest, tonumber(m[2] or 0))))

@@ -14,9 +14,11 @@ local function tell(room, text) redis.call('PUBLISH', room_key(room, 'live'), te
 -- Only a room without unflushed messages may leave Redis. `resting` in its meta says that its keys expire.
 local function rest(room, ttl)
   if redis.call('ZSCORE', dirty, room) then return end
-  redis.call('HSET', room_key(room, 'meta'), 'resting', 1)
-  local deadline = integer(now_ms + ttl)
-  redis.call('PEXPIREAT', room_key(room, 'meta'), deadline)
+  local meta, deadline = room_key(room, 'meta'), integer(now_ms + ttl)
+  if redis.call('EXISTS', meta) == 1 then
+    redis.call('HSET', meta, 'resting', 1)
+    redis.call('PEXPIREAT', meta, deadline)
+  end
   redis.call('PEXPIREAT', room_key(room, 'log'), deadline)
 end
 
@@ -24,6 +26,12 @@ local function wake(room)
   redis.call('PERSIST', room_key(room, 'meta'))
   redis.call('PERSIST', room_key(room, 'log'))
   redis.call('HDEL', room_key(room, 'meta'), 'resting')
+end
+
+-- The newest id in a log; 0 if it is empty.
+local function newest_of(log)
+  local newest = redis.call('ZRANGE', log, -1, -1, 'WITHSCORES')
+  return tonumber(newest[2] or 0)
 end
 
 -- Members of a room on all servers whose lease runs.

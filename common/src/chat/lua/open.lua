@@ -4,23 +4,34 @@
 --           that id; the newest id; members; 1 if the entries are all since the last id seen (or, without
 --           one, all up to the newest); 1 if there are older ones; entries, oldest first }
 local room, since, limit, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local log = room_key(room, 'log')
-local m = redis.call('HMGET', room_key(room, 'meta'), 'top', 'hydrated_from', 'resting')
+local meta, log = room_key(room, 'meta'), room_key(room, 'log')
+local m = redis.call('HMGET', meta, 'top', 'hydrated_from', 'resting')
 local top, from = tonumber(m[1] or 0), tonumber(m[2] or nil)
 if m[3] then rest(room, ttl) end
 
+-- A warm log ends with the newest message. One that does not was deleted by hand: the room is cold.
+if from and newest_of(log) ~= top then
+  redis.call('HDEL', meta, 'hydrated_from')
+  from = nil
+end
+
+-- Below `from` there may be pieces, which a late child of a rehydration has put there: not read.
+local lowest = from and integer(from) or '-inf'
 local entries, complete
 if since ~= '' then
-  entries = redis.call('ZRANGEBYSCORE', log, '(' .. since, '+inf', 'LIMIT', 0, limit + 1)
+  local behind = from and tonumber(since) < from
+  entries = redis.call('ZRANGEBYSCORE', log, behind and lowest or '(' .. since, '+inf', 'LIMIT', 0, limit + 1)
   complete = from ~= nil and tonumber(since) <= top and #entries <= limit
-  if complete and #entries > 0 and from > tonumber(since) then
-    -- The log may begin after the last id seen. It does not if its first entry follows that one.
-    local prev = tonumber(string.match(entries[1], '^%d+ (%d+)'))
-    complete = prev > 0 and prev <= tonumber(since)
+  if complete and behind then
+    -- The log begins after the last id seen. Nothing is missing if its first entry follows that one.
+    local prev = tonumber(string.match(entries[1] or '', '^%d+ (%d+)'))
+    complete = prev ~= nil and prev > 0 and prev <= tonumber(since)
   end
 end
 if not complete then
-  entries = redis.call('ZRANGE', log, -limit, -1)
+  local newest_first = redis.call('ZREVRANGEBYSCORE', log, '+inf', lowest, 'LIMIT', 0, limit)
+  entries = {}
+  for i = #newest_first, 1, -1 do entries[#entries + 1] = newest_first[i] end
   if since == '' then complete = from ~= nil end
 end
 

@@ -1,5 +1,5 @@
 -- Put archived messages back into a room's log. Safe in any order and twice.
--- KEYS 1 namespace     ARGV 1 room, 2 time to live, ms, 3.. entries, ascending
+-- KEYS 1 namespace     ARGV 1 room, 2 time to live of a clean room, ms, 3.. entries, ascending
 -- Returns how many were added.
 local room, ttl = ARGV[1], tonumber(ARGV[2])
 local log = room_key(room, 'log')
@@ -20,5 +20,5 @@ for from = 1, #add, 1000 do
   redis.call('ZADD', log, unpack(add, from, math.min(from + 999, #add)))
 end
 -- A rehydration that never ends must not leave its pieces behind.
-if not redis.call('ZSCORE', dirty, room) then redis.call('PEXPIRE', log, ttl) end
+rest(room, ttl)
 return #add / 2

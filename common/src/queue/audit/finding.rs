@@ -53,6 +53,8 @@ pub enum Problem {
     NoId,
     /// A list holds a text that is no id of its queue.
     Stray,
+    /// Something else stands in the place of a list.
+    NotAList,
     /// The schedule names a job that has no body.
     NoBodyScheduled,
     /// The dead name a job that has no body.
@@ -81,6 +83,7 @@ impl Problem {
             Self::Twice => "twice",
             Self::NoId => "no_id",
             Self::Stray => "stray",
+            Self::NotAList => "not_a_list",
             Self::NoBodyScheduled => "no_body_scheduled",
             Self::NoBodyDead => "no_body_dead",
             Self::NoBodyClaims => "no_body_claims",
@@ -97,13 +100,14 @@ impl Problem {
     }
 
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UnknownWorker,
         Self::LowMark,
         Self::Nowhere,
         Self::Twice,
         Self::NoId,
         Self::Stray,
+        Self::NotAList,
         Self::NoBodyScheduled,
         Self::NoBodyDead,
         Self::NoBodyClaims,
@@ -118,6 +122,7 @@ impl Problem {
     pub const fn by_hand(self) -> Option<&'static str> {
         match self {
             Self::Twice => Some("look at it with `queuectl show`; it may run twice"),
+            Self::NotAList => Some("RENAME or DEL it; workers then list the jobs again"),
             Self::NoId => Some("look at it with HGET and remove it with HDEL"),
             Self::NoBodyClaims => Some("it ends with the worker; a second run would find no body"),
             _ => None,
@@ -144,6 +149,7 @@ impl fmt::Display for Finding {
             Problem::Twice => write!(f, "{subject} is {at} at once"),
             Problem::NoId => write!(f, "`jobs` has a field that is no id: {subject:?}"),
             Problem::Stray => write!(f, "`queue:{at}` holds what is no id of it: {subject:?}"),
+            Problem::NotAList => write!(f, "`queue:{subject}` is not a list"),
             Problem::NoBodyScheduled => write!(f, "{subject} is scheduled and has no body"),
             Problem::NoBodyDead => write!(f, "{subject} is among the dead and has no body"),
             Problem::NoBodyClaims => write!(f, "{subject} is held by {at} and has no body"),
@@ -161,15 +167,20 @@ impl fmt::Display for Finding {
                     "the group of {subject} is done and what follows it was not enqueued"
                 )
             }
-            Problem::Imbalance if subject.starts_with('-') => write!(
-                f,
-                "the totals in `stats` know nothing of {} of the jobs that are here",
-                &subject[1..]
-            ),
-            Problem::Imbalance => write!(
-                f,
-                "lost: {subject} (enqueued, and neither completed nor discarded nor here)"
-            ),
+            Problem::Imbalance => {
+                let queue = if at.is_empty() {
+                    String::new()
+                } else {
+                    format!(" of queue {at}")
+                };
+                match subject.strip_prefix('-') {
+                    Some(n) => write!(f, "the totals in `stats` lack {n} of the jobs{queue} here"),
+                    None => write!(
+                        f,
+                        "lost{queue}: {subject} (enqueued, and neither completed nor discarded nor here)"
+                    ),
+                }
+            }
         }
     }
 }

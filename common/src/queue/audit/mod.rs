@@ -45,8 +45,6 @@ pub struct Report {
     /// Jobs that were enqueued and are neither completed nor discarded, written off nor here, in all;
     /// exact also while the system works.
     pub missing: i64,
-    /// Whether nothing moved during the walk, so that each queue's sum must come out, too.
-    pub still: bool,
     /// What is amiss.
     pub findings: Vec<Finding>,
 }
@@ -60,6 +58,8 @@ pub struct Account {
     pub completed: i64,
     /// Counted since ever.
     pub discarded: i64,
+    /// Written off by earlier repairs.
+    pub lost: i64,
     /// Seen on the walk, as are the next ones.
     pub waiting: u64,
     /// For their time.
@@ -84,7 +84,7 @@ impl Account {
 
     /// Enqueued jobs that are not accounted for.
     pub fn missing(&self) -> i64 {
-        self.enqueued - self.completed - self.discarded - self.present().cast_signed()
+        self.enqueued - self.completed - self.discarded - self.lost - self.present().cast_signed()
     }
 }
 
@@ -118,6 +118,7 @@ impl Auditor {
             account.enqueued = total("enqueued");
             account.completed = total("completed");
             account.discarded = total("discarded");
+            account.lost = total("lost");
         }
         let sum = |what: &str| -> i64 {
             after
@@ -129,15 +130,23 @@ impl Auditor {
         let gone = sum("completed") + sum("discarded") + sum("lost");
         report.jobs = jobs;
         report.missing = sum("enqueued") - gone - jobs.cast_signed();
-        // A scan may tell an entry twice; then the sums of the queues say nothing.
+        // If nothing moved, each queue's sum must come out, too: unless a scan told an entry twice, or
+        // jobs of an unknown queue were written off before.
         let walked: u64 = report.queues.values().map(Account::present).sum();
-        report.still = before == (jobs, after) && walked == jobs;
-        if report.missing != 0 {
-            let subject = report.missing.to_string();
-            report
-                .findings
-                .push(Finding::new(Problem::Imbalance, subject, ""));
-        }
+        let by_queue =
+            before == (jobs, after.clone()) && walked == jobs && !after.contains_key("lost");
+        let imbalance = |n: i64, queue: &str| (n != 0).then(|| (n.to_string(), queue.to_owned()));
+        let imbalances: Vec<_> = if by_queue {
+            let each = report.queues.iter();
+            each.filter_map(|(queue, account)| imbalance(account.missing(), queue.name()))
+                .collect()
+        } else {
+            imbalance(report.missing, "").into_iter().collect()
+        };
+        let findings = imbalances
+            .into_iter()
+            .map(|(n, queue)| Finding::new(Problem::Imbalance, n, queue));
+        report.findings.extend(findings);
         Ok(report)
     }
 

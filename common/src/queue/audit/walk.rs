@@ -277,9 +277,14 @@ impl Auditor {
             let mut call = LIST.on(self.keys.prefix());
             let count = pace.begin();
             call.arg(queue).arg(from).arg(count);
-            let (seen, waiting, strays): (usize, u64, Vec<Vec<u8>>) =
+            let (seen, waiting, strays): (isize, u64, Vec<Vec<u8>>) =
                 LIST.run(&self.redis, &call).await?;
             pace.end();
+            let Ok(seen) = usize::try_from(seen) else {
+                let finding = Finding::new(Problem::NotAList, queue.name(), "");
+                report.findings.push(finding);
+                return Ok(());
+            };
             let account = report.queues.entry(queue).or_default();
             account.listed += seen as u64;
             account.leftover += seen as u64 - waiting;

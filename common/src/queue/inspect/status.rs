@@ -50,8 +50,11 @@ pub struct Status {
 pub struct QueueStatus {
     /// Which.
     pub queue: Queue,
-    /// Length of its list. Jobs that were discarded while they waited count until their turn comes.
+    /// Jobs that wait. Those that were discarded while they waited count until their turn comes.
     pub waiting: u64,
+    /// Length of its list; none if something else stands in its place. It differs from `waiting` for a
+    /// moment when ids are popped, and when somebody has changed the list by hand.
+    pub listed: Option<u64>,
     /// The job that is next.
     pub oldest: Option<String>,
     /// Since when it waits.
@@ -96,7 +99,7 @@ impl WorkerInfo {
 
 type Reply = (
     u64,
-    Vec<(Queue, u64, String, Vec<u8>, String)>,
+    Vec<(Queue, u64, i64, String, Vec<u8>, String)>,
     (u64, u64, String, u64),
     BTreeMap<String, i64>,
     Vec<(String, String, String, u64)>,
@@ -117,11 +120,12 @@ impl Inspector {
         let (jobs, scheduled, next_due, dead) = counts;
         let queues = queues
             .into_iter()
-            .map(|(queue, waiting, oldest, body, entry)| {
+            .map(|(queue, waiting, listed, oldest, body, entry)| {
                 let times = Times::of(&String::from_utf8_lossy(&body));
                 QueueStatus {
                     queue,
                     waiting,
+                    listed: u64::try_from(listed).ok(),
                     waiting_since_ms: times.waiting_since(Entry::read(&entry).as_ref()),
                     oldest: (!oldest.is_empty()).then_some(oldest),
                 }

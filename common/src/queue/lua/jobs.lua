@@ -5,9 +5,8 @@
 local state, where, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local ids, details, total = {}, {}, 0
 if state == 'waiting' then
-  local list = ns .. 'queue:' .. where
-  total = redis.call('LLEN', list)
-  local page = redis.call('LRANGE', list, -from - limit, -from - 1)
+  total = on_list('LLEN', where) or 0
+  local page = on_list('LRANGE', where, -from - limit, -from - 1) or {}
   for at = #page, 1, -1 do ids[#ids + 1] = page[at] end
 elseif state == 'claimed' then
   local held = redis.call('HGETALL', ns .. 'claims:' .. where)

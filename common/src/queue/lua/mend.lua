@@ -80,7 +80,7 @@ local problems = {
     end,
   },
   stray = {
-    function(text, queue) return redis.call('LPOS', ns .. 'queue:' .. queue, text) end,
+    function(text, queue) return on_list('LPOS', queue, text) end,
     function(text, queue) redis.call('LREM', ns .. 'queue:' .. queue, 0, text) return 'removed from the list' end,
   },
   -- Subject: queue. Where: the highest numbers in use, of pushed and of unlisted ids.
@@ -108,9 +108,12 @@ local problems = {
       return 'raised, so that no number is given out twice'
     end,
   },
-  -- More was enqueued than is completed, discarded, written off or here.
+  not_a_list = { function(queue) return not on_list('LLEN', queue) end },
+  -- More was enqueued than is completed, discarded, written off or here. Subject: how many. Where: the
+  -- queue, if the walk could tell.
   imbalance = {
-    function()
+    function(missing, queue)
+      if queue ~= '' then return tonumber(missing) end
       local sum = -redis.call('HLEN', jobs)
       local all = redis.call('HGETALL', stats)
       for i = 1, #all, 2 do
@@ -119,8 +122,8 @@ local problems = {
       end
       return sum ~= 0 and sum or nil
     end,
-    function(_, _, missing)
-      count('lost', missing)
+    function(_, queue, missing)
+      count(queue == '' and 'lost' or 'lost:' .. queue, missing)
       return 'written off in `stats` as `lost`'
     end,
   },

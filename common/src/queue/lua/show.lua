@@ -19,7 +19,7 @@ end
 local ahead = -1
 local number = fresh_number(mark_of(queue), id)
 if number then
-  local tail = redis.call('LINDEX', ns .. 'queue:' .. queue, -1)
+  local tail = on_list('LINDEX', queue, -1)
   ahead = number - (tail and fresh_number(mark_of(queue), tail) or mark_of(queue).cursor + 1)
 end
 return { now_ms, body_of(id), tries_of(id), places,

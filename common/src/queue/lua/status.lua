@@ -1,7 +1,8 @@
 -- The queues at a glance. Costs the same at any depth; grows with the number of workers alone.
 -- KEYS 1 namespace     ARGV queues
 -- Returns { now, ms,
---           { queue, length of its list, the oldest that waits or '', its body's head, its last history entry }...,
+--           { queue, jobs that wait, length of its list or -1 (it is none), the oldest that waits or '',
+--             its body's head, its last history entry }...,
 --           { jobs, scheduled, due time of the next or '', dead },
 --           { total, value, ... },
 --           { worker, ms at which its heartbeat ends, what it told of itself (JSON), jobs it holds }... }
@@ -10,8 +11,7 @@ local HEAD = 64 -- of a body: its times
 
 local queues = {}
 for i, queue in ipairs(ARGV) do
-  local list = ns .. 'queue:' .. queue
-  local tail = redis.call('LRANGE', list, -LOOK, -1)
+  local tail = on_list('LRANGE', queue, -LOOK, -1) or {}
   local oldest
   for at = #tail, 1, -1 do
     if waits(tail[at]) and has_body(tail[at]) then
@@ -19,7 +19,11 @@ for i, queue in ipairs(ARGV) do
       break
     end
   end
-  queues[i] = { queue, redis.call('LLEN', list), oldest or '',
+  -- Not the length of the list: what was popped a moment ago waits until it is claimed, and when a list
+  -- was deleted its jobs wait all the same.
+  local mark = mark_of(queue)
+  local waiting = math.max(0, mark.last - mark.cursor) + redis.call('ZCARD', ns .. 'loose:' .. queue)
+  queues[i] = { queue, waiting, on_list('LLEN', queue) or -1, oldest or '',
     oldest and string.sub(body_of(oldest), 1, HEAD) or '', oldest and last_entry_of(oldest) or '' }
 end
 

@@ -14,7 +14,6 @@ use super::{
 impl Bench {
     /// Each job is where the model says, and nowhere else; the books balance.
     pub(super) async fn check(&mut self) {
-        let places = self.places().await;
         let bodies: BTreeMap<JobId, String> =
             self.command(&["HGETALL", &self.queue.keys.jobs()]).await;
         for (id, body) in &bodies {
@@ -24,6 +23,7 @@ impl Bench {
             }
         }
 
+        let places = self.places().await;
         let fired = &self.model.fired;
         assert!(fired.is_empty(), "nothing follows {fired:?}");
         let known: Vec<_> = self.model.jobs.keys().collect();

@@ -32,7 +32,6 @@ async fn one_job_in_each_state_is_accounted_for() {
     let high = &report.queues[&Queue::High];
     assert_eq!((high.waiting, high.listed, high.leftover), (2, 2, 0));
     assert_eq!((report.jobs, report.missing), (6, 0));
-    assert!(report.still);
     assert!(report.queues.values().all(|account| account.missing() == 0));
     assert_eq!(report.findings, []);
 }
@@ -107,7 +106,7 @@ async fn loose_jobs_that_lost_their_place_wait_again_in_their_order() {
     worker.stop().await;
     // Bodies that nothing points at, as if somebody had deleted `loose:default` and the list.
     for n in [12, 3, 7] {
-        let body = r#"{"at":1,"task":"test.nothing","args":{"n":0}}"#;
+        let body = r#"{"at":1,"task":"demo.nothing","args":{"n":0}}"#;
         let job = format!("default-{n}");
         stage.command("HSET", "jobs", &[&job, body]).await;
         stage
@@ -234,7 +233,7 @@ async fn a_group_that_waits_for_a_child_without_a_body_ends_after_the_repair() {
     worker.stop().await;
     assert_eq!(stage.names().await, ["mark:default", "stats"]);
     let totals = stage.inspector.status().await.unwrap().totals;
-    assert_eq!(totals["lost"], 1);
+    assert_eq!(totals["lost:default"], 1);
 }
 
 #[tokio::test]
@@ -289,6 +288,28 @@ async fn jobs_that_vanished_are_told_in_number() {
 
     assert_eq!(report.missing, 7);
     assert_eq!(problems(&report.findings), [(Problem::Imbalance, "7")]);
-    assert_eq!(report.queues[&Queue::Default].missing(), 7);
+    assert_eq!(report.findings[0].at, "default");
     assert_eq!(report.queues[&Queue::Default].leftover, 7);
+}
+
+#[tokio::test]
+async fn something_else_in_the_place_of_a_list_is_told_and_hides_no_job() {
+    let stage = Stage::set();
+    stage.enqueue(&Nothing { n: 1 }).await;
+    stage.delete("queue:default").await;
+    stage.command("SET", "queue:default", &["x"]).await;
+
+    let report = stage.audit().await;
+
+    assert_eq!(problems(&report.findings), [(Problem::NotAList, "default")]);
+    assert_eq!(report.queues[&Queue::Default].waiting, 1);
+    let status = stage.inspector.status().await.unwrap();
+    assert_eq!(
+        (status.queues[1].waiting, status.queues[1].listed),
+        (1, None)
+    );
+    stage.delete("queue:default").await;
+    let worker = stage.worker("default=1");
+    stage.wait_until_empty().await;
+    worker.stop().await;
 }

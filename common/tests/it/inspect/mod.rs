@@ -26,7 +26,7 @@ struct Nothing {
 }
 
 impl Task for Nothing {
-    const NAME: &'static str = "test.nothing";
+    const NAME: &'static str = "demo.nothing";
     type Context = ();
 
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
@@ -39,7 +39,7 @@ impl Task for Nothing {
 struct Hold;
 
 impl Task for Hold {
-    const NAME: &'static str = "test.hold";
+    const NAME: &'static str = "demo.hold";
     type Context = Semaphore;
 
     async fn run(self, gate: &Semaphore, _job: &JobContext) -> Result<(), TaskError> {
@@ -55,7 +55,7 @@ struct Fail {
 }
 
 impl Task for Fail {
-    const NAME: &'static str = "test.fail";
+    const NAME: &'static str = "demo.fail";
     type Context = ();
 
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
@@ -75,7 +75,7 @@ impl Task for Fail {
 struct Holds;
 
 impl Task for Holds {
-    const NAME: &'static str = "test.holds";
+    const NAME: &'static str = "demo.holds";
     type Context = ();
 
     async fn run(self, (): &(), job: &JobContext) -> Result<(), TaskError> {
@@ -122,7 +122,11 @@ impl Stage {
     }
 
     async fn enqueue(&self, task: &impl Task) -> JobId {
-        self.queue.producer().enqueue(task).await.unwrap()
+        self.queue
+            .producer()
+            .enqueue(task)
+            .await
+            .expect("Redis answers")
     }
 
     /// Due in an hour.
@@ -132,12 +136,15 @@ impl Stage {
             ..Options::default()
         };
         let producer = self.queue.producer();
-        producer.enqueue_with(task, &options).await.unwrap()
+        producer
+            .enqueue_with(task, &options)
+            .await
+            .expect("Redis answers")
     }
 
     async fn settle_down(&self, what: &str, counts: [u64; 3]) {
         eventually(what, async || {
-            let status = self.inspector.status().await.unwrap();
+            let status = self.inspector.status().await.expect("Redis answers");
             ([status.scheduled, status.claimed, status.dead] == counts).then_some(())
         })
         .await;
@@ -157,7 +164,10 @@ impl Stage {
         };
         let producer = self.queue.producer();
         let jobs = [Nothing { n: 1 }, Nothing { n: 2 }];
-        producer.enqueue_all(&jobs, &high).await.unwrap();
+        producer
+            .enqueue_all(&jobs, &high)
+            .await
+            .expect("Redis answers");
         self.settle_down("one is claimed, one dead, two scheduled", [2, 1, 1])
             .await;
         worker
@@ -170,19 +180,19 @@ impl Stage {
             limit: 100,
             cursor: None,
         };
-        let page = self.inspector.jobs(&listing).await.unwrap();
+        let page = self.inspector.jobs(&listing).await.expect("Redis answers");
         page.jobs.into_iter().map(|job| job.id).collect()
     }
 
     async fn audit(&self) -> Report {
-        self.auditor.audit(|_| {}).await.unwrap()
+        self.auditor.audit(|_| {}).await.expect("Redis answers")
     }
 
     /// Audits, repairs, and audits again: what was found, and the report after the repair.
     async fn mend(&self) -> (Vec<Finding>, Report) {
         let mut report = self.audit().await;
         let repair = self.auditor.repair(&mut report.findings, |_| {});
-        repair.await.unwrap();
+        repair.await.expect("Redis answers");
         (report.findings, self.audit().await)
     }
 
@@ -196,7 +206,7 @@ impl Stage {
     /// Waits until no job is left.
     async fn wait_until_empty(&self) {
         eventually("no job is left", async || {
-            (self.inspector.status().await.unwrap().jobs == 0).then_some(())
+            (self.inspector.status().await.expect("Redis answers").jobs == 0).then_some(())
         })
         .await;
     }
@@ -215,5 +225,5 @@ impl Stage {
 }
 
 fn id(text: &str) -> JobId {
-    text.parse().unwrap()
+    text.parse().expect("a job's id")
 }

@@ -110,7 +110,7 @@ async fn all_dead_jobs_of_one_task_are_retried_or_discarded() {
     let args = serde_json::value::to_raw_value(&()).unwrap();
     let producer = stage.queue.producer();
     producer
-        .enqueue_raw("test.unknown", &args, &stranger)
+        .enqueue_raw("demo.unknown", &args, &stranger)
         .await
         .unwrap();
     stage.settle_down("all are dead", [0, 0, 301]).await;
@@ -119,7 +119,7 @@ async fn all_dead_jobs_of_one_task_are_retried_or_discarded() {
     let mut steps = Vec::new();
     let walk = stage
         .operator
-        .all_dead(Fate::Discard, Some("test.fail"), |done| steps.push(done));
+        .all_dead(Fate::Discard, Some("demo.fail"), |done| steps.push(done));
     let done = walk.await.unwrap();
 
     let all = Done {

@@ -14,7 +14,7 @@ use common::{
 use super::{Hold, Holds, Nothing, Stage, id};
 
 async fn show(stage: &Stage, job: &str) -> Job {
-    match stage.inspector.show(id(job)).await.unwrap() {
+    match stage.inspector.show(id(job)).await.expect("Redis answers") {
         Known::Job(job) => *job,
         other => panic!("{job} is {other:?}"),
     }
@@ -84,7 +84,7 @@ async fn a_scheduled_job_that_is_pushed_waits_since_it_was_due() {
         .command("ZADD", "scheduled", &[&due, "default+1"])
         .await;
     let body = format!(
-        r#"{{"at":{},"due":{due},"task":"test.nothing","args":{{"n":1}}}}"#,
+        r#"{{"at":{},"due":{due},"task":"demo.nothing","args":{{"n":1}}}}"#,
         status.now_ms - 90_000
     );
     stage.command("HSET", "jobs", &["default+1", &body]).await;
@@ -122,7 +122,7 @@ async fn each_state_lists_its_jobs_with_what_matters_in_it() {
     let waiting = list(State::Waiting).await;
     assert_eq!(waiting.jobs.len(), 2);
     assert_eq!(waiting.jobs[0].id, "high-1");
-    assert_eq!(waiting.jobs[0].task.as_deref(), Some("test.nothing"));
+    assert_eq!(waiting.jobs[0].task.as_deref(), Some("demo.nothing"));
     assert_eq!(waiting.jobs[0].args.as_ref().unwrap().get(), r#"{"n":1}"#);
     assert!(waiting.jobs[0].waiting_since_ms.unwrap() <= waiting.now_ms);
 

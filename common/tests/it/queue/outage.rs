@@ -39,13 +39,6 @@ async fn workers_consume_again_after_a_restart_and_nothing_is_lost() {
     stage.have_ended(200).await;
 
     server.kill();
-    eventually("the workers know", async || {
-        workers
-            .iter()
-            .all(|worker| !worker.blocking.is_healthy())
-            .then_some(())
-    })
-    .await;
     server.restart();
     let back = Instant::now();
     let before = stage.ended().len();

@@ -1,15 +1,12 @@
 //! A chat client on a real socket. It checks all that it hears (see [`super::transcript`]), and joins
 //! anew when it is told to.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use common::testing::{PATIENCE, unique};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{self, protocol::CloseFrame},
@@ -39,6 +36,7 @@ pub(crate) struct Client {
     user: String,
     sink: SplitSink<Socket, tungstenite::Message>,
     heard: mpsc::UnboundedReceiver<Heard>,
+    hearing: JoinHandle<()>,
     /// Frames that nobody waited for yet, in their order; messages are in the transcripts instead.
     unread: VecDeque<Value>,
     rooms: BTreeMap<String, Transcript>,
@@ -60,7 +58,7 @@ impl Client {
             .unwrap_or_else(|error| panic!("connect {user} to {address}: {error}"));
         let (sink, mut stream) = socket.split();
         let (tell, heard) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
+        let hearing = tokio::spawn(async move {
             let mut close = None;
             while let Some(Ok(message)) = stream.next().await {
                 match message {
@@ -78,6 +76,7 @@ impl Client {
             user: user.to_owned(),
             sink,
             heard,
+            hearing,
             unread: VecDeque::new(),
             rooms: BTreeMap::new(),
             joins: HashMap::new(),
@@ -221,7 +220,10 @@ impl Client {
         let error = self
             .next("an error", |frame| frame["type"] == "error")
             .await;
-        error["payload"]["code"].as_str().expect("a code").to_owned()
+        error["payload"]["code"]
+            .as_str()
+            .expect("a code")
+            .to_owned()
     }
 
     /// Waits for a frame that is not a message.
@@ -291,6 +293,14 @@ impl Client {
         }
     }
 
+    /// Waits until the connection ends; gives the message ids that were acknowledged, by frame id.
+    pub(crate) async fn acks_until_closed(&mut self) -> BTreeMap<u64, i64> {
+        self.closed().await;
+        let acks = self.unread.iter().filter(|frame| frame["type"] == "ack");
+        acks.filter_map(|ack| Some((ack["id"].as_u64()?, ack["payload"]["messageId"].as_i64()?)))
+            .collect()
+    }
+
     /// Takes what is there already.
     fn drain(&mut self) {
         while let Ok(heard) = self.heard.try_recv() {
@@ -302,14 +312,22 @@ impl Client {
 
     /// Takes the next frame.
     async fn take(&mut self, what: &str) {
-        let heard = timeout(PATIENCE, self.heard.recv()).await;
-        let frame = match heard {
-            Ok(Some(Heard::Frame(frame))) => frame,
-            Ok(ended) => panic!("{} lost its connection ({ended:?}) and waits for: {what}", self.user),
-            Err(_) => panic!("{} waited {PATIENCE:?} for: {what}; it heard {:#?}", self.user, self.unread),
+        let Ok(heard) = timeout(PATIENCE, self.heard.recv()).await else {
+            let (user, unread) = (&self.user, &self.unread);
+            panic!("{user} waited {PATIENCE:?} for: {what}; it heard {unread:#?}");
         };
-        let reset = (frame["type"] == "reset")
-            .then(|| frame["payload"]["roomId"].as_str().unwrap_or_default().to_owned());
+        let Some(Heard::Frame(frame)) = heard else {
+            panic!(
+                "{} lost its connection ({heard:?}) and waits for: {what}",
+                self.user
+            );
+        };
+        let reset = (frame["type"] == "reset").then(|| {
+            frame["payload"]["roomId"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        });
         self.note(frame);
         if let Some(room) = reset {
             self.ask_to_join(&room, None).await;
@@ -350,7 +368,9 @@ impl Client {
     }
 }
 
-/// Hears for a moment that cannot be told by an event: that something does not come.
-pub(crate) async fn hears_nothing_for(client: &mut Client, moment: Duration) {
-    let _ = timeout(moment, client.take("nothing")).await;
+/// The socket ends without a word, as a lost connection does.
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.hearing.abort();
+    }
 }

@@ -4,14 +4,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use common::testing::{PATIENCE, TestDatabase, TestQueue, eventually, required};
 use diesel::sql_types::{BigInt, Text};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use nix::sys::signal::Signal;
 use redis::{FromRedisValue, ToRedisArgs};
 use socket2::{Domain, Socket, Type};
-use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{
     Client, Process, http,
@@ -127,7 +124,11 @@ impl Stack {
             ("DATABASE_CONNECTIONS", "4".to_owned()),
         ];
         let settings = &self.settings;
-        environment.extend(settings.iter().map(|(name, value)| (&**name, value.clone())));
+        environment.extend(
+            settings
+                .iter()
+                .map(|(name, value)| (&**name, value.clone())),
+        );
         Process::start(name, &binary(program), arguments, &environment)
     }
 
@@ -196,8 +197,9 @@ impl Stack {
 
     /// The archived messages of a room, in order; none if Postgres is away.
     pub(crate) async fn rows(&self, room: &str) -> Option<Vec<Row>> {
-        let query = diesel::sql_query("SELECT id, body FROM messages WHERE room_id = $1 ORDER BY id")
-            .bind::<Text, _>(room);
+        let query =
+            diesel::sql_query("SELECT id, body FROM messages WHERE room_id = $1 ORDER BY id")
+                .bind::<Text, _>(room);
         let mut eye = self.eye.lock().await;
         let connection = self.look(&mut eye).await?;
         let rows = query.load(connection).await;
@@ -221,17 +223,26 @@ impl Stack {
 
     /// Waits until so many wait for a lock on the archive.
     pub(crate) async fn has_waiters(&self, at_least: i64) {
-        eventually(&format!("{at_least} wait for the archive's lock"), async || {
-            (self.waiters().await >= at_least).then_some(())
-        })
+        eventually(
+            &format!("{at_least} wait for the archive's lock"),
+            async || (self.waiters().await >= at_least).then_some(()),
+        )
         .await;
+    }
+
+    /// Locks the archive until the answer is released or dropped: `"SHARE"` keeps writers waiting,
+    /// `"ACCESS EXCLUSIVE"` readers too.
+    pub(crate) async fn hold_archive(&self, mode: &str) -> Held {
+        let mut connection = self.database.connect().await;
+        let lock = format!("BEGIN; LOCK TABLE messages IN {mode} MODE");
+        connection.batch_execute(&lock).await.expect("a lock");
+        Held(connection)
     }
 
     async fn look<'a>(
         &self,
         eye: &'a mut Option<AsyncPgConnection>,
     ) -> Option<&'a mut AsyncPgConnection> {
-        use diesel_async::AsyncConnection;
         if eye.is_none() {
             *eye = AsyncPgConnection::establish(self.database.url()).await.ok();
         }
@@ -242,10 +253,13 @@ impl Stack {
 
     /// Waits until the archive has so many messages of a room, and gives them.
     pub(crate) async fn archived(&self, room: &str, count: usize) -> Vec<Row> {
-        let rows = eventually(&format!("{count} archived messages of {room}"), async || {
-            let rows = self.rows(room).await?;
-            (rows.len() >= count).then_some(rows)
-        })
+        let rows = eventually(
+            &format!("{count} archived messages of {room}"),
+            async || {
+                let rows = self.rows(room).await?;
+                (rows.len() >= count).then_some(rows)
+            },
+        )
         .await;
         assert_eq!(rows.len(), count, "archived messages of {room}");
         rows
@@ -295,6 +309,15 @@ pub(crate) fn seen<'a>(client: &'a Client, room: &str) -> Vec<(i64, &'a str)> {
         .collect()
 }
 
+/// A lock on the archive.
+pub(crate) struct Held(AsyncPgConnection);
+
+impl Held {
+    pub(crate) async fn release(mut self) {
+        self.0.batch_execute("COMMIT").await.expect("a commit");
+    }
+}
+
 /// A server process.
 pub(crate) struct Server {
     pub(crate) process: Process,
@@ -331,7 +354,10 @@ impl Server {
     async fn serves(&mut self) {
         eventually("the server serves", async || {
             let end = self.process.end();
-            assert!(end.is_none(), "the server ended ({end:?}) instead of serving");
+            assert!(
+                end.is_none(),
+                "the server ended ({end:?}) instead of serving"
+            );
             let reply = http::get(self.port, "/health/live").await.ok()?;
             (reply.status == 200).then_some(())
         })
@@ -361,10 +387,4 @@ pub(crate) fn reserve_port() -> (Socket, u16) {
     };
     let (socket, address) = reserve().expect("a free port");
     (socket, address.expect("an address of IPv4").port())
-}
-
-/// How long something took, to the test's eye.
-pub(crate) async fn timed<T>(work: impl Future<Output = T>) -> (T, std::time::Duration) {
-    let start = Instant::now();
-    (work.await, start.elapsed())
 }

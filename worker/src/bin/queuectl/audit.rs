@@ -81,7 +81,8 @@ fn tell(report: &Report, repair: bool, out: &Out) -> String {
     for findings in kinds.values() {
         told.push_str(&tell_kind(findings, repair, out));
     }
-    if !repair {
+    let can_be_mended = |finding: &Finding| finding.problem.by_hand().is_none();
+    if !repair && report.findings.iter().any(can_be_mended) {
         told.push_str("\nTo mend this: queuectl audit --repair");
     }
     told
@@ -111,8 +112,8 @@ fn table(report: &Report, out: &Out) -> String {
     if report.queues.values().any(|account| account.nowhere > 0) {
         rows.push(row("nowhere", |account| account.nowhere.cast_signed()));
     }
-    if report.still && report.missing != 0 {
-        rows.push(row("missing", Account::missing));
+    if report.queues.values().any(|account| account.lost != 0) {
+        rows.push(row("written off", |account| account.lost));
     }
     out.table(&columns, rows)
 }

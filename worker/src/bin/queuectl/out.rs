@@ -86,8 +86,9 @@ impl Out {
 /// An error, for standard error; what follows its first line is indented.
 pub(crate) fn complaint(error: &str) -> String {
     let width = console::Term::stderr().size_checked().map(|size| size.1);
+    let error = format!("queuectl: {error}");
     let lines: Vec<_> = error.lines().map(|line| wrap(line, 2, width)).collect();
-    format!("queuectl: {}", lines.join("\n  "))
+    lines.join("\n  ")
 }
 
 fn wrap(text: &str, indent: usize, width: Option<u16>) -> String {

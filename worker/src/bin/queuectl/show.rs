@@ -111,7 +111,7 @@ fn state(job: &Job) -> String {
         }),
         "scheduled" => job
             .due_ms
-            .map(|then| format!("due {}, {}", until(now, then), clock(then))),
+            .map(|then| format!("{}, {}", until(now, then), clock(then))),
         "claimed" => job.claim.as_ref().and_then(|claim| {
             let silent = claim.alive_until_ms.is_some_and(|until| until <= now);
             let remark = if silent { "; its worker is silent" } else { "" };

@@ -43,10 +43,12 @@ fn tell(status: &Status, out: &Out) -> String {
         rows.push(vec![name.to_owned(), number(n), remark]);
     };
     for queue in &status.queues {
-        let remark = match queue.waiting_since_ms {
-            _ if queue.waiting == 0 => String::new(),
-            Some(then) => format!("waiting, the oldest for {}", since(now, then)),
-            None => "waiting".to_owned(),
+        let remark = match (queue.waiting, queue.listed, queue.waiting_since_ms) {
+            (_, None, _) => format!("waiting; `queue:{}` is not a list!", queue.queue),
+            (0, ..) => String::new(),
+            (_, Some(0), _) => "waiting, not listed: a worker lists them again".to_owned(),
+            (.., Some(then)) => format!("waiting, the oldest for {}", since(now, then)),
+            (.., None) => "waiting".to_owned(),
         };
         row(queue.queue.name(), queue.waiting, remark);
     }
@@ -56,7 +58,7 @@ fn tell(status: &Status, out: &Out) -> String {
     };
     row("claimed", status.claimed, remark);
     let due = status.next_due_ms;
-    let due = due.map(|then| format!("the next is due {}", until(now, then)));
+    let due = due.map(|then| format!("the next {}", until(now, then)));
     row("scheduled", status.scheduled, due.unwrap_or_default());
     let look = if status.dead > 0 {
         "see `queuectl jobs dead`"
