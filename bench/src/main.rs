@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use common::shutdown::Shutdown;
+use common::{error::Chain, shutdown::Shutdown};
 use figure::Figures;
 
 /// Measures the speed of the queue and the chat, and checks in each run that nothing is lost.
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bench: {error:#}");
+            eprintln!("bench: {}", Chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -9,11 +9,11 @@ pub struct Chain<'a>(pub &'a (dyn Error + 'a));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = self.0.to_string();
+        let mut told = one_line(self.0);
         f.write_str(&told)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            let text = error.to_string();
+            let text = one_line(error);
             if !told.contains(&text) {
                 write!(f, ": {text}")?;
                 told = text;
@@ -22,4 +22,11 @@ impl fmt::Display for Chain<'_> {
         }
         Ok(())
     }
+}
+
+/// An error's text, whose lines some libraries break.
+fn one_line(error: &dyn Error) -> String {
+    let text = error.to_string();
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ")
 }

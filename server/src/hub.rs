@@ -1,6 +1,5 @@
-//! The hub: this process's connections by room. It is where one room's messages are put into their one
-//! order for all local members, where holes are seen and filled, and where a joiner's history and the
-//! live messages are joined without a gap.
+//! The hub: this process's connections by [`Room`]. It brings each room what the bus hears of it, and
+//! reads a room's log where something was missed.
 
 use std::{
     collections::HashMap,
@@ -13,17 +12,15 @@ use std::{
 
 use common::{
     chat::{
-        Chat, Entry, IdRange,
+        Chat, IdRange,
         bus::{Bus, BusEvent},
-        log::Opened,
     },
     error::Chain,
     id::{MessageId, RoomId},
 };
-use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::{frame, outbox::Outbox};
+use crate::{frame, outbox::Outbox, room::Room};
 
 /// After a failed read of a room's log.
 const RETRY: Duration = Duration::from_millis(250);
@@ -32,7 +29,7 @@ const CATCH_UPS: usize = 64;
 
 /// One connection, in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ConnectionId(u64);
+pub(crate) struct ConnectionId(pub(crate) u64);
 
 /// All rooms with a member here. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,36 +46,6 @@ struct Inner {
     catch_ups: Semaphore,
     /// Rooms whose number of local members has changed.
     changed: mpsc::UnboundedSender<RoomId>,
-}
-
-/// One room's members here.
-#[derive(Debug)]
-pub(crate) struct Room {
-    id: RoomId,
-    state: Mutex<State>,
-    subscribed: tokio::sync::Mutex<bool>,
-    /// Rings when the room's log is complete.
-    pub(crate) hydrated: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    members: HashMap<ConnectionId, Member>,
-    /// The last message that was delivered here; none before the first.
-    last: Option<MessageId>,
-    /// While the log is read to fill a hole, what is heard meanwhile.
-    catching_up: Option<Vec<Entry>>,
-}
-
-#[derive(Debug)]
-struct Member {
-    outbox: Arc<Outbox>,
-    /// What its history holds is not delivered again.
-    seen: MessageId,
-    /// While its history is read, what is delivered meanwhile.
-    joining: Option<Vec<(MessageId, Utf8Bytes)>>,
-    /// Whether its history was incomplete, so that it must reload when the log is complete.
-    incomplete: bool,
 }
 
 impl Hub {
@@ -126,14 +93,7 @@ impl Hub {
         let room = rooms
             .entry(room_id.clone())
             .or_insert_with(|| Room::new(room_id));
-        let member = Member {
-            outbox: Arc::clone(outbox),
-            seen: MessageId::ZERO,
-            joining: Some(Vec::new()),
-            incomplete: false,
-        };
-        let before = room.state().members.insert(connection, member);
-        if before.is_none() {
+        if room.enter(connection, outbox) {
             let _ = self.inner.changed.send(room_id.clone());
         }
         Arc::clone(room)
@@ -144,7 +104,7 @@ impl Hub {
     pub(crate) async fn subscribe(&self, room: &Room) -> bool {
         let mut subscribed = room.subscribed.lock().await;
         if !*subscribed {
-            *subscribed = self.inner.bus.subscribe(&room.id).await;
+            *subscribed = self.inner.bus.subscribe(room.id()).await;
         }
         *subscribed
     }
@@ -155,13 +115,10 @@ impl Hub {
         let Some(room) = rooms.get(room_id) else {
             return;
         };
-        let mut state = room.state();
-        if state.members.remove(&connection).is_none() {
+        if !room.leave(connection) {
             return;
         }
-        let empty = state.members.is_empty();
-        drop(state);
-        if empty {
+        if room.members() == 0 {
             rooms.remove(room_id);
             self.inner.bus.unsubscribe(room_id);
         }
@@ -170,9 +127,7 @@ impl Hub {
 
     /// How many members of a room are connected here.
     pub(crate) fn members(&self, room_id: &RoomId) -> usize {
-        self.rooms()
-            .get(room_id)
-            .map_or(0, |room| room.state().members.len())
+        self.rooms().get(room_id).map_or(0, |room| room.members())
     }
 
     /// All rooms with a member here.
@@ -202,7 +157,7 @@ impl Hub {
             }
             BusEvent::Members(room_id, total) => {
                 if let Some(room) = self.room(&room_id) {
-                    room.tell_all(&frame::presence(&room_id, total));
+                    room.tell_presence(&frame::presence(&room_id, total));
                 }
             }
             BusEvent::Typing(room, typing) => {
@@ -217,7 +172,7 @@ impl Hub {
             }
             BusEvent::Resumed => {
                 for room in self.rooms().values() {
-                    if room.begin_catch_up() {
+                    if room.resume() {
                         self.catch_up(Arc::clone(room));
                     }
                 }
@@ -238,157 +193,14 @@ impl Hub {
                     after,
                     to: MessageId::MAX,
                 };
-                match hub.inner.chat.log.range(&room.id, range).await {
+                match hub.inner.chat.log.range(room.id(), range).await {
                     Ok(entries) => room.fill(after, &entries),
                     Err(error) => {
-                        tracing::warn!(error = %Chain(&error), room.id = %room.id, "cannot fill a hole; trying again");
+                        tracing::warn!(error = %Chain(&error), room.id = %room.id(), "cannot fill a hole; trying again");
                         tokio::time::sleep(RETRY).await;
                     }
                 }
             }
         });
-    }
-}
-
-impl Room {
-    fn new(id: &RoomId) -> Arc<Self> {
-        Arc::new(Self {
-            id: id.clone(),
-            state: Mutex::default(),
-            subscribed: tokio::sync::Mutex::new(false),
-            hydrated: Notify::new(),
-        })
-    }
-
-    /// Its name.
-    pub(crate) fn id(&self) -> &RoomId {
-        &self.id
-    }
-
-    /// Gives a joiner its history, then what was delivered meanwhile, then all that comes.
-    pub(crate) fn go_live(&self, connection: ConnectionId, history: Utf8Bytes, opened: &Opened) {
-        let mut state = self.state();
-        // The first to read the log tells where the room stands; a cold one does not know.
-        if opened.warm || opened.top > MessageId::ZERO {
-            state.last.get_or_insert(opened.top);
-        }
-        let Some(member) = state.members.get_mut(&connection) else {
-            return;
-        };
-        member.seen = opened.top;
-        member.incomplete = !opened.warm;
-        member.outbox.push(history);
-        for (id, frame) in member.joining.take().unwrap_or_default() {
-            if id > member.seen {
-                member.outbox.push(frame);
-            }
-        }
-    }
-
-    /// Delivers a message that was heard. True if it shows a hole: the log is to be read.
-    fn hear(&self, entry: Entry) -> bool {
-        let mut state = self.state();
-        if let Some(meanwhile) = &mut state.catching_up {
-            meanwhile.push(entry);
-            return false;
-        }
-        match state.last {
-            Some(last) if entry.id <= last => false, // heard twice
-            Some(last) if entry.prev != last => {
-                state.catching_up = Some(vec![entry]);
-                true
-            }
-            _ => {
-                self.deliver(&mut state, &entry);
-                false
-            }
-        }
-    }
-
-    /// Begins to catch up, unless that is under way or nothing was delivered yet.
-    fn begin_catch_up(&self) -> bool {
-        let mut state = self.state();
-        if state.catching_up.is_some() || state.last.is_none() {
-            return false;
-        }
-        state.catching_up = Some(Vec::new());
-        true
-    }
-
-    /// From where the log is to be read; none if the room is level.
-    fn catching_up_from(&self) -> Option<MessageId> {
-        let state = self.state();
-        state.catching_up.as_ref()?;
-        if state.members.is_empty() {
-            None
-        } else {
-            state.last
-        }
-    }
-
-    /// Delivers what the log has after `after`, then what was heard meanwhile. If the log no longer
-    /// reaches back to `after`, the members are told to reload.
-    fn fill(&self, after: MessageId, entries: &[Entry]) {
-        let mut state = self.state();
-        let meanwhile = state.catching_up.take().unwrap_or_default();
-        let mut last = after;
-        let mut hole = false;
-        for entry in entries.iter().chain(&meanwhile) {
-            if entry.id > last {
-                hole |= entry.prev != last;
-                last = entry.id;
-            }
-        }
-        if hole {
-            let reset = frame::reset(&self.id, "messages were missed that are no longer at hand");
-            for member in state.members.values() {
-                member.outbox.push(reset.clone());
-            }
-        }
-        for entry in entries.iter().chain(&meanwhile) {
-            self.deliver(&mut state, entry);
-        }
-    }
-
-    fn deliver(&self, state: &mut State, entry: &Entry) {
-        if state.last.is_some_and(|last| entry.id <= last) {
-            return;
-        }
-        state.last = Some(entry.id);
-        let frame = Utf8Bytes::from(entry.frame(&self.id));
-        let mut copies = 0;
-        for member in state.members.values_mut() {
-            if let Some(kept_back) = &mut member.joining {
-                kept_back.push((entry.id, frame.clone()));
-            } else if entry.id > member.seen {
-                member.outbox.push(frame.clone());
-                copies += 1;
-            }
-        }
-        metrics::counter!("rhubarb_delivered_total").increment(copies);
-    }
-
-    /// Tells all members something that is not a message.
-    fn tell_all(&self, frame: &Utf8Bytes) {
-        for member in self.state().members.values() {
-            if member.joining.is_none() {
-                member.outbox.push(frame.clone());
-            }
-        }
-    }
-
-    /// The log is complete: whoever waits for it reads it; whoever got less reloads.
-    fn was_hydrated(&self) {
-        self.hydrated.notify_waiters();
-        let reset = frame::reset(&self.id, "the room's history is at hand now");
-        for member in self.state().members.values_mut() {
-            if std::mem::take(&mut member.incomplete) {
-                member.outbox.push(reset.clone());
-            }
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

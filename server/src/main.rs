@@ -11,6 +11,9 @@ mod frame;
 mod hub;
 mod outbox;
 mod presence;
+mod room;
+#[cfg(test)]
+mod room_test;
 mod routes;
 mod session;
 mod upgrade;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    chat::{Content, log::Opened},
+    chat::{Content, Entry, log::Opened},
     error::Chain,
     id::RoomId,
 };
@@ -13,8 +13,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     app::App,
     frame::{self, Ask, FrameId, Join, MAX_CLIENT_ID, MAX_MESSAGE, Post, Refusal},
-    hub::{ConnectionId, Room},
+    hub::ConnectionId,
     outbox::Outbox,
+    room::Room,
 };
 
 /// Rooms a connection at most.
@@ -142,15 +143,17 @@ impl Session {
             // Noted before the first await: a connection that ends while it joins must leave too.
             self.rooms.push(Arc::clone(&room));
         }
-        match self.open(&room, &join).await {
-            Ok(opened) => {
-                let joined = frame::joined(id, &join.room_id, &opened);
-                room.go_live(self.connection, joined, &opened);
-                Ok(())
-            }
-            Err(refusal) => {
-                self.leave(&join.room_id);
-                Err(refusal)
+        loop {
+            let opened = match self.open(&room, &join).await {
+                Ok(opened) => fit(opened, &join, self.app.outbox_bytes / 2),
+                Err(refusal) => {
+                    self.leave(&join.room_id);
+                    return Err(refusal);
+                }
+            };
+            let joined = frame::joined(id, &join.room_id, &opened);
+            if room.go_live(self.connection, joined, &opened) {
+                return Ok(());
             }
         }
     }
@@ -238,6 +241,24 @@ impl Session {
                 .ok_or_else(|| Refusal::new("not_joined", "join a room first")),
         }
     }
+}
+
+/// Leaves the oldest messages out of a history that has more than so many bytes: one that overflows the
+/// outbox would cut the joiner off, each time that it comes back.
+fn fit(mut opened: Opened, join: &Join, bytes: usize) -> Opened {
+    let mut total = 0;
+    let fits = |entry: &&Entry| {
+        total += entry.rendered_len();
+        total <= bytes
+    };
+    let kept = opened.entries.iter().rev().take_while(fits).count();
+    let left_out = opened.entries.len() - kept;
+    if left_out > 0 {
+        opened.entries.drain(..left_out);
+        opened.more = true;
+        opened.complete &= join.since.is_none();
+    }
+    opened
 }
 
 impl Drop for Session {

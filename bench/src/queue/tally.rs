@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::{machine::now_ns, number::length};
 
 /// Makes the arguments about 100 bytes of JSON.
-const PAD: &str = "...........................................................";
+const PAD: &str = "..................................................................";
 
 /// Latencies beyond this count as this.
 const LONGEST_NS: u64 = 60_000_000_000;

@@ -98,6 +98,11 @@ impl Entry {
         self.render_fields(json);
     }
 
+    /// About how many bytes [`Self::render`] writes.
+    pub fn rendered_len(&self) -> usize {
+        self.content.len() + 100
+    }
+
     /// The whole frame that tells a room's members of it.
     pub fn frame(&self, room: &RoomId) -> String {
         let mut json = String::with_capacity(self.content.len() + 160);

@@ -18,6 +18,7 @@ use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use tokio::sync::oneshot;
 
 use super::{CONNECT_TIMEOUT, Redis};
+use crate::error::Chain;
 
 /// How long Redis holds an unanswered BRPOP.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -102,7 +103,7 @@ impl Inbox {
             }
             Err(error) => {
                 if self.state.healthy.swap(false, Ordering::Relaxed) {
-                    tracing::warn!(%error, "the blocking connection to Redis failed; connecting anew");
+                    tracing::warn!(error = %Chain(&error), "the blocking connection to Redis failed; connecting anew");
                 }
                 self.connection = None;
                 self.state.client.store(0, Ordering::Relaxed);

@@ -108,7 +108,7 @@ impl Keys {
     }
 
     /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
-    /// `retried`, `buried`, `reaped`, `recovered`, `revived`.
+    /// `retried`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
     pub fn stats(&self) -> String {
         format!("{}stats", self.prefix)
     }

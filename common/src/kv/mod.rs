@@ -35,6 +35,9 @@ pub enum KvError {
     /// No connection could be made.
     #[error("connect to Redis")]
     Connect(#[source] RedisError),
+    /// What is at the address is something else.
+    #[error("connect to Redis: what is at this address does not answer as Redis does")]
+    Stranger(#[source] RedisError),
     /// No connection could be made in time.
     #[error("connect to Redis: no answer within {CONNECT_TIMEOUT:?}")]
     ConnectTimeout,
@@ -141,6 +144,7 @@ impl Redis {
             .await
             .map_err(|_| KvError::ConnectTimeout)?
             .map_err(|error| match error {
+                PoolError::Backend(source) if is_strange(&source) => KvError::Stranger(source),
                 PoolError::Backend(source) => KvError::Connect(source),
                 _ => KvError::ConnectTimeout,
             })?;
@@ -151,7 +155,10 @@ impl Redis {
 
     /// Names what failed and gives a broken connection up, so that the next use makes a new one.
     pub fn failed(&self, doing: &'static str, source: RedisError) -> KvError {
-        if source.is_io_error() || source.is_timeout() || source.is_unrecoverable_error() {
+        // A server that has become a replica must be looked up anew: its name may lead to another now.
+        let demoted = matches!(source.code(), Some("READONLY" | "MASTERDOWN"));
+        let broken = source.is_io_error() || source.is_timeout() || source.is_unrecoverable_error();
+        if broken || demoted {
             self.shared().take();
         }
         KvError::Command { doing, source }
@@ -197,4 +204,10 @@ impl Redis {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a fresh connection brought words that are not Redis's, or was cut off.
+fn is_strange(error: &RedisError) -> bool {
+    let is_cut_off = error.is_connection_dropped() && !error.is_connection_refusal();
+    is_cut_off || error.kind() == redis::ErrorKind::Parse
 }

@@ -28,14 +28,23 @@ pub enum PgError {
     #[error("make a pool of connections to Postgres")]
     Pool(#[source] deadpool::BuildError),
     /// No connection could be made.
-    #[error("connect to Postgres")]
-    Connect(#[source] diesel::ConnectionError),
+    #[error("connect to Postgres at {place}")]
+    Connect {
+        /// Host and port.
+        place: String,
+        /// Why.
+        #[source]
+        source: diesel::ConnectionError,
+    },
     /// The pool gave no connection.
     #[error("get a connection to Postgres")]
     Get(#[source] deadpool::PoolError),
     /// Postgres did not answer.
-    #[error("connect to Postgres: no answer within {PATIENCE:?}")]
-    Timeout,
+    #[error("connect to Postgres at {place}: no answer within {PATIENCE:?}")]
+    Timeout {
+        /// Host and port.
+        place: String,
+    },
     /// A query failed.
     #[error("{doing}")]
     Query {
@@ -128,8 +137,23 @@ pub async fn check_schema(database_url: &str) -> Result<(), PgError> {
 async fn connect(database_url: &str) -> Result<AsyncPgConnection, PgError> {
     tokio::time::timeout(PATIENCE, AsyncPgConnection::establish(database_url))
         .await
-        .map_err(|_| PgError::Timeout)?
-        .map_err(PgError::Connect)
+        .map_err(|_| PgError::Timeout {
+            place: place(database_url),
+        })?
+        .map_err(|source| PgError::Connect {
+            place: place(database_url),
+            source,
+        })
+}
+
+/// Host and port of an address, without its password.
+fn place(database_url: &str) -> String {
+    let Some((_, rest)) = database_url.split_once("://") else {
+        return "what should look like postgres://user:password@127.0.0.1:5432/rhubarb".to_owned();
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    let (_, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+    place.to_owned()
 }
 
 #[derive(diesel::QueryableByName)]

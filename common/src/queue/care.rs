@@ -17,6 +17,7 @@ use super::{
     turn::{Claimed, held_by},
 };
 use crate::{
+    error::Chain,
     id::BootId,
     kv::{Keys, KvError, Redis, Script},
     shutdown::Shutdown,
@@ -109,8 +110,7 @@ impl Care {
                 }
                 Err(error) => {
                     if std::mem::replace(&mut well, false) {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, cause, "cannot care for the queues");
+                        tracing::warn!(error = %Chain(&error), "cannot care for the queues");
                     }
                     every / 4
                 }

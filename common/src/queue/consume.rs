@@ -17,6 +17,7 @@ use super::{
     turn::{Claimed, Popped, Turns},
 };
 use crate::{
+    error::Chain,
     kv::{
         KvError,
         blocking::{self, Inbox, Waiting},
@@ -209,7 +210,7 @@ impl Consumer {
         match String::from_utf8_lossy(&id).parse() {
             Ok(id) => self.popped = Some(id),
             Err(error) => {
-                tracing::error!(%error, list, "dropped what is no job's id from `{list}`");
+                tracing::error!(error = %Chain(&error), list, "dropped what is no job's id from `{list}`");
             }
         }
         self.hungry = true;
@@ -250,8 +251,7 @@ impl Consumer {
 
     fn complain(&mut self, error: &KvError) {
         if std::mem::replace(&mut self.well, false) {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
-            tracing::warn!(%error, cause, "cannot take turns; trying again until Redis is back");
+            tracing::warn!(error = %Chain(&error), "cannot take turns; trying again until Redis is back");
         }
     }
 
@@ -302,7 +302,7 @@ impl Consumer {
             Ok(()) if given_back > 0 => tracing::info!("gave {given_back} unfinished jobs back"),
             Ok(()) => {}
             Err(error) => {
-                tracing::warn!(%error, "could not settle; another worker will take over what was held");
+                tracing::warn!(error = %Chain(&error), "could not settle; another worker will take over what was held");
             }
         }
     }

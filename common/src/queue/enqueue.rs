@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{TryStreamExt, stream::FuturesOrdered};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -25,6 +25,8 @@ static SCHEDULE: LazyLock<Script> = LazyLock::new(|| {
 
 /// Jobs a script call at most, so that no call holds Redis up for long.
 const CHUNK: usize = 500;
+/// A call with so many bytes of bodies takes no more.
+const CHUNK_BYTES: usize = 1 << 20;
 /// Calls under way at once in a bulk.
 const PIPELINE: usize = 4;
 
@@ -125,7 +127,7 @@ impl Producer {
     ) -> Result<JobId, EnqueueError> {
         let body = body_of(task, options.max_attempts)?;
         let queue = options.queue.unwrap_or(T::QUEUE);
-        let ids = self.push(queue, options.when, &[body]).await?;
+        let ids = self.push(queue, options.when, vec![body]).await?;
         Ok(ids[0])
     }
 
@@ -140,18 +142,28 @@ impl Producer {
         options: &Options,
     ) -> Result<Vec<JobId>, EnqueueError> {
         let queue = options.queue.unwrap_or(T::QUEUE);
-        let chunks: Vec<_> = stream::iter(tasks.chunks(CHUNK))
-            .map(|chunk| async move {
-                let bodies = chunk
-                    .iter()
-                    .map(|task| body_of(task, options.max_attempts))
-                    .collect::<Result<Vec<_>, _>>()?;
-                self.push(queue, options.when, &bodies).await
-            })
-            .buffered(PIPELINE)
-            .try_collect()
-            .await?;
-        Ok(chunks.concat())
+        let mut ids = Vec::with_capacity(tasks.len());
+        let mut under_way = FuturesOrdered::new();
+        let mut tasks = tasks.iter().peekable();
+        while tasks.peek().is_some() {
+            let (mut bodies, mut bytes) = (Vec::new(), 0);
+            while bodies.len() < CHUNK
+                && bytes < CHUNK_BYTES
+                && let Some(task) = tasks.next()
+            {
+                let body = body_of(task, options.max_attempts)?;
+                bytes += body.len();
+                bodies.push(body);
+            }
+            if under_way.len() == PIPELINE {
+                ids.extend(under_way.try_next().await?.unwrap_or_default());
+            }
+            under_way.push_back(self.push(queue, options.when, bodies));
+        }
+        while let Some(more) = under_way.try_next().await? {
+            ids.extend(more);
+        }
+        Ok(ids)
     }
 
     /// Enqueues a job by its task's name: for tools that do not know the task.
@@ -172,7 +184,7 @@ impl Producer {
             follows: None,
         })?;
         let queue = options.queue.unwrap_or(Queue::Default);
-        let ids = self.push(queue, options.when, &[body]).await?;
+        let ids = self.push(queue, options.when, vec![body]).await?;
         Ok(ids[0])
     }
 
@@ -180,7 +192,7 @@ impl Producer {
         &self,
         queue: Queue,
         when: When,
-        bodies: &[String],
+        bodies: Vec<String>,
     ) -> Result<Vec<JobId>, EnqueueError> {
         let script = if matches!(when, When::Now) {
             &ENQUEUE

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::enqueue::millis;
 use crate::{
+    error::Chain,
     id::BootId,
     kv::{Keys, KvError, Redis, Script},
 };
@@ -130,8 +131,7 @@ fn keep_beating(url: &str, pulse: &Pulse, stop: &AtomicBool, tell: &watch::Sende
             }
             Err(error) => {
                 if well {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(%error, cause, "the heartbeat cannot reach Redis");
+                    tracing::warn!(error = %Chain(&error), "the heartbeat cannot reach Redis");
                 }
                 well = false;
             }

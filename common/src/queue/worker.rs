@@ -14,6 +14,7 @@ use super::{
     turn::Turns,
 };
 use crate::{
+    error::Chain,
     id::BootId,
     kv::{
         Keys, KvError, Redis,
@@ -160,7 +161,7 @@ impl Worker {
         let _ = care.await;
         heartbeat.end().await;
         if let Err(error) = retire(&redis, &keys, id).await {
-            tracing::warn!(%error, "could not sign off; the heartbeat will run out");
+            tracing::warn!(error = %Chain(&error), "could not sign off; the heartbeat will run out");
         }
         Ok(())
     }

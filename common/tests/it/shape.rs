@@ -68,6 +68,27 @@ fn documents_name_files_that_exist() {
 }
 
 #[test]
+fn every_environment_variable_is_in_the_sample() {
+    let sample = fs::read_to_string(root().join(".env.sample")).unwrap();
+    let mut missing = Vec::new();
+    for part in ["common/src", "server/src", "worker/src"] {
+        for file in files(&root().join(part), ".rs") {
+            let text = fs::read_to_string(&file).unwrap();
+            for name in text
+                .split("env = \"")
+                .skip(1)
+                .filter_map(|rest| rest.split('"').next())
+            {
+                if !sample.contains(&format!("{name}=")) {
+                    missing.push(name.to_owned());
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn imports_point_down() {
     // Each layer may use those before it.
     let layers: [&[&str]; 6] = [
@@ -96,7 +117,7 @@ fn imports_point_down() {
         let text = fs::read_to_string(&file).unwrap();
         // Tests beside the code may use the testing layer.
         let code = text.split("#[cfg(test)]").next().unwrap();
-        let is_test = path.to_string_lossy().ends_with("_test.rs");
+        let is_test = path.to_string_lossy().contains("_test");
         // The names of keys speak of queues and jobs; it is the one exception.
         let is_keys = path == Path::new("kv/keys.rs");
         for module in layers

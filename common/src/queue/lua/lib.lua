@@ -11,7 +11,7 @@ local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 's
 local stats, workers = ns .. 'stats', ns .. 'workers'
 
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
-local STRIDE = 10000 -- how far a claim moves a cursor at most, so that no script runs for long
+local STRIDE = 4000 -- how far a claim moves a cursor at most, so that no script runs for long
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]

@@ -203,6 +203,16 @@ impl Stage {
         names
     }
 
+    /// Waits until exactly these jobs are being run.
+    async fn wait_for_claims(&self, ids: &[&str]) {
+        eventually("these jobs are claimed", async || {
+            let mut claimed = self.ids(State::Claimed).await;
+            claimed.sort_unstable();
+            (claimed == ids).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until no job is left.
     async fn wait_until_empty(&self) {
         eventually("no job is left", async || {

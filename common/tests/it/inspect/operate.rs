@@ -86,7 +86,7 @@ async fn a_discarded_child_counts_as_failed_and_its_group_ends() {
     let stage = Stage::set();
     let worker = stage.worker("default=1"); // so that two children wait while one holds
     stage.enqueue(&super::Holds).await;
-    stage.settle_down("one child is claimed", [0, 1, 0]).await;
+    stage.wait_for_claims(&["default-2"]).await;
     let waiting: Vec<_> = stage.ids(State::Waiting).await;
     assert_eq!(waiting.len(), 2);
 

@@ -235,9 +235,8 @@ async fn a_group_is_seen_from_its_master_s_children_and_from_what_follows() {
 
     let master = stage.enqueue(&Holds).await;
 
-    stage
-        .settle_down("the children are claimed", [0, 3, 0])
-        .await;
+    let children = ["default-2", "default-3", "default-4"];
+    stage.wait_for_claims(&children).await;
     let child = show(&stage, "default-2").await;
     let group = child.child_of.expect("it is a child");
     assert_eq!((group.master, group.policy.as_str()), (master, "continue"));

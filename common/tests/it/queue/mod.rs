@@ -34,7 +34,7 @@ pub(crate) trait Look {
     async fn dies(&self, job: JobId) -> String;
     /// Waits until a key is gone.
     async fn gone(&self, key: &str);
-    /// Waits until every job is settled, then asserts that only the given kind of keys is left.
+    /// Waits until every job is settled and nothing of any is left, then asserts that the books balance.
     async fn ends_clean(&self);
     /// Asserts that no job is missing from the books, `left` of them unsettled.
     async fn adds_up(&self, left: usize);

@@ -36,10 +36,22 @@ pub(crate) async fn get(port: u16, path: &str) -> io::Result<Reply> {
     send(port, &format!("GET {path} HTTP/1.1\r\n")).await
 }
 
-/// Sends a request line, and reads the whole answer.
-pub(crate) async fn send(port: u16, request: &str) -> io::Result<Reply> {
+/// `POST`s JSON.
+pub(crate) async fn post(port: u16, path: &str, body: &serde_json::Value) -> io::Result<Reply> {
+    let body = body.to_string();
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n");
+    exchange(port, &head, &body).await
+}
+
+/// Sends a request line and headers, and reads the whole answer.
+pub(crate) async fn send(port: u16, head: &str) -> io::Result<Reply> {
+    exchange(port, head, "").await
+}
+
+async fn exchange(port: u16, head: &str, body: &str) -> io::Result<Reply> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("{request}Host: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    let request = format!("{head}Host: 127.0.0.1\r\nConnection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;

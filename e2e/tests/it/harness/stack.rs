@@ -73,8 +73,7 @@ impl Stack {
     /// Starts a server, and waits until it serves.
     pub(crate) async fn server(&self) -> Server {
         let (reservation, port) = reserve_port();
-        let port_text = port.to_string();
-        let process = self.process("server", "server", &["--port", &port_text]);
+        let process = self.server_process(port);
         let mut server = Server {
             process,
             port,
@@ -82,6 +81,10 @@ impl Stack {
         };
         server.serves().await;
         server
+    }
+
+    fn server_process(&self, port: u16) -> Process {
+        self.process("server", "server", &["--port", &port.to_string()])
     }
 
     /// Starts two servers.
@@ -161,6 +164,15 @@ impl Stack {
     pub(crate) async fn forget_rooms(&self) {
         let prefix = self.queue.keys.prefix();
         let keys: Vec<String> = self.redis(&["KEYS", &format!("{prefix}room:*")]).await;
+        for key in keys {
+            let _: i64 = self.redis(&["DEL", &key]).await;
+        }
+    }
+
+    /// Redis forgets everything, workers and servers included.
+    pub(crate) async fn empty_redis(&self) {
+        let all = format!("{}*", self.queue.keys.prefix());
+        let keys: Vec<String> = self.redis(&["KEYS", &all]).await;
         for key in keys {
             let _: i64 = self.redis(&["DEL", &key]).await;
         }
@@ -348,6 +360,13 @@ impl Server {
         assert_eq!(reply.status, 200, "GET {path}: {}", reply.body);
         let page = reply.json();
         (read_all(&page["messages"]), page["more"] == true)
+    }
+
+    /// Starts it anew, on the same port.
+    pub(crate) async fn restart(&mut self, stack: &Stack) {
+        self.process.kill();
+        self.process = stack.server_process(self.port);
+        self.serves().await;
     }
 
     /// Waits until it serves.
