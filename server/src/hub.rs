@@ -194,7 +194,7 @@ impl Hub {
                     to: MessageId::MAX,
                 };
                 match hub.inner.chat.log.range(room.id(), range).await {
-                    Ok(entries) => room.fill(after, &entries),
+                    Ok(entries) => room.fill(&entries),
                     Err(error) => {
                         tracing::warn!(error = %Chain(&error), room.id = %room.id(), "cannot fill a hole; trying again");
                         tokio::time::sleep(RETRY).await;

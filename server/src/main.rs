@@ -13,6 +13,8 @@ mod outbox;
 mod presence;
 mod room;
 #[cfg(test)]
+mod room_model_test;
+#[cfg(test)]
 mod room_test;
 mod routes;
 mod session;
@@ -122,6 +124,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         chat.clone(),
         hub.clone(),
         rooms_changed,
+        closing.clone(),
     ));
     let lease = presence::keep_lease(server, chat.clone(), hub.clone(), changed, closing.clone());
     let lease = tokio::spawn(lease);
@@ -172,7 +175,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         let _ = tokio::time::timeout(Duration::from_secs(2), connections.none()).await;
     }
     let _ = lease.await;
-    presence.abort();
+    let _ = presence.await;
     // What is new in the rooms that were served here is flushed now, whoever still is in them.
     for room in rooms {
         if let Err(error) = chat.ask_flush(&room).await {

@@ -22,18 +22,24 @@ const PIPELINE: usize = 64;
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Tells Redis of each room whose number of local members has changed: always the latest number, so
-/// that many joins at once cost few calls.
+/// that many joins at once cost few calls. Ends between two calls, never within one: a flush that is
+/// asked for and not enqueued would keep others from asking.
 pub(crate) async fn tell_changes(
     server: BootId,
     chat: Chat,
     hub: Hub,
     mut changed: mpsc::UnboundedReceiver<RoomId>,
+    end: Shutdown,
 ) {
     let mut batch = Vec::new();
     let mut rooms = BTreeSet::new();
     loop {
-        if rooms.is_empty() && changed.recv_many(&mut batch, 1000).await == 0 {
-            return;
+        if rooms.is_empty() {
+            tokio::select! {
+                biased;
+                count = changed.recv_many(&mut batch, 1000) => if count == 0 { return },
+                () = end.asked() => return,
+            }
         }
         while let Ok(room) = changed.try_recv() {
             batch.push(room);
@@ -55,7 +61,10 @@ pub(crate) async fn tell_changes(
         if let Some((_, error)) = failed.first() {
             tracing::warn!(error = %Chain(error), rooms = failed.len(), "cannot tell who is present; trying again");
             rooms.extend(failed.into_iter().map(|(room, _)| room));
-            sleep(RETRY).await;
+            tokio::select! {
+                () = sleep(RETRY) => {}
+                () = end.asked() => return,
+            }
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Room {
 #[derive(Debug, Default)]
 struct State {
     members: HashMap<ConnectionId, Member>,
-    /// The last message that was delivered here; none before the first.
+    /// The message up to which all members have what they can have; none before the first.
     last: Option<MessageId>,
     /// While the log is read to fill a hole.
     catching_up: Option<CatchingUp>,
@@ -48,18 +48,28 @@ struct CatchingUp {
 #[derive(Debug)]
 struct Member {
     outbox: Arc<Outbox>,
-    /// What its history holds is not delivered again.
+    /// The last message that it has.
     seen: MessageId,
     /// While its history is read.
     joining: Option<Joining>,
     /// Whether its history was incomplete, so that it must reload when the log is complete.
     incomplete: bool,
+    /// Whether it was told to reload; once is enough.
+    reloading: bool,
+}
+
+/// A message as it is delivered: built once for all members.
+#[derive(Debug, Clone)]
+struct Delivery {
+    id: MessageId,
+    prev: MessageId,
+    frame: Utf8Bytes,
 }
 
 #[derive(Debug, Default)]
 struct Joining {
     /// What is delivered meanwhile.
-    kept_back: Vec<(MessageId, Utf8Bytes)>,
+    kept_back: Vec<Delivery>,
     /// How many members there are now.
     presence: Option<Utf8Bytes>,
     /// Something was missed meanwhile.
@@ -97,6 +107,7 @@ impl Room {
             seen: MessageId::ZERO,
             joining: Some(Joining::default()),
             incomplete: false,
+            reloading: false,
         };
         let before = self.state().members.insert(connection, member);
         before.is_none()
@@ -117,31 +128,42 @@ impl Room {
         opened: &Opened,
     ) -> bool {
         let mut state = self.state();
-        let State { members, last, .. } = &mut *state;
+        let State {
+            members,
+            last,
+            catching_up,
+        } = &mut *state;
         let Some(member) = members.get_mut(&connection) else {
             return true; // it left meanwhile
         };
-        let joining = member.joining.get_or_insert_default();
-        let missed_messages = mem::take(&mut joining.lapsed);
-        let missed_the_word = mem::take(&mut joining.hydrated) && !opened.warm;
-        if missed_messages || missed_the_word {
+        let joining = member.joining.take().unwrap_or_default();
+        let newer = |kept: &&Delivery| kept.id > opened.top;
+        let kept_back = joining.kept_back.iter().filter(newer);
+        let follows = |at: MessageId, kept: &Delivery| (kept.prev == at).then_some(kept.id);
+        let unbroken = kept_back.clone().try_fold(opened.top, follows).is_some();
+        let missed_the_word = joining.hydrated && !opened.warm;
+        if joining.lapsed || missed_the_word || !unbroken {
+            // Reading again finds all that is kept back.
+            member.joining = Some(Joining::default());
             return false;
         }
-        // The first to read the log tells where the room stands; a cold one does not know.
-        if opened.warm || opened.top > MessageId::ZERO {
-            last.get_or_insert(opened.top);
-        }
-        let joining = member.joining.take().unwrap_or_default();
         member.seen = opened.top;
         member.incomplete = !opened.warm;
         member.outbox.push(history);
-        for (id, frame) in joining.kept_back {
-            if id > member.seen {
-                member.outbox.push(frame);
-            }
+        for kept in kept_back {
+            member.give(&self.id, kept);
         }
         if let Some(presence) = joining.presence {
             member.outbox.push(presence);
+        }
+        // The first to read the log tells where the room stands; a cold one does not know. One who read
+        // it before the others is behind them until what they have is heard or read again.
+        if opened.warm || opened.top > MessageId::ZERO {
+            let level = last.map_or(member.seen, |last| last.min(member.seen));
+            if let Some(catching_up) = catching_up {
+                catching_up.lapsed |= *last > Some(level);
+            }
+            *last = Some(level);
         }
         true
     }
@@ -154,20 +176,18 @@ impl Room {
             catching_up.heard.push(entry);
             return false;
         }
-        match state.last {
-            Some(last) if entry.id <= last => false, // heard twice
-            Some(last) if entry.prev != last => {
-                state.catching_up = Some(CatchingUp {
-                    heard: vec![entry],
-                    lapsed: false,
-                });
-                true
-            }
-            _ => {
-                self.deliver(&mut state, &entry);
-                false
-            }
+        if state
+            .last
+            .is_some_and(|last| entry.id > last && entry.prev != last)
+        {
+            state.catching_up = Some(CatchingUp {
+                heard: vec![entry],
+                lapsed: false,
+            });
+            return true;
         }
+        self.deliver(&mut state, &entry);
+        false
     }
 
     /// The subscription was lost and is back: anything may have been missed. True if the log is to be
@@ -179,7 +199,7 @@ impl Room {
             match &mut member.joining {
                 Some(joining) => joining.lapsed = true,
                 // The word that the log is complete may be among what was missed.
-                None => self.reset_incomplete(member),
+                None => member.reload_if_incomplete(&self.id),
             }
         }
         if let Some(catching_up) = &mut state.catching_up {
@@ -205,9 +225,9 @@ impl Room {
         }
     }
 
-    /// Delivers what the log has after `after`, then what was heard meanwhile. If the log no longer
-    /// reaches back to `after`, the members are told to reload.
-    pub(crate) fn fill(&self, after: MessageId, entries: &[Entry]) {
+    /// Delivers what the log has after the last message, then what was heard meanwhile. If the log no
+    /// longer reaches back to that, the members are told to reload.
+    pub(crate) fn fill(&self, entries: &[Entry]) {
         let mut state = self.state();
         let catching_up = state.catching_up.get_or_insert_default();
         if mem::take(&mut catching_up.lapsed) {
@@ -215,41 +235,23 @@ impl Room {
         }
         let heard = mem::take(&mut catching_up.heard);
         state.catching_up = None;
-        let mut last = after;
-        let mut hole = false;
-        for entry in entries.iter().chain(&heard) {
-            if entry.id > last {
-                hole |= entry.prev != last;
-                last = entry.id;
-            }
-        }
-        if hole {
-            let reset = frame::reset(&self.id, "messages were missed that are no longer at hand");
-            for member in state.members.values_mut() {
-                match &mut member.joining {
-                    Some(joining) => joining.lapsed = true,
-                    None => member.outbox.push(reset.clone()),
-                }
-            }
-        }
         for entry in entries.iter().chain(&heard) {
             self.deliver(&mut state, entry);
         }
     }
 
     fn deliver(&self, state: &mut State, entry: &Entry) {
-        if state.last.is_some_and(|last| entry.id <= last) {
-            return;
-        }
-        state.last = Some(entry.id);
-        let frame = Utf8Bytes::from(entry.frame(&self.id));
+        state.last = state.last.max(Some(entry.id));
+        let delivery = Delivery {
+            id: entry.id,
+            prev: entry.prev,
+            frame: entry.frame(&self.id).into(),
+        };
         let mut copies = 0;
         for member in state.members.values_mut() {
-            if let Some(joining) = &mut member.joining {
-                joining.kept_back.push((entry.id, frame.clone()));
-            } else if entry.id > member.seen {
-                member.outbox.push(frame.clone());
-                copies += 1;
+            match &mut member.joining {
+                Some(joining) => joining.keep_back(&delivery),
+                None => copies += member.give(&self.id, &delivery),
             }
         }
         metrics::counter!("rhubarb_delivered_total").increment(copies);
@@ -281,19 +283,52 @@ impl Room {
         for member in self.state().members.values_mut() {
             match &mut member.joining {
                 Some(joining) => joining.hydrated = true,
-                None => self.reset_incomplete(member),
+                None => member.reload_if_incomplete(&self.id),
             }
-        }
-    }
-
-    fn reset_incomplete(&self, member: &mut Member) {
-        if mem::take(&mut member.incomplete) {
-            let reset = frame::reset(&self.id, "the room's history is at hand now");
-            member.outbox.push(reset);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Joining {
+    fn keep_back(&mut self, delivery: &Delivery) {
+        if self
+            .kept_back
+            .last()
+            .is_none_or(|last| last.id < delivery.id)
+        {
+            self.kept_back.push(delivery.clone());
+        }
+    }
+}
+
+impl Member {
+    /// Gives it a message, unless it has it; tells it first if it lacks the one before. Returns how many
+    /// copies were made.
+    fn give(&mut self, room: &RoomId, delivery: &Delivery) -> u64 {
+        if delivery.id <= self.seen {
+            return 0;
+        }
+        if delivery.prev != self.seen {
+            self.reload(room, "messages were missed that are no longer at hand");
+        }
+        self.seen = delivery.id;
+        self.outbox.push(delivery.frame.clone());
+        1
+    }
+
+    fn reload_if_incomplete(&mut self, room: &RoomId) {
+        if self.incomplete {
+            self.reload(room, "the room's history is at hand now");
+        }
+    }
+
+    fn reload(&mut self, room: &RoomId, reason: &str) {
+        if !mem::replace(&mut self.reloading, true) {
+            self.outbox.push(frame::reset(room, reason));
+        }
     }
 }

@@ -1,19 +1,16 @@
-//! A room against a model of its world: a log that is appended to, trimmed and completed, a subscription
-//! that is lost and comes back, and clients that believe what they are told. Every order of steps must
-//! leave each client with the room's messages, without a gap or a double, or told to reload.
+//! A room step by step: holes, joiners, and what is told to whom.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use common::{
     chat::{Content, Entry, log::Opened},
     id::MessageId,
 };
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
 use crate::{frame, hub::ConnectionId, outbox::Outbox, room::Room};
 
-fn entry(id: i64, prev: i64) -> Entry {
+pub(crate) fn entry(id: i64, prev: i64) -> Entry {
     let content = Content {
         user_id: "u".into(),
         username: "u".into(),
@@ -23,296 +20,139 @@ fn entry(id: i64, prev: i64) -> Entry {
     Entry::of(MessageId(id), MessageId(prev), &content)
 }
 
-/// What is on its way from Redis to the room.
-enum Event {
-    Message(Entry),
-    Hydrated,
-    Resumed,
+/// A warm room whose newest message is 3, and a member that has it.
+fn live_room() -> (Arc<Room>, Arc<Outbox>, Opened) {
+    let room = Room::new(&"lobby".parse().unwrap());
+    let outbox = Arc::new(Outbox::new(usize::MAX));
+    let opened = Opened {
+        warm: true,
+        hydrated_from: MessageId::ZERO,
+        top: MessageId(3),
+        members: 1,
+        complete: true,
+        more: false,
+        entries: Vec::new(),
+    };
+    room.enter(ConnectionId(1), &outbox);
+    assert!(room.go_live(ConnectionId(1), "joined".into(), &opened));
+    assert_eq!(outbox.take(), ["joined"]);
+    (room, outbox, opened)
 }
 
-/// Reading the log because something was missed.
-enum Reading {
-    Begun,
-    Read(MessageId, Vec<Entry>),
-}
-
-enum Joining {
-    Entered,
-    Opened(Opened),
-}
-
-/// One client and its connection.
-struct Client {
-    connection: ConnectionId,
-    outbox: Arc<Outbox>,
-    joining: Option<Joining>,
-    /// The ids that it shows; none before its first history and when it was told to reload.
-    shows: Option<Vec<i64>>,
-    /// Whether it was told that its history is complete; none before its first one.
-    complete: Option<bool>,
-}
-
-struct World {
-    room: Arc<Room>,
-    clients: Vec<Client>,
-    /// All that is in Redis; a cold room lacks what is in the archive only.
-    log: Vec<Entry>,
-    archived: Vec<Entry>,
-    top: i64,
-    clock: i64,
-    warm: bool,
-    subscribed: bool,
-    events: VecDeque<Event>,
-    reading: Option<Reading>,
-}
-
-const STEPS: u8 = 9;
-
-impl World {
-    fn new(clients: u64, cold: bool) -> Self {
-        let archived = vec![entry(1, 0), entry(2, 1), entry(3, 2)];
-        let clients = (0..clients).map(|number| Client {
-            connection: ConnectionId(number),
-            outbox: Arc::new(Outbox::new(usize::MAX)),
-            joining: None,
-            shows: None,
-            complete: None,
-        });
-        Self {
-            room: Room::new(&"lobby".parse().unwrap()),
-            clients: clients.collect(),
-            log: if cold { Vec::new() } else { archived.clone() },
-            archived,
-            top: if cold { 0 } else { 3 },
-            clock: 3,
-            warm: !cold,
-            subscribed: true,
-            events: VecDeque::new(),
-            reading: None,
-        }
-    }
-
-    fn step(&mut self, step: u8) {
-        match step {
-            0 => self.append(),
-            1 => self.hear(),
-            2 => self.subscribed = false,
-            3 => self.resubscribe(),
-            4 => self.read(),
-            5 => self.hydrate(),
-            6 => self.trim(),
-            client => self.join(usize::from(client - 7) % self.clients.len()),
-        }
-    }
-
-    fn publish(&mut self, event: Event) {
-        if self.subscribed {
-            self.events.push_back(event);
-        }
-    }
-
-    fn append(&mut self) {
-        self.clock += 1;
-        let entry = entry(self.clock, self.top);
-        self.top = self.clock;
-        self.log.push(entry.clone());
-        self.publish(Event::Message(entry));
-    }
-
-    fn hear(&mut self) {
-        let begun = match self.events.pop_front() {
-            Some(Event::Message(entry)) => self.room.hear(entry),
-            Some(Event::Resumed) => self.room.resume(),
-            Some(Event::Hydrated) => {
-                self.room.was_hydrated();
-                false
-            }
-            None => false,
-        };
-        if begun {
-            assert!(self.reading.is_none(), "the log is read twice at once");
-            self.reading = Some(Reading::Begun);
-        }
-    }
-
-    fn resubscribe(&mut self) {
-        if !self.subscribed {
-            self.subscribed = true;
-            self.events.push_back(Event::Resumed);
-        }
-    }
-
-    /// As `Hub::catch_up` does.
-    fn read(&mut self) {
-        match self.reading.take() {
-            Some(Reading::Begun) => {
-                if let Some(after) = self.room.catching_up_from() {
-                    let newer = self.log.iter().filter(|entry| entry.id > after);
-                    self.reading = Some(Reading::Read(after, newer.cloned().collect()));
-                }
-            }
-            Some(Reading::Read(after, entries)) => {
-                self.room.fill(after, &entries);
-                self.reading = Some(Reading::Begun);
-                if self.room.catching_up_from().is_none() {
-                    self.reading = None;
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn hydrate(&mut self) {
-        if !self.warm {
-            self.warm = true;
-            let newer = std::mem::replace(&mut self.log, self.archived.clone());
-            self.log.extend(newer);
-            self.top = self.top.max(3);
-            self.publish(Event::Hydrated);
-        }
-    }
-
-    /// A flush leaves the newest message only.
-    fn trim(&mut self) {
-        if self.warm {
-            self.log.drain(..self.log.len() - 1);
-        }
-    }
-
-    fn join(&mut self, client: usize) {
-        let Client {
-            connection,
-            outbox,
-            joining,
-            ..
-        } = &mut self.clients[client];
-        *joining = match joining.take() {
-            None => {
-                self.room.enter(*connection, outbox);
-                Some(Joining::Entered)
-            }
-            Some(Joining::Entered) => Some(Joining::Opened(Opened {
-                warm: self.warm,
-                hydrated_from: MessageId::ZERO,
-                top: MessageId(self.top),
-                members: 1,
-                complete: self.warm,
-                more: true,
-                entries: self.log.clone(),
-            })),
-            Some(Joining::Opened(opened)) => {
-                let history = frame::joined(&None, self.room.id(), &opened);
-                let live = self.room.go_live(*connection, history, &opened);
-                (!live).then_some(Joining::Entered)
-            }
-        };
-    }
-
-    /// Lets everything that is under way end.
-    fn settle(&mut self) {
-        self.resubscribe();
-        for _ in 0..3 {
-            while !self.events.is_empty() || self.reading.is_some() {
-                self.hear();
-                self.read();
-            }
-            for client in 0..self.clients.len() {
-                while self.clients[client].joining.is_some() {
-                    self.join(client);
-                }
-            }
-        }
-    }
-
-    /// What each client believes, given what it was sent.
-    fn believe(&mut self) {
-        for client in &mut self.clients {
-            for frame in client.outbox.take() {
-                client.take(&frame);
-            }
-        }
-    }
-
-    /// The clients that were told to reload do so, and all of them show the room as it is.
-    fn check(&mut self) {
-        self.settle();
-        self.believe();
-        for client in 0..self.clients.len() {
-            if self.clients[client].shows.is_none() {
-                self.join(client);
-            }
-        }
-        self.settle();
-        self.believe();
-        for client in &self.clients {
-            let shows = client.shows.as_ref().expect("a history");
-            assert_eq!(shows.last().copied().unwrap_or(0), self.top, "the newest");
-            assert!(
-                client.complete == Some(true) || !self.warm,
-                "it was not told that the room is complete"
-            );
-        }
-    }
-}
-
-impl Client {
-    fn take(&mut self, frame: &str) {
-        let frame: Value = serde_json::from_str(frame).unwrap();
-        let payload = &frame["payload"];
-        let id = |of: &Value| of.as_i64().unwrap();
-        match frame["type"].as_str().unwrap() {
-            "joined" => {
-                let messages = payload["messages"].as_array().unwrap();
-                let ids = messages.iter().map(|message| id(&message["messageId"]));
-                self.shows = Some(ids.collect());
-                self.complete = payload["complete"].as_bool();
-            }
-            "message" => {
-                let Some(shows) = &mut self.shows else { return };
-                let last = shows.last().copied().unwrap_or(0);
-                assert_eq!(id(&payload["prev"]), last, "a hole or a double");
-                shows.push(id(&payload["messageId"]));
-            }
-            "reset" => {
-                assert!(self.complete.is_some(), "nothing to reload");
-                self.shows = None;
-            }
-            other => panic!("{other} was not expected"),
-        }
-    }
-}
-
-fn run(steps: &[u8], clients: u64, cold: bool) {
-    let mut world = World::new(clients, cold);
-    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        for step in steps {
-            world.step(*step);
-        }
-        world.check();
-    }));
-    assert!(told.is_ok(), "steps {steps:?}, cold: {cold}");
-}
-
-/// One client that is live already, or none: then every order of a few steps.
-#[test]
-fn every_short_order_of_steps_leaves_no_gap_and_no_double() {
-    const LENGTH: u32 = 5;
-    let steps = u32::from(STEPS - 1);
-    for number in 0..steps.pow(LENGTH) {
-        let tail = (0..LENGTH).map(|at| (number / steps.pow(at) % steps) as u8);
-        for head in [&[][..], &[7, 7, 7]] {
-            let order: Vec<u8> = head.iter().copied().chain(tail.clone()).collect();
-            run(&order, 1, true);
-            run(&order, 1, false);
-        }
-    }
+/// What was sent: the ids of messages, the types of other frames.
+fn sent(outbox: &Outbox) -> Vec<String> {
+    let told = |frame: Value| match &frame["payload"]["messageId"] {
+        Value::Null => frame["type"].as_str().unwrap().to_owned(),
+        id => id.to_string(),
+    };
+    let frames = outbox.take();
+    frames
+        .iter()
+        .map(|frame| told(serde_json::from_str(frame).unwrap()))
+        .collect()
 }
 
 #[test]
-fn long_random_orders_of_steps_leave_no_gap_and_no_double() {
-    for seed in 0..10_000 {
-        let mut random = StdRng::seed_from_u64(seed);
-        let steps: Vec<u8> = (0..60).map(|_| random.random_range(0..STEPS)).collect();
-        run(&steps, 2, seed % 2 == 0);
+fn a_hole_is_filled_from_the_log_before_what_shows_it() {
+    let (room, outbox, _) = live_room();
+
+    assert!(!room.hear(entry(4, 3)));
+    assert!(room.hear(entry(6, 5)), "5 was missed");
+    assert!(!room.hear(entry(7, 6)), "the log is being read already");
+    assert_eq!(sent(&outbox), ["4"]);
+    assert_eq!(room.catching_up_from(), Some(MessageId(4)));
+    room.fill(&[entry(5, 4), entry(6, 5)]);
+
+    assert_eq!(sent(&outbox), ["5", "6", "7"]);
+    assert_eq!(room.catching_up_from(), None);
+}
+
+#[test]
+fn a_hole_that_cannot_be_filled_is_told_once() {
+    let (room, outbox, _) = live_room();
+
+    assert!(room.hear(entry(9, 8)));
+    room.fill(&[entry(7, 6), entry(8, 7), entry(9, 8)]);
+    assert!(!room.hear(entry(10, 9)));
+
+    assert_eq!(sent(&outbox), ["reset", "7", "8", "9", "10"]);
+}
+
+#[test]
+fn a_subscription_that_was_lost_and_missed_nothing_is_not_noticed() {
+    let (room, outbox, _) = live_room();
+
+    assert!(room.resume());
+    assert!(!room.resume(), "the log is being read already");
+    room.fill(&[]);
+    assert_eq!(room.catching_up_from(), Some(MessageId(3)), "once more");
+    room.fill(&[]);
+
+    assert_eq!(room.catching_up_from(), None);
+    assert!(sent(&outbox).is_empty());
+}
+
+#[test]
+fn a_message_that_is_heard_twice_is_delivered_once() {
+    let (room, outbox, _) = live_room();
+
+    for id in [4, 4, 5, 4, 5] {
+        assert!(!room.hear(entry(id, id - 1)));
     }
+
+    assert_eq!(sent(&outbox), ["4", "5"]);
+}
+
+#[test]
+fn who_read_the_log_before_the_others_gets_what_they_have() {
+    let (room, outbox, opened) = live_room();
+    let late = Arc::new(Outbox::new(usize::MAX));
+    room.enter(ConnectionId(2), &late);
+
+    // It read the log before 3 was said, and goes live before 3 is heard.
+    let behind = Opened {
+        top: MessageId(2),
+        ..opened
+    };
+    let history = frame::joined(&None, room.id(), &behind);
+    assert!(room.go_live(ConnectionId(2), history, &behind));
+    assert!(!room.hear(entry(3, 2)));
+    assert!(!room.hear(entry(4, 3)));
+
+    assert_eq!(sent(&late), ["joined", "3", "4"]);
+    assert_eq!(sent(&outbox), ["4"]);
+}
+
+#[test]
+fn a_joiner_is_told_how_many_are_there_after_its_history() {
+    let (room, _, opened) = live_room();
+    let outbox = Arc::new(Outbox::new(usize::MAX));
+    room.enter(ConnectionId(2), &outbox);
+
+    room.tell_presence(&frame::presence(room.id(), 2));
+    room.tell_all(&frame::typing(room.id(), "u", "u"));
+    let history = frame::joined(&None, room.id(), &opened);
+    assert!(room.go_live(ConnectionId(2), history, &opened));
+
+    assert_eq!(sent(&outbox), ["joined", "presence"]);
+}
+
+#[test]
+fn the_word_that_a_room_is_complete_is_not_missed_by_a_joiner() {
+    let room = Room::new(&"lobby".parse().unwrap());
+    let outbox = Arc::new(Outbox::new(usize::MAX));
+    let (_, _, warm) = live_room();
+    let cold = Opened {
+        warm: false,
+        complete: false,
+        ..warm.clone()
+    };
+    room.enter(ConnectionId(1), &outbox);
+
+    // It comes after the joiner has read the log.
+    room.was_hydrated();
+
+    assert!(!room.go_live(ConnectionId(1), "joined".into(), &cold));
+    assert!(room.go_live(ConnectionId(1), "joined".into(), &warm));
+    assert_eq!(outbox.take(), ["joined"]);
 }

@@ -268,3 +268,56 @@ impl Drop for Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::id::MessageId;
+
+    use super::*;
+
+    fn opened(texts: &[&str]) -> Opened {
+        let entries = texts.iter().zip(1..).map(|(text, id)| {
+            let content = Content {
+                user_id: "u".into(),
+                username: "u".into(),
+                client_id: "c".into(),
+                message: (*text).into(),
+            };
+            Entry::of(MessageId(id), MessageId(id - 1), &content)
+        });
+        Opened {
+            warm: true,
+            hydrated_from: MessageId::ZERO,
+            top: MessageId(3),
+            members: 1,
+            complete: true,
+            more: false,
+            entries: entries.collect(),
+        }
+    }
+
+    fn join(payload: &str) -> Join {
+        serde_json::from_str(payload).unwrap()
+    }
+
+    #[test]
+    fn a_history_that_would_overflow_the_outbox_loses_its_oldest() {
+        let long = "x".repeat(5000);
+        let history = opened(&[&long, &long, "short"]);
+
+        let newest = fit(history.clone(), &join(r#"{"roomId":"r"}"#), 6000);
+        let since = fit(history.clone(), &join(r#"{"roomId":"r","since":0}"#), 6000);
+        let all = fit(
+            history.clone(),
+            &join(r#"{"roomId":"r","since":0}"#),
+            60_000,
+        );
+
+        assert_eq!(newest.entries, history.entries[1..]);
+        assert!(newest.more && newest.complete);
+        assert!(since.more && !since.complete, "not all since the last id");
+        assert_eq!(all, history);
+        let bytes = frame::joined(&None, &"r".parse().unwrap(), &newest).len();
+        assert!(bytes < 6000, "{bytes}");
+    }
+}

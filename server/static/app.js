@@ -71,6 +71,7 @@ chat.on('messages', ({ room, messages, older }) => {
   messages.forEach(({ userId }) => typing.stopped(room.id, userId));
   if (room === current && older) list.addOlder(messages);
   else if (room === current) list.add(messages, { isAway: document.hidden });
+  if (room === current) historyNotice.show(room);
   markRead();
 });
 chat.on('changed', ({ room, message }) => room === current && list.change(message));
@@ -79,6 +80,7 @@ chat.on('outgoing', ({ room, entry, done, message }) => {
   if (room !== current) return;
   if (done) list.confirm(entry.clientId, message);
   else list.outgoing(entry);
+  historyNotice.show(room);
   markRead();
 });
 chat.on('room', ({ room }) => {

@@ -84,7 +84,7 @@ export class HistoryNotice {
     if (!room.generation) return ['joining', `Opening #${room.id}…`, false];
     if (!room.complete) return ['restoring', 'Bringing earlier messages back…', false];
     if (room.more) return ['more', '', false];
-    if (!room.messages.length) return ['empty', `Nothing has been said in #${room.id} yet. Be the first.`, false];
+    if (!room.messages.length && !room.outbox.length) return ['empty', `Nothing has been said in #${room.id} yet. Be the first.`, false];
     return ['start', `This is where #${room.id} begins.`, false];
   }
 }

@@ -98,7 +98,14 @@ export class ReconnectingSocket {
     for (const event of ['online', 'offline', 'pageshow']) {
       globalThis.addEventListener?.(event, wake, { signal });
     }
+    globalThis.addEventListener?.('pagehide', () => this.#rest(), { signal });
     globalThis.document?.addEventListener('visibilitychange', () => document.hidden || wake(), { signal });
+  }
+
+  /** The person has left the page. The browser may keep it, with the socket, to bring it back: `pageshow`. */
+  #rest() {
+    this.#drop();
+    this.#say('offline');
   }
 
   #open() {

@@ -182,6 +182,8 @@ impl RoomLog {
         mut range: redis::Cmd,
         limit: usize,
     ) -> Result<(Vec<Entry>, Option<MessageId>), KvError> {
+        type Bounds = (Option<MessageId>, Option<MessageId>);
+        type Page = (Vec<Entry>, Bounds, Vec<(String, MessageId)>);
         range.arg("LIMIT").arg(0).arg(limit);
         let mut bounds = redis::cmd("HMGET");
         bounds
@@ -194,8 +196,6 @@ impl RoomLog {
             .arg(-1)
             .arg(-1)
             .arg("WITHSCORES");
-        type Bounds = (Option<MessageId>, Option<MessageId>);
-        type Page = (Vec<Entry>, Bounds, Vec<(String, MessageId)>);
         let mut connection = self.redis.connection().await?;
         let (entries, (from, top), newest): Page = redis::pipe()
             .atomic()

@@ -6,7 +6,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::harness::{Process, process::binary, stack::reserve_port};
+use crate::harness::{Process, process::binary, server::reserve_port};
 
 /// How one process is started that is to fail.
 struct Attempt {

@@ -46,8 +46,10 @@ async fn two_windows_on_two_servers_chat_reload_and_find_the_history_after_redis
             assert_eq!(view.injected(), 0);
             assert_eq!(view.elements_from_text(), ["A"], "the link, and no more");
             assert_eq!(view.pending(), [""; 0]);
-            assert_eq!(view.authors()[..2], ["Ada", "Bob"]);
+            assert_eq!(view.history(), "start", "it is no empty room any more");
         }
+        assert_eq!(ada.view().await.authors()[1], "Bob");
+        assert_eq!(bob.view().await.authors()[0], "Ada");
 
         // A reload keeps the history.
         ada.reload().await;
@@ -56,9 +58,16 @@ async fn two_windows_on_two_servers_chat_reload_and_find_the_history_after_redis
         })
         .await;
 
+        // Who goes to another page is no member any more, and is one again when back.
+        ada.leave_page().await;
+        bob.shows("one member", |view| view.members() == "1").await;
+        ada.come_back().await;
+        bob.shows("two members again", |view| view.members() == "2")
+            .await;
+
         // All leave; the room goes to Postgres; Redis is emptied; the history is there.
-        ada.close_page().await;
-        bob.close_page().await;
+        ada.leave_page().await;
+        bob.leave_page().await;
         stack.flushed(ROOM, conversation.len()).await;
         stack.idle().await;
         stack.empty_redis().await;
@@ -66,7 +75,7 @@ async fn two_windows_on_two_servers_chat_reload_and_find_the_history_after_redis
         for window in [ada, bob] {
             window
                 .shows("the history from Postgres", |view| {
-                    view.confirmed() == conversation && view.history() == "complete"
+                    view.confirmed() == conversation && view.history() == "start"
                 })
                 .await;
         }

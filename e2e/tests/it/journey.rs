@@ -107,6 +107,7 @@ async fn a_busy_room_is_flushed_while_people_are_in_it_and_keeps_its_hot_window(
     let stack = Stack::start()
         .await
         .with("FLUSH_COUNT", "20")
+        .with("FLUSH_AGE", "1")
         .with("HOT_WINDOW", "10");
     let (server, _worker) = tokio::join!(stack.server(), stack.worker());
     let mut ada = server.client("ada").await;

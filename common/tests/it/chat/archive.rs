@@ -17,7 +17,7 @@ struct Column {
     #[diesel(sql_type = Text)]
     table_name: String,
     #[diesel(sql_type = Text)]
-    column_name: String,
+    name: String,
     #[diesel(sql_type = Text)]
     data_type: String,
     #[diesel(sql_type = Bool)]
@@ -37,7 +37,7 @@ where
 
 async fn columns(database: &TestDatabase) -> Vec<Column> {
     let sql = format!(
-        "SELECT table_name::text, column_name::text, data_type::text, is_nullable = 'YES' AS nullable, \
+        "SELECT table_name::text, column_name::text AS name, data_type::text, is_nullable = 'YES' AS nullable, \
          col_description((table_schema || '.' || table_name)::regclass, ordinal_position) IS NOT NULL \
              AS commented \
          FROM information_schema.columns \
@@ -66,8 +66,11 @@ async fn primary_key(database: &TestDatabase, table: &str) -> Vec<String> {
     names.into_iter().map(|name| name.column_name).collect()
 }
 
-/// The tables of `schema.rs`: name, primary key, and columns with their types.
-fn declared() -> Vec<(String, Vec<String>, Vec<(String, String)>)> {
+/// Names of columns with their types.
+type Columns = Vec<(String, String)>;
+
+/// The tables of `schema.rs`: name, primary key, columns.
+fn declared() -> Vec<(String, Vec<String>, Columns)> {
     let code: Vec<_> = include_str!("../../../src/pg/schema.rs")
         .lines()
         .map(str::trim)
@@ -110,7 +113,7 @@ async fn the_tables_are_as_diesel_sees_them() {
             };
             expected.push(Column {
                 table_name: table.clone(),
-                column_name: column,
+                name: column,
                 data_type: data_type.to_owned(),
                 nullable: inner.is_some(),
                 commented: true,

@@ -1,7 +1,10 @@
 //! The bus: what is published after a subscription is heard, and a lost connection is told.
 
 use common::{
-    chat::bus::{Bus, BusEvent},
+    chat::{
+        Settings,
+        bus::{Bus, BusEvent},
+    },
     testing::{RedisServer, TestChat, TestDatabase, TestQueue, eventually},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -27,7 +30,7 @@ async fn hear(events: &mut UnboundedReceiver<BusEvent>, count: usize) -> Vec<Str
 async fn on_its_own() -> (RedisServer, TestChat) {
     let server = RedisServer::start(&[]);
     let queue = TestQueue::on(&server.url());
-    let chat = TestChat::on(queue, TestDatabase::start().await, Default::default());
+    let chat = TestChat::on(queue, TestDatabase::start().await, Settings::default());
     (server, chat)
 }
 

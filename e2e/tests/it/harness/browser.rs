@@ -123,9 +123,14 @@ impl Window {
             .await;
     }
 
-    /// Leaves the page, as closing the window does.
-    pub(crate) async fn close_page(&self) {
+    /// Goes to another page. The browser keeps this one, to bring it back.
+    pub(crate) async fn leave_page(&self) {
         self.goto("about:blank").await;
+    }
+
+    /// Comes back from another page.
+    pub(crate) async fn come_back(&self) {
+        self.client.back().await.expect("the page before");
     }
 
     async fn goto(&self, address: &str) {
@@ -146,10 +151,10 @@ impl Window {
 
     /// Takes a name.
     pub(crate) async fn is_called(&self, name: &str) {
-        let field = self.client.find(Locator::Css("#username")).await;
-        field.expect("a name").clear().await.expect("no name");
-        self.types("#username", &format!("{name}{}", char::from(Key::Enter)))
-            .await;
+        // All that stands there is selected, and overwritten.
+        let (control, release) = (char::from(Key::Control), char::from(Key::Null));
+        let keys = format!("{control}a{release}{name}{}", char::from(Key::Enter));
+        self.types("#username", &keys).await;
         self.shows("it is connected again", |view| view.state() == "connected")
             .await;
     }

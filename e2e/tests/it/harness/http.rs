@@ -16,6 +16,23 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        Some(Self {
+            status: head.split(' ').nth(1)?.parse().ok()?,
+            head: head.to_owned(),
+            body: body.to_owned(),
+        })
+    }
+
+    /// Whether nothing is missing of the length that it announces.
+    fn is_whole(&self) -> bool {
+        let length = self.header("content-length");
+        let length = length.and_then(|length| length.parse().ok());
+        length.is_some_and(|length: usize| self.body.len() >= length)
+    }
+
     /// The value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
@@ -53,15 +70,13 @@ async fn exchange(port: u16, head: &str, body: &str) -> io::Result<Reply> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!("{head}Host: 127.0.0.1\r\nConnection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await?;
+    // Not to the end of the connection: some servers keep it open all the same.
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer);
-    let unreadable = || io::Error::other(format!("this is no HTTP: {answer}"));
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(unreadable)?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok(Reply {
-        status: status.ok_or_else(unreadable)?,
-        head: head.to_owned(),
-        body: body.to_owned(),
-    })
+    while stream.read_buf(&mut answer).await? > 0 {
+        if let Some(reply) = Reply::read(&answer).filter(Reply::is_whole) {
+            return Ok(reply);
+        }
+    }
+    let unreadable = || io::Error::other(format!("no HTTP: {}", String::from_utf8_lossy(&answer)));
+    Reply::read(&answer).ok_or_else(unreadable)
 }

@@ -4,10 +4,12 @@ pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod process;
+pub(crate) mod server;
 pub(crate) mod stack;
 pub(crate) mod transcript;
 
 pub(crate) use browser::Browser;
 pub(crate) use client::Client;
 pub(crate) use process::Process;
-pub(crate) use stack::{Server, Stack};
+pub(crate) use server::Server;
+pub(crate) use stack::Stack;

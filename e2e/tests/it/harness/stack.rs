@@ -1,20 +1,14 @@
 //! Everything that a test starts: servers and workers with a namespace and a schema of their own.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
-use common::testing::{PATIENCE, TestDatabase, TestQueue, eventually, required};
+use common::testing::{TestDatabase, TestQueue, eventually, required};
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use nix::sys::signal::Signal;
 use redis::{FromRedisValue, ToRedisArgs};
-use socket2::{Domain, Socket, Type};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::sync::Mutex;
 
-use super::{
-    Client, Process, http,
-    process::binary,
-    transcript::{Message, read_all},
-};
+use super::{Client, Process, Server, process::binary};
 
 /// No flush but one that is asked for: what the tests change is how, not when by itself.
 const QUIET: [(&str, &str); 2] = [("FLUSH_AGE", "3600"), ("FLUSH_COUNT", "1000000")];
@@ -72,18 +66,10 @@ impl Stack {
 
     /// Starts a server, and waits until it serves.
     pub(crate) async fn server(&self) -> Server {
-        let (reservation, port) = reserve_port();
-        let process = self.server_process(port);
-        let mut server = Server {
-            process,
-            port,
-            _reservation: reservation,
-        };
-        server.serves().await;
-        server
+        Server::start(self).await
     }
 
-    fn server_process(&self, port: u16) -> Process {
+    pub(super) fn server_process(&self, port: u16) -> Process {
         self.process("server", "server", &["--port", &port.to_string()])
     }
 
@@ -328,82 +314,4 @@ impl Held {
     pub(crate) async fn release(mut self) {
         self.0.batch_execute("COMMIT").await.expect("a commit");
     }
-}
-
-/// A server process.
-pub(crate) struct Server {
-    pub(crate) process: Process,
-    pub(crate) port: u16,
-    /// Keeps the port from others for as long as the test runs: servers share ports, so that two tests
-    /// with the same one would be mixed up without a word.
-    _reservation: Socket,
-}
-
-impl Server {
-    /// Connects somebody.
-    pub(crate) async fn client(&self, user: &str) -> Client {
-        Client::connect(self.port, user).await
-    }
-
-    /// `GET`s a path.
-    pub(crate) async fn get(&self, path: &str) -> http::Reply {
-        timeout(PATIENCE, http::get(self.port, path))
-            .await
-            .expect("an answer in time")
-            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
-    }
-
-    /// A page of a room's history, which is in order and without a hole, and whether there is more.
-    pub(crate) async fn history(&self, room: &str, query: &str) -> (Vec<Message>, bool) {
-        let path = format!("/rooms/{room}/messages?{query}");
-        let reply = self.get(&path).await;
-        assert_eq!(reply.status, 200, "GET {path}: {}", reply.body);
-        let page = reply.json();
-        (read_all(&page["messages"]), page["more"] == true)
-    }
-
-    /// Starts it anew, on the same port.
-    pub(crate) async fn restart(&mut self, stack: &Stack) {
-        self.process.kill();
-        self.process = stack.server_process(self.port);
-        self.serves().await;
-    }
-
-    /// Waits until it serves.
-    async fn serves(&mut self) {
-        eventually("the server serves", async || {
-            let end = self.process.end();
-            assert!(
-                end.is_none(),
-                "the server ended ({end:?}) instead of serving"
-            );
-            let reply = http::get(self.port, "/health/live").await.ok()?;
-            (reply.status == 200).then_some(())
-        })
-        .await;
-    }
-
-    /// Asks it to stop, as an operator does.
-    pub(crate) fn terminate(&self) {
-        self.process.signal(Signal::SIGTERM);
-    }
-
-    /// What `/health/ready` tells.
-    pub(crate) async fn health(&self) -> serde_json::Value {
-        self.get("/health/ready").await.json()
-    }
-}
-
-/// A free port, and the socket that keeps it: servers, which share ports, can listen on it all the same.
-pub(crate) fn reserve_port() -> (Socket, u16) {
-    let reserve = || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-        let address = socket.local_addr()?.as_socket();
-        Ok::<_, std::io::Error>((socket, address))
-    };
-    let (socket, address) = reserve().expect("a free port");
-    (socket, address.expect("an address of IPv4").port())
 }
