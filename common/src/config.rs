@@ -33,9 +33,17 @@ pub struct Archive {
         long,
         env = "DATABASE_CONNECTIONS",
         default_value_t = 8,
-        value_name = "N"
+        value_name = "N",
+        value_parser = connections
     )]
     pub database_connections: usize,
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=1000).contains(n))
+        .ok_or_else(|| "a number from 1 to 1000 is expected".to_owned())
 }
 
 fn namespace(text: &str) -> Result<String, String> {

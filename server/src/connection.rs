@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rand::RngExt;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -30,6 +30,8 @@ pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// A peer that was silent for so long is dead.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a peer that is closed has to take what it is told.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// When the server drains, clients come back after a random time between these, in ms.
 const RECONNECT_IN_MS: [u64; 2] = [500, 8000];
 
@@ -74,8 +76,7 @@ pub(crate) async fn serve(app: App, person: Person, socket: Socket) {
             code,
             reason: reason.into(),
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), connection.socket.close(Some(close)))
-            .await;
+        let _ = timeout(LAST_WORDS, connection.socket.close(Some(close))).await;
     }
 }
 
@@ -111,7 +112,8 @@ impl Connection {
                         return End::Gone;
                     }
                     self.ping_at = Instant::now() + PING_EVERY;
-                    if self.socket.send(Message::Ping(Bytes::new())).await.is_err() {
+                    let ping = self.socket.send(Message::Ping(Bytes::new()));
+                    if !matches!(timeout(SILENCE, ping).await, Ok(Ok(()))) {
                         return End::Gone;
                     }
                 }
@@ -120,7 +122,7 @@ impl Connection {
                     self.outbox.push(frame::goaway(RECONNECT_IN_MS));
                 }
                 () = app.closing.asked() => {
-                    let _ = self.write_out().await;
+                    let _ = timeout(LAST_WORDS, self.write_out()).await;
                     return End::Close(CloseCode::Away, "the server is stopping; reconnect");
                 }
             }
@@ -159,8 +161,10 @@ impl Connection {
             self.socket.flush().await
         };
         tokio::select! {
+            biased; // in this order, so that no timer is made for a write that succeeds at once
             written = write => written.map_err(|_| End::Gone),
             () = outbox.overflowed() => Err(TOO_SLOW),
+            () = sleep(SILENCE) => Err(End::Gone),
         }
     }
 }

@@ -125,6 +125,11 @@ impl Hub {
         let _ = self.inner.changed.send(room_id.clone());
     }
 
+    /// Whether rooms are heard now.
+    pub(crate) fn is_hearing(&self) -> bool {
+        self.inner.bus.is_hearing()
+    }
+
     /// How many members of a room are connected here.
     pub(crate) fn members(&self, room_id: &RoomId) -> usize {
         self.rooms().get(room_id).map_or(0, |room| room.members())

@@ -61,8 +61,8 @@ struct Args {
     port: u16,
 
     /// What one slow reader may cost; beyond that it is cut off and resumes where it was
-    #[arg(long, env = "OUTBOX_BYTES", default_value_t = 1 << 20, value_name = "BYTES")]
-    outbox_bytes: usize,
+    #[arg(long, env = "OUTBOX_BYTES", default_value_t = 1 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64 * 1024..))]
+    outbox_bytes: u32,
 
     /// How long clients have to go when the server is told to stop
     #[arg(
@@ -137,7 +137,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         connections: connections.clone(),
         shutdown: shutdown.clone(),
         closing,
-        outbox_bytes: args.outbox_bytes,
+        outbox_bytes: args.outbox_bytes as usize,
     };
     tokio::spawn(async move {
         loop {

@@ -128,21 +128,13 @@ impl Room {
         opened: &Opened,
     ) -> bool {
         let mut state = self.state();
-        let State {
-            members,
-            last,
-            catching_up,
-        } = &mut *state;
+        let State { members, last, .. } = &mut *state;
         let Some(member) = members.get_mut(&connection) else {
             return true; // it left meanwhile
         };
         let joining = member.joining.take().unwrap_or_default();
-        let newer = |kept: &&Delivery| kept.id > opened.top;
-        let kept_back = joining.kept_back.iter().filter(newer);
-        let follows = |at: MessageId, kept: &Delivery| (kept.prev == at).then_some(kept.id);
-        let unbroken = kept_back.clone().try_fold(opened.top, follows).is_some();
         let missed_the_word = joining.hydrated && !opened.warm;
-        if joining.lapsed || missed_the_word || !unbroken {
+        if joining.lapsed || missed_the_word {
             // Reading again finds all that is kept back.
             member.joining = Some(Joining::default());
             return false;
@@ -150,8 +142,8 @@ impl Room {
         member.seen = opened.top;
         member.incomplete = !opened.warm;
         member.outbox.push(history);
-        for kept in kept_back {
-            member.give(&self.id, kept);
+        for delivery in &joining.kept_back {
+            member.give(&self.id, delivery);
         }
         if let Some(presence) = joining.presence {
             member.outbox.push(presence);
@@ -159,11 +151,7 @@ impl Room {
         // The first to read the log tells where the room stands; a cold one does not know. One who read
         // it before the others is behind them until what they have is heard or read again.
         if opened.warm || opened.top > MessageId::ZERO {
-            let level = last.map_or(member.seen, |last| last.min(member.seen));
-            if let Some(catching_up) = catching_up {
-                catching_up.lapsed |= *last > Some(level);
-            }
-            *last = Some(level);
+            *last = Some(last.map_or(member.seen, |last| last.min(member.seen)));
         }
         true
     }
@@ -250,7 +238,7 @@ impl Room {
         let mut copies = 0;
         for member in state.members.values_mut() {
             match &mut member.joining {
-                Some(joining) => joining.keep_back(&delivery),
+                Some(joining) => joining.kept_back.push(delivery.clone()),
                 None => copies += member.give(&self.id, &delivery),
             }
         }
@@ -290,18 +278,6 @@ impl Room {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Joining {
-    fn keep_back(&mut self, delivery: &Delivery) {
-        if self
-            .kept_back
-            .last()
-            .is_none_or(|last| last.id < delivery.id)
-        {
-            self.kept_back.push(delivery.clone());
-        }
     }
 }
 

@@ -4,7 +4,14 @@
 //! lost connection is not mended silently: after the new one has subscribed to all rooms again,
 //! [`BusEvent::Resumed`] tells the hub to read each room's log from where it was.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use redis::aio::{PubSubSink, PubSubStream};
@@ -48,6 +55,7 @@ pub enum BusEvent {
 #[derive(Debug, Clone)]
 pub struct Bus {
     ask: mpsc::UnboundedSender<Request>,
+    hearing: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -70,9 +78,11 @@ impl Bus {
             waiting: Vec::new(),
             requests,
             tell,
+            hearing: Arc::default(),
         };
+        let hearing = Arc::clone(&listener.hearing);
         tokio::spawn(listener.run());
-        (Self { ask }, events)
+        (Self { ask, hearing }, events)
     }
 
     /// Subscribes to a room. When this returns true, every later publication is heard; false if Redis
@@ -81,6 +91,11 @@ impl Bus {
         let (done, subscribed) = oneshot::channel();
         let _ = self.ask.send(Request::Subscribe(room.clone(), done));
         matches!(timeout(ANSWER_WITHIN * 2, subscribed).await, Ok(Ok(())))
+    }
+
+    /// Whether the subscription connection works now.
+    pub fn is_hearing(&self) -> bool {
+        self.hearing.load(Ordering::Relaxed)
     }
 
     /// Stops listening to a room.
@@ -99,6 +114,8 @@ struct Listener {
     waiting: Vec<(RoomId, oneshot::Sender<()>)>,
     requests: mpsc::UnboundedReceiver<Request>,
     tell: mpsc::UnboundedSender<BusEvent>,
+    /// Whether there is a connection.
+    hearing: Arc<AtomicBool>,
 }
 
 /// Why listening ended.
@@ -122,7 +139,10 @@ impl Listener {
                     }
                     connected_before = true;
                     well = true;
-                    match self.listen(sink, stream).await {
+                    self.hearing.store(true, Ordering::Relaxed);
+                    let ended = self.listen(sink, stream).await;
+                    self.hearing.store(false, Ordering::Relaxed);
+                    match ended {
                         Ended::Unused => return,
                         Ended::Broken(why) => {
                             tracing::warn!(why, "the subscription to Redis was lost");

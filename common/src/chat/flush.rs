@@ -31,6 +31,9 @@ static FLUSHED: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Children of one master at most, so that its cut and its plan stay small after a long outage.
+const MOST_CHILDREN: usize = 2000;
+
 /// Postgres may be away for long: the jobs go on trying, every half minute at least.
 const TRIES: u32 = 100_000;
 
@@ -208,7 +211,7 @@ impl RoomLog {
         let watermark = watermark.unwrap_or_default();
         // By id, not by rank: the log may be trimmed between two calls.
         let mut cuts = vec![watermark];
-        loop {
+        while cuts.len() <= MOST_CHILDREN {
             let after = cuts.last().copied().unwrap_or_default();
             let last: Vec<(String, MessageId)> = redis::cmd("ZRANGEBYSCORE")
                 .arg(&log)
@@ -223,6 +226,9 @@ impl RoomLog {
                 .map_err(|source| self.redis.failed(doing, source))?;
             let Some((_, id)) = last.first() else { break };
             cuts.push(*id);
+        }
+        if cuts.len() > MOST_CHILDREN {
+            return Ok(cuts); // what is left is still dirty, and asked for again
         }
         let newest: Vec<(String, MessageId)> = redis::cmd("ZRANGE")
             .arg(&log)

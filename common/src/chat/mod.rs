@@ -52,7 +52,7 @@ pub struct Settings {
         long,
         env = "FLUSH_COUNT",
         default_value_t = 500,
-        value_name = "MESSAGES"
+        value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub flush_count: u64,
 

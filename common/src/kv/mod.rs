@@ -8,7 +8,7 @@ mod script;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
@@ -91,7 +91,13 @@ pub struct Redis {
 struct Inner {
     pool: Pool,
     client: redis::Client,
-    shared: Mutex<Option<MultiplexedConnection>>,
+    shared: Mutex<Option<Shared>>,
+}
+
+/// The shared connection, and since when it is there.
+struct Shared {
+    connection: MultiplexedConnection,
+    since: Instant,
 }
 
 impl std::fmt::Debug for Redis {
@@ -137,8 +143,8 @@ impl Redis {
     /// # Errors
     /// If there is none and none can be made within [`CONNECT_TIMEOUT`].
     pub async fn connection(&self) -> Result<MultiplexedConnection, KvError> {
-        if let Some(connection) = &*self.shared() {
-            return Ok(connection.clone());
+        if let Some(shared) = &*self.shared() {
+            return Ok(shared.connection.clone());
         }
         let fresh = timeout(CONNECT_TIMEOUT * 2, self.inner.pool.get())
             .await
@@ -150,7 +156,11 @@ impl Redis {
             })?;
         // Taken out of the pool: what the pool hands out it pings each time, two commands for nothing.
         let fresh = Connection::take(fresh);
-        Ok(self.shared().get_or_insert(fresh).clone())
+        let fresh = Shared {
+            connection: fresh,
+            since: Instant::now(),
+        };
+        Ok(self.shared().get_or_insert(fresh).connection.clone())
     }
 
     /// Names what failed and gives a broken connection up, so that the next use makes a new one.
@@ -159,7 +169,11 @@ impl Redis {
         let demoted = matches!(source.code(), Some("READONLY" | "MASTERDOWN"));
         let broken = source.is_io_error() || source.is_timeout() || source.is_unrecoverable_error();
         if broken || demoted {
-            self.shared().take();
+            // After a stall many calls fail one after another: a late one must not give up the
+            // connection that was made meanwhile, and that is too young to have kept it waiting.
+            let late = source.is_timeout();
+            self.shared()
+                .take_if(|shared| !late || shared.since.elapsed() >= RESPONSE_TIMEOUT);
         }
         KvError::Command { doing, source }
     }
@@ -198,7 +212,7 @@ impl Redis {
         Ok(())
     }
 
-    fn shared(&self) -> std::sync::MutexGuard<'_, Option<MultiplexedConnection>> {
+    fn shared(&self) -> std::sync::MutexGuard<'_, Option<Shared>> {
         self.inner
             .shared
             .lock()

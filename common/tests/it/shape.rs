@@ -55,7 +55,7 @@ fn documents_name_files_that_exist() {
             let is_file = [".rs", ".lua", ".js"]
                 .iter()
                 .any(|ending| code.ends_with(ending));
-            let is_example = code.ends_with("tasks/busy.rs");
+            let is_example = code.ends_with("tasks/remind.rs");
             if is_file && !code.contains(char::is_whitespace) && !is_example {
                 let known = sources.iter().any(|path| path.ends_with(code));
                 if !known {

@@ -1,10 +1,16 @@
 //! Health and metrics.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde::Serialize;
+use tokio::time::timeout;
 use warp::reply::{Reply, json, with_status};
 
 use crate::app::App;
+
+/// How long Postgres may take to answer.
+const ARCHIVE_PATIENCE: Duration = Duration::from_millis(300);
 
 #[derive(Serialize)]
 struct Health {
@@ -20,9 +26,14 @@ pub(crate) async fn live() -> impl Reply {
 
 /// Whether it can serve. Without Postgres the chat goes on, so that alone does not make it unready.
 pub(crate) async fn ready(app: App) -> impl Reply {
-    let (redis, postgres) = tokio::join!(app.chat.ping_redis(), app.chat.archive.ping());
+    // A Postgres that stalls must not make the answer late: who asks would take it for a no.
+    let archive = timeout(ARCHIVE_PATIENCE, app.chat.archive.ping());
+    let (redis, postgres) = tokio::join!(app.chat.ping_redis(), archive);
+    let postgres = matches!(postgres, Ok(Ok(())));
+    // Both connections count: what is not heard is not delivered.
+    let redis = redis.is_ok() && app.hub.is_hearing();
     let reached = |reached: bool| if reached { "reached" } else { "away" };
-    let (ready, state) = match (app.shutdown.is_asked(), redis.is_ok()) {
+    let (ready, state) = match (app.shutdown.is_asked(), redis) {
         (true, _) => (false, "draining"),
         (false, false) => (false, "waiting for Redis"),
         (false, true) => (true, "ready"),
@@ -34,8 +45,8 @@ pub(crate) async fn ready(app: App) -> impl Reply {
     };
     let health = Health {
         state,
-        redis: reached(redis.is_ok()),
-        postgres: reached(postgres.is_ok()),
+        redis: reached(redis),
+        postgres: reached(postgres),
     };
     with_status(json(&health), status)
 }

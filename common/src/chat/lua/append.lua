@@ -12,8 +12,9 @@ local m = redis.call('HMGET', meta, 'top', 'resting')
 local top = tonumber(m[1] or 0)
 local id = math.max(now_us, top + 1)
 local entry = integer(id) .. ' ' .. integer(top) .. ' ' .. content
-if not m[1] or m[2] then wake(room) end
+-- First what needs memory: Redis refuses a script for want of it only before its first write.
 redis.call('ZADD', log, integer(id), entry)
+if not m[1] or m[2] then wake(room) end
 redis.call('HSET', meta, 'top', integer(id))
 redis.call('ZADD', dirty, 'NX', integer(now_ms), room)
 redis.call('ZADD', sent, integer(id), own_id)

@@ -5,6 +5,7 @@ use std::process::Command;
 use super::Stage;
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
+const README: &str = include_str!("../../../../README.md");
 const KEYS: &str = include_str!("../../../src/kv/keys.rs");
 
 /// The keys of `kv/keys.rs`, as the page writes them, each with its type.
@@ -55,7 +56,9 @@ struct Recipe {
 }
 
 fn recipes() -> Vec<Recipe> {
-    let blocks = PAGE.split("```console\n").skip(1);
+    let blocks = [PAGE, README]
+        .into_iter()
+        .flat_map(|page| page.split("```console\n").skip(1));
     let lines = blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines());
     let mut recipes: Vec<Recipe> = Vec::new();
     for line in lines {
