@@ -105,6 +105,9 @@ impl Hub {
         let mut subscribed = room.subscribed.lock().await;
         if !*subscribed {
             *subscribed = self.inner.bus.subscribe(room.id()).await;
+            // How many members there are may have been told before, to nobody here; what is still on its
+            // way from an earlier subscription is out of date.
+            let _ = self.inner.changed.send(room.id().clone());
         }
         *subscribed
     }

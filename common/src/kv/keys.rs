@@ -91,7 +91,7 @@ impl Keys {
         format!("{}looked", self.prefix)
     }
 
-    /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, and `queue` and `body`
+    /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, `master_settled`, and `body`
     /// of what follows. Written by fan-out and by its children's settling.
     pub fn group(&self, master: JobId) -> String {
         format!("{}group:{master}", self.prefix)
@@ -120,7 +120,7 @@ impl Keys {
     }
 
     /// HASH of a room: `top` (newest id), `watermark`, `hydrated_from`, `fresh` (messages since the
-    /// last flush was asked for).
+    /// last flush was asked for), `resting` (its keys expire), `mark` (what a rehydration began with).
     pub fn meta(&self, room: &RoomId) -> String {
         format!("{}room:{room}:meta", self.prefix)
     }

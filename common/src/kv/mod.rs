@@ -92,6 +92,8 @@ struct Inner {
     pool: Pool,
     client: redis::Client,
     shared: Mutex<Option<Shared>>,
+    /// Held by whoever connects, so that all who wait share what it makes.
+    connecting: tokio::sync::Mutex<()>,
 }
 
 /// The shared connection, and since when it is there.
@@ -129,6 +131,7 @@ impl Redis {
                 pool,
                 client,
                 shared,
+                connecting: tokio::sync::Mutex::default(),
             }),
         })
     }
@@ -143,6 +146,12 @@ impl Redis {
     /// # Errors
     /// If there is none and none can be made within [`CONNECT_TIMEOUT`].
     pub async fn connection(&self) -> Result<MultiplexedConnection, KvError> {
+        if let Some(shared) = &*self.shared() {
+            return Ok(shared.connection.clone());
+        }
+        let _alone = timeout(CONNECT_TIMEOUT * 2, self.inner.connecting.lock())
+            .await
+            .map_err(|_| KvError::ConnectTimeout)?;
         if let Some(shared) = &*self.shared() {
             return Ok(shared.connection.clone());
         }

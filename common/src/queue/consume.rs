@@ -79,10 +79,10 @@ impl Consumer {
         }
     }
 
-    /// Claims and runs jobs until the shutdown; then finishes what runs, for `patience` at most, and
-    /// gives the rest back.
+    /// Claims and runs jobs until the shutdown, or until the heartbeat ends; then finishes what runs, for
+    /// `patience` at most, and gives the rest back.
     pub(super) async fn run(&mut self, shutdown: &Shutdown, patience: Duration) {
-        while !shutdown.is_asked() {
+        while !shutdown.is_asked() && self.beats() {
             if self.turn_is_due() {
                 self.turn().await;
             } else {
@@ -90,7 +90,16 @@ impl Consumer {
                 self.wait(shutdown).await;
             }
         }
+        if !shutdown.is_asked() {
+            tracing::error!(
+                "the heartbeat has ended by itself: this worker stops, for others take it for dead"
+            );
+        }
         self.finish(patience).await;
+    }
+
+    fn beats(&self) -> bool {
+        self.held.has_changed().is_ok()
     }
 
     fn turn_is_due(&self) -> bool {
@@ -180,7 +189,7 @@ impl Consumer {
         tokio::select! {
             Some(finished) = self.running.join_next() => self.finished(finished),
             answer = answer => self.answered(answer),
-            Ok(()) = self.held.changed() => self.reconcile().await,
+            beat = self.held.changed() => if beat.is_ok() { self.reconcile().await },
             () = shutdown.asked() => {}
         }
         while let Some(finished) = self.running.try_join_next() {
@@ -320,5 +329,45 @@ impl Consumer {
             },
         )
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{id::BootId, queue::Registry, testing::TestQueue};
+
+    #[tokio::test]
+    async fn a_worker_whose_heartbeat_ended_stops() {
+        let queue = TestQueue::start();
+        let (_stop, shutdown) = Shutdown::manual();
+        let runner = Runner {
+            registry: Arc::new(Registry::new()),
+            turns: Turns {
+                redis: queue.redis.clone(),
+                keys: queue.keys.clone(),
+                worker: BootId::fresh(),
+                time_to_live: Duration::from_secs(9),
+            },
+            shutdown: shutdown.clone(),
+        };
+        let options = TestQueue::options("default=1");
+        let slots = Slots::new(options.limits, 1, options.starvation);
+        let (tell, held) = watch::channel(0);
+        let inbox = Inbox::new(queue.redis.clone());
+        let mut consumer = Consumer::new(runner, slots, inbox, held);
+
+        let run = consumer.run(&shutdown, Duration::ZERO);
+        let end = async {
+            tokio::task::yield_now().await;
+            drop(tell);
+        };
+        let both = async { tokio::join!(run, end) };
+        let stopped = tokio::time::timeout(Duration::from_secs(20), both).await;
+
+        assert!(stopped.is_ok(), "it goes on");
+        assert!(!shutdown.is_asked());
     }
 }

@@ -15,8 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::{
-    EnqueueError, JobId, Queue, Task,
-    enqueue::{args_of, write},
+    EnqueueError, JobId, Task,
+    enqueue::{CHUNK, CHUNK_BYTES, args_of, write},
     job::Body,
     turn::{Turns, attempt_of},
 };
@@ -34,9 +34,6 @@ static FAN_OUT: LazyLock<Script> = LazyLock::new(|| {
 static SEAL: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full("seal a group", &[super::LIB, include_str!("lua/seal.lua")])
 });
-
-/// Children a script call at most.
-const CHUNK: usize = 500;
 
 /// A running job's view of itself.
 #[derive(Debug)]
@@ -145,14 +142,15 @@ impl JobContext {
         let mut split = Split {
             job: self,
             on_death,
-            plan_text: plan,
+            plan_text: String::new(),
             next: 0,
             index: 0,
             sealed: false,
             pending: Vec::new(),
+            pending_bytes: 0,
             plan: PhantomData,
         };
-        split.send().await?;
+        split.plan_text = split.send(&plan).await?;
         Ok(split)
     }
 }
@@ -162,13 +160,15 @@ impl JobContext {
 pub struct Split<'a, P> {
     job: &'a JobContext,
     on_death: OnDeath,
+    /// As it was recorded first.
     plan_text: String,
     /// How many children Redis has.
     next: u64,
     /// How many the master has named.
     index: u64,
     sealed: bool,
-    pending: Vec<(Queue, String)>,
+    pending: Vec<String>,
+    pending_bytes: usize,
     plan: PhantomData<P>,
 }
 
@@ -186,7 +186,8 @@ impl<P: DeserializeOwned> Split<'_, P> {
 }
 
 impl<P> Split<'_, P> {
-    /// Adds a child, on the master's own queue. Children are sent in chunks.
+    /// Adds a child, on the master's own queue whatever its [`Task::QUEUE`]: the children of an urgent
+    /// job are as urgent. Children are sent in chunks.
     ///
     /// # Errors
     /// If the claim was lost or Redis fails.
@@ -196,22 +197,22 @@ impl<P> Split<'_, P> {
             return Ok(()); // added before this master's crash
         }
         let body = self.body(child, Some(self.job.id), None)?;
-        self.pending.push((self.job.id.queue(), body));
-        if self.pending.len() >= CHUNK {
-            self.send().await
-        } else {
-            Ok(())
+        self.pending_bytes += body.len();
+        self.pending.push(body);
+        if self.pending.len() >= CHUNK || self.pending_bytes >= CHUNK_BYTES {
+            self.send("").await?;
         }
+        Ok(())
     }
 
     /// Ends the split: `then` is enqueued, once, when the last child has settled; at once if none is
-    /// left.
+    /// left. It too goes to the master's queue.
     ///
     /// # Errors
     /// If the claim was lost or Redis fails.
     pub async fn then<T: Task>(mut self, then: &T) -> Result<(), FanOutError> {
         if !self.pending.is_empty() {
-            self.send().await?;
+            self.send("").await?;
         }
         let body = self.body(then, None, Some(self.job.id))?;
         let Turns {
@@ -222,7 +223,7 @@ impl<P> Split<'_, P> {
         } = &self.job.turns;
         let mut call = SEAL.on(keys.prefix());
         call.arg(worker).arg(self.job.id).arg(&self.job.lease);
-        call.arg(self.job.id.queue()).arg(body);
+        call.arg(body);
         let sealed: i64 = SEAL
             .run(redis, &call)
             .await
@@ -234,8 +235,8 @@ impl<P> Split<'_, P> {
         }
     }
 
-    /// Sends the pending children, or just the plan if there are none.
-    async fn send(&mut self) -> Result<(), FanOutError> {
+    /// Sends the pending children, and at first the plan; returns the plan that holds, if one was sent.
+    async fn send(&mut self, plan: &str) -> Result<String, FanOutError> {
         let Turns {
             redis,
             keys,
@@ -252,9 +253,9 @@ impl<P> Split<'_, P> {
             .arg(self.job.id)
             .arg(&self.job.lease)
             .arg(policy);
-        call.arg(&self.plan_text).arg(first);
-        for (queue, body) in &self.pending {
-            call.arg(queue).arg(body);
+        call.arg(plan).arg(first);
+        for body in &self.pending {
+            call.arg(body);
         }
         let (next, plan): (i64, String) = FAN_OUT
             .run(redis, &call)
@@ -265,9 +266,9 @@ impl<P> Split<'_, P> {
             -2 => self.sealed = true,
             next => self.next = next.unsigned_abs(),
         }
-        self.plan_text = plan;
         self.pending.clear();
-        Ok(())
+        self.pending_bytes = 0;
+        Ok(plan)
     }
 
     fn body<T: Task>(
@@ -297,5 +298,82 @@ impl<P> Split<'_, P> {
             group: self.job.id,
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{
+        id::BootId,
+        queue::{Queue, TaskError, limits::Demand},
+        testing::TestQueue,
+    };
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Large(String);
+
+    impl Task for Large {
+        const NAME: &'static str = "test.large";
+        const QUEUE: Queue = Queue::High;
+        type Context = ();
+
+        async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn large_children_are_sent_in_small_chunks_onto_the_masters_queue() {
+        let queue = TestQueue::start();
+        let turns = Turns {
+            redis: queue.redis.clone(),
+            keys: queue.keys.clone(),
+            worker: BootId::fresh(),
+            time_to_live: Duration::from_secs(9),
+        };
+        let low = crate::queue::Options {
+            queue: Some(Queue::Low),
+            ..Default::default()
+        };
+        let master = Large(String::new());
+        queue.producer().enqueue_with(&master, &low).await.unwrap();
+        let demand = Demand {
+            order: vec![(Queue::Low, 1)],
+            free: 1,
+        };
+        let reply = turns.take(&[], None, &demand).await.unwrap();
+        let (_stop, shutdown) = Shutdown::manual();
+        let job = JobContext {
+            turns,
+            id: reply.claimed[0].id,
+            lease: reply.claimed[0].lease.clone(),
+            follows: None,
+            had_group: AtomicBool::new(false),
+            shutdown,
+        };
+        let left = async || -> usize {
+            let key = queue.keys.group_left(job.id);
+            queue.command(&["SCARD", &key]).await
+        };
+
+        let mut split = job.fan_out(OnDeath::Fail, &7).await.unwrap();
+        for sent in [0, 0, 0, 4, 4] {
+            let child = Large("x".repeat(CHUNK_BYTES / 4));
+            split.add(&child).await.unwrap();
+            assert_eq!(left().await, sent);
+        }
+        assert_eq!(split.plan().unwrap(), 7);
+        split.then(&Large(String::new())).await.unwrap();
+
+        assert_eq!(left().await, 5);
+        let high: usize = queue
+            .command(&["LLEN", &queue.keys.queue(Queue::High)])
+            .await;
+        assert_eq!(high, 0);
     }
 }

@@ -1,5 +1,5 @@
 //! Enqueue: where a job begins. One script makes it, counts it and lists it.
-//! Next, [`super::consume`] pops it.
+//! Next, `consume` pops it.
 
 use std::{
     borrow::Cow,
@@ -24,9 +24,9 @@ static SCHEDULE: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Jobs a script call at most, so that no call holds Redis up for long.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 /// A call with so many bytes of bodies takes no more.
-const CHUNK_BYTES: usize = 1 << 20;
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Calls under way at once in a bulk.
 const PIPELINE: usize = 4;
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::enqueue::millis;
 use crate::{
@@ -65,28 +65,47 @@ impl Heartbeat {
     /// known before it claims.
     ///
     /// # Errors
-    /// If the first beat fails or no thread can be started.
+    /// If the first beat fails, or the thread or its runtime cannot be started.
     pub(super) async fn start(redis_url: &str, pulse: Pulse) -> Result<Self, super::WorkerError> {
         let redis = Redis::new(redis_url)?;
         pulse.beat(&redis).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let (tell, held) = watch::channel(0);
+        // The connection belongs to the thread's runtime: on this one it would starve with it.
+        let own = Redis::new(redis_url)?;
+        let (ready, is_ready) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("heartbeat".to_owned())
             .spawn({
                 let stop = Arc::clone(&stop);
-                let url = redis_url.to_owned();
-                move || keep_beating(&url, &pulse, &stop, &tell)
+                move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build();
+                    match runtime {
+                        Ok(runtime) => {
+                            let _ = ready.send(Ok(()));
+                            keep_beating(&runtime, &own, &pulse, &stop, &tell);
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                        }
+                    }
+                }
             })
             .map_err(super::WorkerError::Thread)?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-            held,
-        })
+        match is_ready.await {
+            Ok(Ok(())) => Ok(Self {
+                stop,
+                thread: Some(thread),
+                held,
+            }),
+            Ok(Err(error)) => Err(super::WorkerError::Thread(error)),
+            Err(_) => Err(super::WorkerError::Heartbeat),
+        }
     }
 
-    /// How many jobs Redis says the worker holds, told anew at each beat.
+    /// How many jobs Redis says the worker holds, told anew at each beat. Closed when the thread ends.
     pub(super) fn held(&self) -> watch::Receiver<usize> {
         self.held.clone()
     }
@@ -108,17 +127,16 @@ impl Heartbeat {
     }
 }
 
-fn keep_beating(url: &str, pulse: &Pulse, stop: &AtomicBool, tell: &watch::Sender<usize>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    // The connection belongs to this thread's runtime: on the other it would starve with it.
-    let (Ok(runtime), Ok(redis)) = (runtime, Redis::new(url)) else {
-        return;
-    };
+fn keep_beating(
+    runtime: &tokio::runtime::Runtime,
+    redis: &Redis,
+    pulse: &Pulse,
+    stop: &AtomicBool,
+    tell: &watch::Sender<usize>,
+) {
     let mut well = true;
     while !stop.load(Ordering::Relaxed) {
-        match runtime.block_on(pulse.beat(&redis)) {
+        match runtime.block_on(pulse.beat(redis)) {
             Ok((known, held)) => {
                 if !known {
                     tracing::warn!("this worker had been given up; what it held may run twice");

@@ -60,6 +60,19 @@ impl Runner {
             settlement.verdict = Verdict::Bury { error };
             return settlement;
         };
+        let attempt = claimed.attempt();
+        let max_attempts = body.max_attempts.unwrap_or(entry.max_attempts);
+        if attempt > max_attempts.max(1) {
+            // A failure would have buried it; a worker that died cannot.
+            let error = format!(
+                "its attempts are used up: the worker died in the last of {max_attempts}; it is not run again"
+            );
+            tracing::error!(job.id = %claimed.id, task = entry.name, "{} is buried: {error}", claimed.id);
+            metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => "buried")
+                .increment(1);
+            settlement.verdict = Verdict::Bury { error };
+            return settlement;
+        }
         let job = JobContext {
             turns: self.turns,
             id: claimed.id,
@@ -68,7 +81,6 @@ impl Runner {
             had_group: AtomicBool::new(false),
             shutdown: self.shutdown,
         };
-        let attempt = claimed.attempt();
         let span = tracing::info_span!(
             "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt
         );
@@ -77,7 +89,6 @@ impl Runner {
             let outcome = attempt_once(&entry, body.args.get(), &job).await;
             metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
                 .record(started.elapsed().as_secs_f64());
-            let max_attempts = body.max_attempts.unwrap_or(entry.max_attempts);
             verdict(&entry, attempt, max_attempts, outcome)
         };
         // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.

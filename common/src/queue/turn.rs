@@ -165,3 +165,54 @@ impl FromRedisValue for TurnReply {
 fn text(bytes: Vec<u8>) -> Result<String, ParsingError> {
     String::from_utf8(bytes).map_err(|error| error.to_string().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::{
+        queue::{Options, Queue},
+        testing::TestQueue,
+    };
+
+    #[tokio::test]
+    async fn what_a_claim_that_falls_behind_gives_back_keeps_its_order() {
+        let queue = TestQueue::start();
+        let mark = queue.keys.mark(Queue::Default);
+        // As if a list of 9000 had been deleted.
+        let _: usize = queue.command(&["HSET", &mark, "last", "9000"]).await;
+        for _ in 0..4 {
+            let options = Options::default();
+            let args = RawValue::NULL;
+            queue
+                .producer()
+                .enqueue_raw("test.any", args, &options)
+                .await
+                .unwrap();
+        }
+        let turns = Turns {
+            redis: queue.redis.clone(),
+            keys: queue.keys.clone(),
+            worker: BootId::fresh(),
+            time_to_live: Duration::from_secs(9),
+        };
+        let list = queue.keys.queue(Queue::Default);
+        let listed: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
+        let demand = Demand {
+            order: vec![(Queue::Default, 3)],
+            free: 3,
+        };
+
+        for _ in 0..2 {
+            let reply = turns.take(&[], None, &demand).await.unwrap();
+            assert_eq!(reply.claimed, []);
+            let after: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
+            assert_eq!(after, listed);
+        }
+
+        let reply = turns.take(&[], None, &demand).await.unwrap();
+        let claimed: Vec<_> = reply.claimed.iter().map(|job| job.id.number()).collect();
+        assert_eq!(claimed, [9001, 9002, 9003]);
+    }
+}

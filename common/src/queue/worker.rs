@@ -23,7 +23,7 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// Why a worker cannot start.
+/// Why a worker cannot start or go on.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum WorkerError {
@@ -33,6 +33,9 @@ pub enum WorkerError {
     /// There can be no heartbeat.
     #[error("start the thread of the heartbeat")]
     Thread(#[source] std::io::Error),
+    /// The heartbeat has ended, so that others take this worker for dead.
+    #[error("the thread of the heartbeat ended by itself")]
+    Heartbeat,
 }
 
 /// How a worker works.
@@ -121,7 +124,8 @@ impl Worker {
     /// Works until the shutdown, then finishes or gives back what it holds.
     ///
     /// # Errors
-    /// If it cannot start. What fails later is tried again for as long as it takes.
+    /// If it cannot start, or its heartbeat ends by itself. What else fails later is tried again for as
+    /// long as it takes.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
         let Self {
             id,
@@ -158,12 +162,20 @@ impl Worker {
         let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.held());
         consumer.run(&shutdown, options.shutdown_patience).await;
 
+        let alive = shutdown.is_asked();
+        if !alive {
+            care.abort();
+        }
         let _ = care.await;
         heartbeat.end().await;
         if let Err(error) = retire(&redis, &keys, id).await {
             tracing::warn!(error = %Chain(&error), "could not sign off; the heartbeat will run out");
         }
-        Ok(())
+        if alive {
+            Ok(())
+        } else {
+            Err(WorkerError::Heartbeat)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Frames: what clients send and what they are sent, as JSON (design, section 4). [`read`] and
-//! [`write`] are the two directions; here is what both need.
+//! Frames: what clients send and what they are sent, as JSON (design, section 4). [`mod@read`] and
+//! [`mod@write`] are the two directions; here is what both need.
 
 mod read;
 mod write;

@@ -5,12 +5,14 @@
 -- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled when it was made).
 -- The n of pushed ids has no gaps, and a list is first in, first out. So one number per queue, the
 -- *cursor*, tells what waits: an id above it is still in the list; of the ids at or below it only
--- those in the *loose* set still wait. Score of a loose id = its place in line (see `order_of`).
+-- those in the *loose* set still wait. Score of a loose id = its place in line (see `tail_of`);
+-- the place of the others is their number.
 local ns = KEYS[1]
 local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 'scheduled', ns .. 'dead'
 local stats, workers = ns .. 'stats', ns .. 'workers'
 
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
+local STEP = 2 ^ -20 -- between the places of two ids that are listed again one after the other
 local STRIDE = 4000 -- how far a claim moves a cursor at most, so that no script runs for long
 
 local time = redis.call('TIME')
@@ -46,10 +48,27 @@ local function stamp(due)
   return '{"at":' .. integer(now_ms) .. ',' .. (due and '"due":' .. integer(due) .. ',' or '')
 end
 
+-- Gives out the next `n` numbers of a queue's pushed (`last`) or unlisted (`later`) ids; returns the one
+-- before them. If somebody has deleted the mark, it goes on after as many as were ever enqueued, which
+-- no id exceeds: an old body must not be overwritten. The cursor jumps along, so that nothing takes the
+-- jump for lost pops; the old ids that waited are in no place then, until an audit puts them back.
+local function draw(queue, counter, n)
+  local mark = ns .. 'mark:' .. queue
+  local number = redis.call('HINCRBY', mark, counter, n)
+  if number == n and redis.call('HLEN', mark) == 1 then
+    local used = tonumber(redis.call('HGET', stats, 'enqueued:' .. queue) or 0)
+    if used > 0 then
+      redis.call('HSET', mark, 'last', used, 'cursor', used, 'later', used)
+      number = redis.call('HINCRBY', mark, counter, n)
+    end
+  end
+  return number - n
+end
+
 -- Pushes new jobs at the back of one queue; returns their ids.
 local function push_new(queue, bodies)
   local n = #bodies
-  local number = redis.call('HINCRBY', ns .. 'mark:' .. queue, 'last', n) - n
+  local number = draw(queue, 'last', n)
   local ids, fields, at = {}, {}, stamp()
   for i = 1, n do
     local id = queue .. '-' .. integer(number + i)
@@ -64,7 +83,7 @@ end
 
 -- Makes a job that is in no list yet (scheduled or dead at birth); returns its id.
 local function make_unlisted(queue, body, due)
-  local id = queue .. '+' .. integer(redis.call('HINCRBY', ns .. 'mark:' .. queue, 'later', 1))
+  local id = queue .. '+' .. integer(draw(queue, 'later', 1) + 1)
   redis.call('HSET', jobs, id, stamp(due) .. string.sub(body, 2))
   count('enqueued:' .. queue, 1)
   return id
@@ -115,10 +134,14 @@ local function push_front(id)
   on_list('RPUSH', state.queue, id)
 end
 
--- Lists an id again behind all that wait: a retry or a scheduled job that is due.
+-- Lists an id again behind all that wait: a retry or a scheduled job that is due. Its place is above all
+-- others, so that it shows when its pop is lost, and below the next number. Should a million of them wait
+-- and no new job come, they reach into the next numbers: a lost pop shows a little later then.
 local function push_back(id)
   local state = state_of(queue_of(id))
-  redis.call('ZADD', ns .. 'loose:' .. state.queue, state.last, id)
+  local loose = ns .. 'loose:' .. state.queue
+  local highest = tonumber(redis.call('ZREVRANGE', loose, 0, 0, 'WITHSCORES')[2] or 0)
+  redis.call('ZADD', loose, math.max(state.last, highest) + STEP, id)
   on_list('LPUSH', state.queue, id)
 end
 
@@ -138,20 +161,20 @@ end
 -- Enqueues what follows a group, once: when the split is sealed and no child is left.
 local function fire_if_done(group)
   local key = ns .. 'group:' .. group
-  local g = redis.call('HMGET', key, 'sealed', 'fired', 'policy', 'queue', 'body', 'master_settled')
+  local g = redis.call('HMGET', key, 'sealed', 'fired', 'policy', 'body', 'master_settled')
   if g[1] ~= '1' or g[2] == '1' then return end
   if redis.call('EXISTS', key .. ':left') == 1 then return end
   local failures = redis.call('HLEN', key .. ':failed')
   if failures > 0 and g[3] == 'fail' then
-    local id = make_unlisted(g[4], g[5])
+    local id = make_unlisted(queue_of(group), g[4])
     redis.call('ZADD', dead, now_ms, id)
     count('buried', 1)
     note(id, '{"event":"group_failed","error":"' .. failures .. ' children of group ' .. group ..
       ' are dead; retry them, then this job"}')
   else
-    push_new(g[4], { g[5] })
+    push_new(queue_of(group), { g[4] })
   end
-  if g[6] == '1' then redis.call('DEL', key) else redis.call('HSET', key, 'fired', 1) end
+  if g[5] == '1' then redis.call('DEL', key) else redis.call('HSET', key, 'fired', 1) end
 end
 
 -- A child has settled for good: it counts once, however often it ran. A dead child that is retried
@@ -184,20 +207,18 @@ local function bury(id, group, entry, reason)
 end
 
 -- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they
--- are too many for one step (a long list was deleted), the id is listed again for the next.
+-- are too many for one step (a long list was deleted), the state is `behind`, and the caller lists the id
+-- again for the next.
 local function take(state, id)
   local number = fresh_number(state, id)
   if not number then return redis.call('ZREM', ns .. 'loose:' .. state.queue, id) == 1 end
-  local to = state.behind and state.cursor or math.min(number - 1, state.cursor + STRIDE)
+  local to = math.min(number - 1, state.cursor + STRIDE)
   if to > state.cursor then
     loosen(state, state.cursor + 1, to)
     state.cursor, state.moved = to, true
   end
   state.behind = to < number - 1
-  if state.behind then
-    on_list('RPUSH', state.queue, id)
-    return false
-  end
+  if state.behind then return false end
   state.cursor, state.moved = number, true
   return true
 end

@@ -1,6 +1,6 @@
 -- Find what was popped and never claimed, and list again what has been missing for too long.
 -- KEYS 1 namespace     ARGV 1 how many at most per queue, 2.. ids to list again, if they are still
---                           missing, in the order in which they were told
+--                           missing
 -- Returns { ids that are missing now, how many were listed again, 1 if there is more to look at }
 -- Missing: it waits, and everything that the list holds comes after it.
 local limit = tonumber(ARGV[1])
@@ -30,20 +30,24 @@ for queue, ids in pairs(asked) do
   if to < listed_from - 1 then more = 1 end
 
   -- List again what the caller has seen missing for long enough, the lowest last: it is popped first.
-  for i = #ids, 1, -1 do
-    local place = tonumber(redis.call('ZSCORE', loose, ids[i]) or nil)
-    if place and (not order or place < order) then
-      if redis.call('HEXISTS', jobs, ids[i]) == 1 then
-        redis.call('RPUSH', list, ids[i])
-        order = place
-        again = again + 1
-      else
-        redis.call('ZREM', loose, ids[i]) -- discarded while it was missing
-      end
+  local lost = {}
+  for _, id in ipairs(ids) do
+    local place = tonumber(redis.call('ZSCORE', loose, id) or nil)
+    if place and (not order or place < order) then lost[#lost + 1] = { id = id, place = place } end
+  end
+  table.sort(lost, function(one, other) return one.place > other.place end)
+  for _, it in ipairs(lost) do
+    if redis.call('HEXISTS', jobs, it.id) == 1 then
+      redis.call('RPUSH', list, it.id)
+      order = it.place
+      again = again + 1
+    else
+      redis.call('ZREM', loose, it.id) -- discarded while it was missing
     end
   end
 
-  local found = redis.call('ZRANGEBYSCORE', loose, '-inf', order and '(' .. integer(order) or '+inf', 'LIMIT', 0, limit)
+  local below = order and string.format('(%.17g', order) or '+inf'
+  local found = redis.call('ZRANGEBYSCORE', loose, '-inf', below, 'LIMIT', 0, limit)
   for _, id in ipairs(found) do missing[#missing + 1] = id end
   if #found == limit then more = 1 end
 end

@@ -91,6 +91,7 @@ if popped ~= '' then
   if intent == 'take' then
     local state = state_of(queue_of(popped))
     if take(state, popped) then taken[1] = popped end
+    if state.behind then on_list('RPUSH', state.queue, popped) end
     keep(state)
   else
     -- No slot for it. Whether it waits is the next claim's question; listing it is harmless.
@@ -108,10 +109,14 @@ while ARGV[arg] do
   while wanted > 0 and not state.behind do
     local batch = on_list('RPOP', queue, math.min(wanted, CHUNK))
     if not batch then break end
-    for _, id in ipairs(batch) do
+    for at, id in ipairs(batch) do
       if take(state, id) then
         taken[#taken + 1] = id
         wanted = wanted - 1
+      elseif state.behind then
+        -- Back with the rest of the batch, the first last: it is popped first.
+        for rest = #batch, at, -1 do on_list('RPUSH', queue, batch[rest]) end
+        break
       end
     end
   end

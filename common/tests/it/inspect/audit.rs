@@ -184,6 +184,40 @@ async fn a_mark_that_was_deleted_is_raised_before_ids_are_given_out_again() {
 }
 
 #[tokio::test]
+async fn new_jobs_overwrite_none_when_a_mark_was_deleted_and_the_old_ones_can_be_put_back() {
+    let stage = Stage::set();
+    for n in 0..5 {
+        stage.enqueue(&Nothing { n }).await;
+    }
+    stage.schedule(&Nothing { n: 5 }).await;
+    stage.delete("mark:default").await;
+
+    // Six were enqueued, so no old id has a number above that.
+    assert_eq!(stage.enqueue(&Nothing { n: 6 }).await, id("default-7"));
+    assert_eq!(stage.schedule(&Nothing { n: 7 }).await, id("default+7"));
+    assert_eq!(stage.inspector.status().await.unwrap().jobs, 8);
+    let (found, after) = stage.mend().await;
+
+    let nowhere = (1..=5).map(|n| format!("default-{n}"));
+    let mut lost = problems(&found);
+    lost.sort_by_key(|(_, subject)| subject.to_owned());
+    assert!(
+        lost.iter()
+            .map(|(problem, subject)| (*problem, (*subject).to_owned()))
+            .eq(nowhere.map(|id| (Problem::Nowhere, id))),
+        "{found:?}"
+    );
+    assert_eq!(after.findings, []);
+    assert_eq!(after.queues[&Queue::Default].waiting, 6);
+    let worker = stage.worker("default=4");
+    common::testing::eventually("only the scheduled ones are left", async || {
+        (stage.inspector.status().await.unwrap().jobs == 2).then_some(())
+    })
+    .await;
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn entries_that_point_at_nothing_are_removed() {
     let stage = Stage::set();
     stage.command("ZADD", "scheduled", &["1", "high+9"]).await;

@@ -92,6 +92,36 @@ async fn a_job_that_takes_its_workers_down_is_buried_with_its_history() {
 }
 
 #[tokio::test]
+async fn a_job_whose_workers_died_in_all_its_attempts_is_not_run_again() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let patient = |limits| WorkerOptions {
+        max_deaths: 99,
+        ..mortal(limits)
+    };
+    let carer = queue.worker(stage.registry(), patient("low=1"));
+    let job = queue
+        .producer()
+        .enqueue(&act("mortal", Plot::Waits))
+        .await
+        .unwrap();
+    for death in 1..=3 {
+        let victim = queue.worker(stage.registry(), patient("default=1"));
+        stage.has_started_times("mortal", death).await;
+        victim.vanish().await;
+    }
+
+    let last = queue.worker(stage.registry(), patient("default=1"));
+
+    let reason = queue.dies(job).await;
+    assert!(reason.contains("its attempts are used up"), "{reason}");
+    assert_eq!(stage.starts_of("mortal"), 3);
+    last.stop().await;
+    carer.stop().await;
+    queue.adds_up(1).await;
+}
+
+#[tokio::test]
 async fn a_long_job_is_not_given_to_another_while_its_worker_lives() {
     let queue = TestQueue::start();
     let stage = Stage::new();

@@ -181,6 +181,52 @@ async fn jobs_that_were_scheduled_or_retried_are_found_too_when_their_pop_is_los
 }
 
 #[tokio::test]
+async fn a_lost_pop_shows_on_a_list_of_promoted_jobs_that_is_never_empty() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let carer = queue.worker(stage.registry(), TestQueue::options("high=1"));
+    let now = Options {
+        when: When::In(std::time::Duration::ZERO),
+        ..onto(Queue::Low)
+    };
+    for number in 1..=4 {
+        queue
+            .producer()
+            .enqueue_with(&act(number, Plot::Brief), &now)
+            .await
+            .unwrap();
+        eventually("it is listed", async || {
+            (queue.listed(Queue::Low).await == number).then_some(())
+        })
+        .await;
+    }
+    queue
+        .producer()
+        .enqueue_with(&act("new", Plot::Brief), &onto(Queue::Low))
+        .await
+        .unwrap();
+    for popped in ["low+1", "low+2"] {
+        assert_eq!(queue.pop_and_die(Queue::Low).await.as_deref(), Some(popped));
+    }
+
+    eventually("the lost ones are listed again", async || {
+        (queue.listed(Queue::Low).await == 5).then_some(())
+    })
+    .await;
+
+    let listed: Vec<String> = queue
+        .command(&["LRANGE", &queue.keys.queue(Queue::Low), "0", "-1"])
+        .await;
+    assert_eq!(listed, ["low-1", "low+4", "low+3", "low+2", "low+1"]);
+    let worker = queue.worker(stage.registry(), TestQueue::options("low=1"));
+    stage.have_ended(5).await;
+    queue.ends_clean().await;
+    worker.stop().await;
+    carer.stop().await;
+    assert_eq!(queue.stat("recovered").await, 2);
+}
+
+#[tokio::test]
 async fn pops_that_are_lost_all_the_time_cost_no_job() {
     let queue = TestQueue::start();
     let stage = Stage::new();
