@@ -18,7 +18,7 @@ use crate::{
     kv::{KvError, Script},
     pg::PgError,
     queue::{
-        EnqueueError, FanOutError, JobContext, OnDeath, Queue, Task, TaskError, enqueue::millis,
+        EnqueueError, FanOutError, JobContext, OnDeath, Task, TaskError, enqueue::millis,
         task::exponential,
     },
     shutdown::Shutdown,
@@ -137,7 +137,6 @@ pub struct FlushDone {
 
 impl Task for FlushDone {
     const NAME: &'static str = "chat.flush_done";
-    const QUEUE: Queue = Queue::Default;
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
     type Context = Chat;
