@@ -45,6 +45,7 @@ impl Noop {
 impl Task for Noop {
     const NAME: &'static str = "bench.noop";
     type Context = Tally;
+    type Output = ();
 
     async fn run(self, tally: &Tally, _job: &JobContext) -> Result<(), TaskError> {
         tally.execute(&self);

@@ -53,6 +53,7 @@ impl Task for FlushRoom {
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
     type Context = Chat;
+    type Output = ();
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
         chat.log.still_under_way(&self.room, Ask::Flush).await?;
@@ -112,6 +113,7 @@ impl Task for FlushChunk {
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
     type Context = Chat;
+    type Output = ();
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
         if job.attempt() > 1 {
@@ -140,6 +142,7 @@ impl Task for FlushDone {
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
     type Context = Chat;
+    type Output = ();
 
     async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
         let left = chat.log.flushed(&self.room, self.to).await?;

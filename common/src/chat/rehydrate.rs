@@ -61,6 +61,7 @@ impl Task for RehydrateRoom {
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
     type Context = Chat;
+    type Output = ();
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
         chat.log.still_under_way(&self.room, Ask::Rehydrate).await?;
@@ -132,6 +133,7 @@ impl Task for RehydrateChunk {
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
     type Context = Chat;
+    type Output = ();
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
         if job.attempt() > 1 {
@@ -168,6 +170,7 @@ impl Task for RehydrateDone {
     const QUEUE: Queue = Queue::High;
     const MAX_ATTEMPTS: u32 = TRIES;
     type Context = Chat;
+    type Output = ();
 
     async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
         let Self { room, count, .. } = &self;

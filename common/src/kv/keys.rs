@@ -91,6 +91,12 @@ impl Keys {
         format!("{}looked", self.prefix)
     }
 
+    /// CHANNEL that all workers hear: `look` (a job is due earlier than all before), `beat` (something was
+    /// decided that the next heartbeat tells). Carries no state.
+    pub fn bell(&self) -> String {
+        format!("{}bell", self.prefix)
+    }
+
     /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, `master_settled`, and `body`
     /// of what follows. Written by fan-out and by its children's settling.
     pub fn group(&self, master: JobId) -> String {

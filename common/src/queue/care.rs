@@ -5,9 +5,11 @@
 
 use std::{
     collections::HashMap,
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
+
+use tokio::sync::Notify;
 
 use super::{
     JobId, WorkerOptions,
@@ -94,8 +96,8 @@ impl Care {
         }
     }
 
-    /// Looks again and again until the shutdown.
-    pub async fn run(mut self, shutdown: Shutdown) {
+    /// Looks again and again until the shutdown; at once when `look` asks for it.
+    pub async fn run(mut self, shutdown: Shutdown, look: Arc<Notify>) {
         let every = EVERY.min(self.time_to_live / LOOKS);
         let mut well = true;
         loop {
@@ -117,6 +119,7 @@ impl Care {
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
+                () = look.notified() => {}
                 () = shutdown.asked() => return,
             }
         }
@@ -203,13 +206,13 @@ impl Care {
         claimed: &Claimed,
         call: &mut redis::ScriptInvocation<'_>,
     ) {
-        // What cannot be read is buried by the next worker that claims it; here it has no group.
+        // What cannot be read is buried by the next worker that claims it; here it has no ties.
         let body = std::str::from_utf8(&claimed.body)
             .ok()
             .and_then(|text| Body::read(text).ok());
-        let group = body.as_ref().and_then(|body| body.group);
+        let ties = body.as_ref().map(Body::ties).unwrap_or_default();
         let most = body.and_then(|body| body.max_attempts).unwrap_or(u32::MAX);
-        let (attempt, deaths) = (claimed.attempt(), claimed.deaths + 1);
+        let (attempt, deaths) = (claimed.lease.attempt(), claimed.deaths + 1);
         let bury = deaths >= self.max_deaths || attempt >= most;
         let error = if bury {
             format!(
@@ -229,7 +232,7 @@ impl Care {
         call.arg(if bury { "bury" } else { "back" })
             .arg(claimed.id)
             .arg(&claimed.lease)
-            .arg(group.map(|id| id.to_string()).unwrap_or_default())
+            .arg(ties.write())
             .arg(format!("{attempt} {deaths}"))
             .arg(entry.write())
             .arg(&error);

@@ -18,7 +18,7 @@ use super::{
     EnqueueError, JobId, Task,
     enqueue::{CHUNK, CHUNK_BYTES, args_of, write},
     job::Body,
-    turn::{Turns, attempt_of},
+    turn::{Lease, Turns},
 };
 use crate::{
     kv::{KvError, Script},
@@ -40,7 +40,7 @@ static SEAL: LazyLock<Script> = LazyLock::new(|| {
 pub struct JobContext {
     pub(super) turns: Turns,
     pub(super) id: JobId,
-    pub(super) lease: String,
+    pub(super) lease: Lease,
     pub(super) follows: Option<JobId>,
     pub(super) had_group: AtomicBool,
     pub(super) shutdown: Shutdown,
@@ -99,7 +99,7 @@ impl JobContext {
 
     /// The number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
-        attempt_of(&self.lease)
+        self.lease.attempt()
     }
 
     /// Hears when the worker is to stop; what still runs at its deadline is given back.
@@ -282,13 +282,10 @@ impl<P> Split<'_, P> {
             source,
         };
         let args = args_of(task).map_err(child)?;
-        let task = Cow::Borrowed(T::NAME);
         write(&Body {
-            task,
-            args: Cow::Owned(args),
-            max_attempts: None,
             group,
             follows,
+            ..Body::new(T::NAME, Cow::Owned(args))
         })
         .map_err(child)
     }
@@ -321,6 +318,7 @@ mod tests {
         const NAME: &'static str = "test.large";
         const QUEUE: Queue = Queue::High;
         type Context = ();
+        type Output = ();
 
         async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
             Ok(())

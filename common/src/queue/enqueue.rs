@@ -177,11 +177,8 @@ impl Producer {
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
         let body = write(&Body {
-            task: Cow::Borrowed(task),
-            args: Cow::Borrowed(args),
             max_attempts: options.max_attempts,
-            group: None,
-            follows: None,
+            ..Body::new(task, Cow::Borrowed(args))
         })?;
         let queue = options.queue.unwrap_or(Queue::Default);
         let ids = self.push(queue, options.when, vec![body]).await?;
@@ -232,14 +229,9 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 
 /// Writes a job of `task` that is not part of a group.
 fn body_of<T: Task>(task: &T, max_attempts: Option<u32>) -> Result<String, EnqueueError> {
-    let args = args_of(task)?;
-    let name = Cow::Borrowed(T::NAME);
     write(&Body {
-        task: name,
-        args: Cow::Owned(args),
         max_attempts,
-        group: None,
-        follows: None,
+        ..Body::new(T::NAME, Cow::Owned(args_of(task)?))
     })
 }
 

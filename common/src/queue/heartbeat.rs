@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::enqueue::millis;
+use super::{bell::Bell, enqueue::millis};
 use crate::{
     error::Chain,
     id::BootId,
@@ -36,7 +36,16 @@ static RETIRE: LazyLock<Script> = LazyLock::new(|| {
 pub(super) struct Heartbeat {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
-    held: watch::Receiver<usize>,
+    news: watch::Receiver<News>,
+}
+
+/// What a heartbeat brings back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// How many jobs Redis says the worker holds.
+    pub(super) held: usize,
+    /// How many beats succeeded after one that failed: Redis was away so often.
+    pub(super) returns: u64,
 }
 
 /// Who beats, and how often.
@@ -70,7 +79,7 @@ impl Heartbeat {
         let redis = Redis::new(redis_url)?;
         pulse.beat(&redis).await?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (tell, held) = watch::channel(0);
+        let (tell, news) = watch::channel(News::default());
         // The connection belongs to the thread's runtime: on this one it would starve with it.
         let own = Redis::new(redis_url)?;
         let (ready, is_ready) = oneshot::channel();
@@ -98,16 +107,29 @@ impl Heartbeat {
             Ok(Ok(())) => Ok(Self {
                 stop,
                 thread: Some(thread),
-                held,
+                news,
             }),
             Ok(Err(error)) => Err(super::WorkerError::Thread(error)),
             Err(_) => Err(super::WorkerError::Heartbeat),
         }
     }
 
-    /// How many jobs Redis says the worker holds, told anew at each beat. Closed when the thread ends.
-    pub(super) fn held(&self) -> watch::Receiver<usize> {
-        self.held.clone()
+    /// What each beat brings back. Closed when the thread ends.
+    pub(super) fn news(&self) -> watch::Receiver<News> {
+        self.news.clone()
+    }
+
+    /// Beats at once whenever the bell asks for it.
+    pub(super) async fn hurry(thread: std::thread::Thread, bell: Bell) {
+        loop {
+            bell.beat.notified().await;
+            thread.unpark();
+        }
+    }
+
+    /// The thread that beats.
+    pub(super) fn thread(&self) -> Option<std::thread::Thread> {
+        self.thread.as_ref().map(|thread| thread.thread().clone())
     }
 
     /// Stops beating, and waits until a beat that is under way has ended: it would bring a worker back
@@ -132,9 +154,10 @@ fn keep_beating(
     redis: &Redis,
     pulse: &Pulse,
     stop: &AtomicBool,
-    tell: &watch::Sender<usize>,
+    tell: &watch::Sender<News>,
 ) {
     let mut well = true;
+    let mut returns = 0;
     while !stop.load(Ordering::Relaxed) {
         match runtime.block_on(pulse.beat(redis)) {
             Ok((known, held)) => {
@@ -143,9 +166,10 @@ fn keep_beating(
                 }
                 if !well {
                     tracing::info!("the heartbeat is back");
+                    returns += 1;
                 }
                 well = true;
-                tell.send_replace(held);
+                tell.send_replace(News { held, returns });
             }
             Err(error) => {
                 if well {

@@ -147,7 +147,54 @@ pub struct Body<'a> {
     pub follows: Option<JobId>,
 }
 
+/// What hears of a job's end, as the scripts read it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Ties {
+    /// The group that it is a child of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<JobId>,
+    /// The group that it follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) follows: Option<JobId>,
+}
+
+impl Ties {
+    /// JSON, or nothing for the many jobs that are tied to nothing.
+    pub(super) fn write(&self) -> String {
+        if *self == Self::default() {
+            return String::new();
+        }
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The ties of a body, as far as it can be read.
+    pub(super) fn of(body: &[u8]) -> Self {
+        let text = std::str::from_utf8(body).ok();
+        text.and_then(|text| Body::read(text).ok())
+            .map(|body| body.ties())
+            .unwrap_or_default()
+    }
+}
+
 impl<'a> Body<'a> {
+    /// A body of a job that is tied to nothing.
+    pub(super) fn new(task: &'a str, args: impl Into<std::borrow::Cow<'a, RawValue>>) -> Self {
+        Self {
+            task: task.into(),
+            args: args.into(),
+            max_attempts: None,
+            group: None,
+            follows: None,
+        }
+    }
+
+    pub(super) fn ties(&self) -> Ties {
+        Ties {
+            group: self.group,
+            follows: self.follows,
+        }
+    }
+
     /// Reads a body.
     ///
     /// # Errors

@@ -80,6 +80,8 @@ pub(super) struct Slots {
     total: usize,
     patience: Duration,
     busy: HashMap<Queue, usize>,
+    /// What turns that are under way may bring.
+    promised: Vec<Demand>,
     asked_first: HashMap<Queue, Instant>,
 }
 
@@ -90,6 +92,7 @@ impl Slots {
             total,
             patience,
             busy: HashMap::new(),
+            promised: Vec::new(),
             asked_first: HashMap::new(),
         }
     }
@@ -104,24 +107,54 @@ impl Slots {
         }
     }
 
+    /// Slots that are neither busy nor promised to a turn.
+    fn free_in_all(&self) -> usize {
+        let busy: usize = self.busy.values().sum();
+        self.total.saturating_sub(busy + self.promised())
+    }
+
+    /// Slots that are promised to turns.
+    pub(super) fn promised(&self) -> usize {
+        self.promised.iter().map(|demand| demand.free).sum()
+    }
+
     /// The queues that have a free slot, by priority, each with the number of slots; none if the whole
     /// is busy.
     pub(super) fn free_by_queue(&self) -> Vec<(Queue, usize)> {
-        let free = self.total.saturating_sub(self.busy.values().sum());
+        let free = self.free_in_all();
         self.limits
             .per_queue
             .iter()
             .map(|(queue, limit)| {
                 let busy = self.busy.get(queue).copied().unwrap_or(0);
-                (*queue, limit.saturating_sub(busy).min(free))
+                let promised = self.promised.iter().map(|demand| demand.of(*queue));
+                let taken = busy + promised.sum::<usize>();
+                (*queue, limit.saturating_sub(taken).min(free))
             })
             .filter(|(_, free)| *free > 0)
             .collect()
     }
 
-    /// What to claim now. The demands of shared slots may add up to more than is free: the last queues
-    /// then get what the first left over, so the list is cut to the total.
-    pub(super) fn demand(&mut self, now: Instant) -> Demand {
+    /// Slots in all.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Keeps slots free for what a turn may bring, until [`Self::keep`].
+    pub(super) fn promise(&mut self, demand: &Demand) {
+        self.promised.push(demand.clone());
+    }
+
+    /// The turn with that demand has ended.
+    pub(super) fn keep(&mut self, demand: &Demand) {
+        if let Some(at) = self.promised.iter().position(|promised| promised == demand) {
+            self.promised.swap_remove(at);
+        }
+    }
+
+    /// What to claim now, `most` at most. The demands of shared slots may add up to more than is free: the
+    /// last queues then get what the first left over, so the list is cut to the total.
+    pub(super) fn demand(&mut self, now: Instant, most: usize) -> Demand {
         let mut order = self.free_by_queue();
         let first = order.first().map(|(queue, _)| *queue);
         for at in 0..order.len() {
@@ -135,16 +168,26 @@ impl Slots {
             }
         }
         order.retain(|(_, wanted)| *wanted > 0);
-        let free = self.total.saturating_sub(self.busy.values().sum());
+        for (_, wanted) in &mut order {
+            *wanted = most.min(*wanted);
+        }
+        let free = self.free_in_all().min(most);
         Demand { order, free }
     }
 }
 
 /// What a turn may claim: up to the given number from each queue, in that order, and `free` in all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Demand {
     pub(super) order: Vec<(Queue, usize)>,
     pub(super) free: usize,
+}
+
+impl Demand {
+    fn of(&self, queue: Queue) -> usize {
+        let of_queue = self.order.iter().filter(|(of, _)| *of == queue);
+        of_queue.map(|(_, wanted)| wanted).sum()
+    }
 }
 
 #[cfg(test)]
@@ -176,13 +219,13 @@ mod tests {
         let start = Instant::now();
         let by_priority = vec![(Queue::High, 4), (Queue::Low, 1)];
 
-        assert_eq!(slots.demand(start).order, by_priority);
+        assert_eq!(slots.demand(start, 4).order, by_priority);
         let later = start + patience;
         assert_eq!(
-            slots.demand(later).order,
+            slots.demand(later, 4).order,
             [(Queue::Low, 1), (Queue::High, 4)]
         );
-        assert_eq!(slots.demand(later).order, by_priority);
+        assert_eq!(slots.demand(later, 4).order, by_priority);
     }
 
     #[test]

@@ -19,10 +19,11 @@
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
 //! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), `settle`. Beside it: `heartbeat`,
-//! [`care`] (delays, dead workers, lost pops), [`inspect`], [`operate`] and [`audit`] (for people). The
+//! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`] and [`audit`] (for people). The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
 pub mod audit;
+mod bell;
 pub mod care;
 mod consume;
 pub mod context;

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
-use super::{Body, JobId, LIB};
+use super::{Body, JobId, LIB, job::Ties};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static REVIVE: LazyLock<Script> =
@@ -74,10 +74,8 @@ impl Operator {
             let bodies = self.bodies(chunk).await?;
             let mut call = DISCARD.on(self.keys.prefix());
             for (id, body) in chunk.iter().zip(&bodies) {
-                let body = body.as_deref().and_then(|text| Body::read(text).ok());
-                let (group, follows) = body.map_or((None, None), |b| (b.group, b.follows));
-                let text = |id: Option<JobId>| id.map(|id| id.to_string()).unwrap_or_default();
-                call.arg(id).arg(text(group)).arg(text(follows));
+                let ties = Ties::of(body.as_deref().unwrap_or_default().as_bytes());
+                call.arg(id).arg(ties.write());
             }
             let some: Vec<JobId> = DISCARD.run(&self.redis, &call).await?;
             removed.extend(some);

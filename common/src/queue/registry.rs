@@ -47,7 +47,7 @@ impl Registry {
                 let task: T = serde_json::from_str(args).map_err(|error| {
                     TaskError::fatal(format!("its arguments do not fit `{}`: {error}", T::NAME))
                 })?;
-                task.run(&context, job).await
+                task.run(&context, job).await.map(drop)
             })
         });
         let entry = Entry {

@@ -46,8 +46,7 @@ impl Runner {
         let mut settlement = Settlement {
             id: claimed.id,
             lease: claimed.lease.clone(),
-            group: body.group,
-            follows: body.follows,
+            ties: body.ties(),
             had_group: false,
             verdict: Verdict::Done,
         };
@@ -60,7 +59,7 @@ impl Runner {
             settlement.verdict = Verdict::Bury { error };
             return settlement;
         };
-        let attempt = claimed.attempt();
+        let attempt = claimed.lease.attempt();
         let max_attempts = body.max_attempts.unwrap_or(entry.max_attempts);
         if attempt > max_attempts.max(1) {
             // A failure would have buried it; a worker that died cannot.

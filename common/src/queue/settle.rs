@@ -6,7 +6,13 @@ use std::time::Duration;
 use redis::ScriptInvocation;
 use serde::Serialize;
 
-use super::{JobId, enqueue::millis, turn::Claimed};
+use super::{
+    JobId,
+    enqueue::millis,
+    job::Ties,
+    turn::{Claimed, Lease},
+};
+use crate::id::BootId;
 
 /// What becomes of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +39,8 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Settlement {
     pub(super) id: JobId,
-    pub(super) lease: String,
-    pub(super) group: Option<JobId>,
-    pub(super) follows: Option<JobId>,
+    pub(super) lease: Lease,
+    pub(super) ties: Ties,
     pub(super) had_group: bool,
     pub(super) verdict: Verdict,
 }
@@ -67,51 +72,86 @@ impl HistoryEntry<'_> {
     }
 }
 
+/// What the scripts must know of an end that is not plain.
+#[derive(Serialize)]
+struct Details<'a> {
+    entry: String,
+    reason: &'a str,
+    delay_ms: u64,
+}
+
 impl Settlement {
-    /// The end of a claim whose job never started.
+    /// The end of a claim whose job never started, or did not come to an end.
     pub(super) fn of(claimed: &Claimed, verdict: Verdict) -> Self {
         Self {
             id: claimed.id,
             lease: claimed.lease.clone(),
-            group: None,
-            follows: None,
+            ties: Ties::default(),
             had_group: false,
             verdict,
         }
     }
 
-    /// Adds this settlement's arguments to a call of the turn script.
-    pub(super) fn write(&self, worker: &str, call: &mut ScriptInvocation<'_>) {
-        let text = |job: Option<JobId>| job.map(|id| id.to_string()).unwrap_or_default();
-        let (name, delay, error) = match &self.verdict {
+    /// Whether nothing hears of this end but the worker's own claims.
+    fn is_plain(&self) -> bool {
+        self.verdict == Verdict::Done
+            && !self.had_group
+            && self.ties == Ties::default()
+            && !self.lease.has_record()
+    }
+
+    /// Adds an end that is not plain to a call of the turn script.
+    fn write(&self, worker: BootId, call: &mut ScriptInvocation<'_>) {
+        let (name, delay_ms, error) = match &self.verdict {
             Verdict::Done => ("done", 0, ""),
             Verdict::Retry { delay, error } => ("retry", millis(*delay), error.as_str()),
             Verdict::Bury { error } => ("bury", 0, error.as_str()),
             Verdict::Back => ("back", 0, ""),
         };
-        let entry = if error.is_empty() {
-            String::new()
-        } else {
-            let event = if name == "bury" { "buried" } else { "failed" };
-            let attempt = super::turn::attempt_of(&self.lease);
-            HistoryEntry {
-                event,
-                attempt,
-                worker: worker.to_owned(),
-                error,
-                retry_in_ms: (name == "retry").then_some(delay),
-            }
-            .write()
+        let entry = HistoryEntry {
+            event: if name == "bury" { "buried" } else { "failed" },
+            attempt: self.lease.attempt(),
+            worker: worker.to_string(),
+            error,
+            retry_in_ms: (name == "retry").then_some(delay_ms),
         };
         let reason: String = error.chars().take(MAX_ERROR).collect();
+        let details = Details {
+            entry: if error.is_empty() {
+                String::new()
+            } else {
+                entry.write()
+            },
+            reason: &reason,
+            delay_ms,
+        };
         call.arg(name)
             .arg(self.id)
             .arg(&self.lease)
-            .arg(text(self.group))
-            .arg(text(self.follows))
-            .arg(if self.had_group { "master" } else { "" })
-            .arg(delay)
-            .arg(entry)
-            .arg(reason);
+            .arg(self.ties.write());
+        call.arg(serde_json::to_string(&details).unwrap_or_else(|_| "{}".to_owned()));
+    }
+}
+
+/// Adds settlements to a call of the turn script: first those that are plain, by runs of one lease.
+pub(super) fn write_all(
+    settlements: &[Settlement],
+    worker: BootId,
+    call: &mut ScriptInvocation<'_>,
+) {
+    let (plain, others): (Vec<_>, Vec<_>) = settlements.iter().partition(|s| s.is_plain());
+    let runs: Vec<_> = plain
+        .chunk_by(|one, next| one.lease == next.lease)
+        .collect();
+    call.arg(runs.len());
+    for run in runs {
+        call.arg(&run[0].lease).arg(run.len());
+        for settlement in run {
+            call.arg(settlement.id);
+        }
+    }
+    call.arg(others.len());
+    for settlement in others {
+        settlement.write(worker, call);
     }
 }

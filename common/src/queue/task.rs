@@ -23,6 +23,7 @@ use crate::error::Chain;
 /// impl Task for Greet {
 ///     const NAME: &'static str = "demo.greet";
 ///     type Context = ();
+///     type Output = ();
 ///
 ///     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
 ///         println!("hello {}", self.name);
@@ -42,13 +43,15 @@ pub trait Task: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// What its code works with: pools, clients.
     type Context: Send + Sync + 'static;
+    /// What it gives back: `()` if nothing.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
 
     /// Does the work.
     fn run(
         self,
         context: &Self::Context,
         job: &JobContext,
-    ) -> impl Future<Output = Result<(), TaskError>> + Send;
+    ) -> impl Future<Output = Result<Self::Output, TaskError>> + Send;
 
     /// How long to wait before the next attempt, after `attempt` have failed. Half of it is random, so
     /// that jobs that failed together do not come back together.

@@ -1,11 +1,19 @@
 //! The turn: one script settles what a worker finished and claims what it runs next. It is the only
 //! way to a claim. Before this, [`super::consume`] decided what to ask for; next, [`super::run`].
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
-use redis::{FromRedisValue, ParsingError, Value};
+use redis::{FromRedisValue, ParsingError, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 
-use super::{JobId, enqueue::millis, limits::Demand, settle::Settlement};
+use super::{
+    JobId,
+    enqueue::millis,
+    limits::Demand,
+    settle::{Settlement, write_all},
+};
 use crate::{
     id::BootId,
     kv::{Keys, KvError, Redis, Script},
@@ -24,29 +32,46 @@ static HELD: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// The fence of one claim: `<attempt>@<claimed at, µs>`. Jobs that one turn claims share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lease(Arc<str>);
+
+impl Lease {
+    /// The number of the attempt, from 1.
+    pub(super) fn attempt(&self) -> u32 {
+        let digits = self.0.split(['@', '#']).next().unwrap_or_default();
+        digits.parse().unwrap_or(1)
+    }
+
+    /// Whether earlier attempts are on record, to be forgotten when the job is done.
+    pub(super) fn has_record(&self) -> bool {
+        self.0.contains('#')
+    }
+}
+
+impl From<&str> for Lease {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl ToRedisArgs for Lease {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg(self.0.as_bytes());
+    }
+}
+
+impl ToSingleRedisArg for Lease {}
+
 /// A job that this worker may run, and nobody else, until it settles it or stops beating.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claimed {
     pub(super) id: JobId,
-    /// The fence of this claim: `<attempt>@<claimed at, µs>`.
-    pub(super) lease: String,
+    pub(super) lease: Lease,
     /// How many workers it has taken down.
     pub(super) deaths: u32,
     /// Empty if there is none.
     pub(super) body: Vec<u8>,
-}
-
-impl Claimed {
-    /// The number of this attempt, from 1.
-    pub(super) fn attempt(&self) -> u32 {
-        attempt_of(&self.lease)
-    }
-}
-
-/// The attempt that a lease is for.
-pub(super) fn attempt_of(lease: &str) -> u32 {
-    let digits = lease.split(['@', '#']).next().unwrap_or_default();
-    digits.parse().unwrap_or(1)
 }
 
 /// What to do with an id that BRPOP popped.
@@ -85,14 +110,9 @@ impl Turns {
         popped: Option<Popped>,
         demand: &Demand,
     ) -> Result<TurnReply, KvError> {
-        let worker = self.worker.to_string();
         let mut call = TURN.on(self.keys.prefix());
-        call.arg(&worker)
-            .arg(millis(self.time_to_live))
-            .arg(settlements.len());
-        for settlement in settlements {
-            settlement.write(&worker, &mut call);
-        }
+        call.arg(self.worker).arg(millis(self.time_to_live));
+        write_all(settlements, self.worker, &mut call);
         match popped {
             None => call.arg("").arg(""),
             Some(Popped::Take(id)) => call.arg(id).arg("take"),
@@ -119,14 +139,14 @@ pub(super) async fn held_by(
 ) -> Result<Vec<Claimed>, KvError> {
     let mut call = HELD.on(keys.prefix());
     call.arg(worker);
-    let held: Claims = HELD.run(redis, &call).await?;
+    let held: OnRecord = HELD.run(redis, &call).await?;
     Ok(held.0)
 }
 
 /// Claims as the scripts return them: id, lease, `<attempts> <deaths>` so far, body, and so on.
-struct Claims(Vec<Claimed>);
+struct OnRecord(Vec<Claimed>);
 
-impl FromRedisValue for Claims {
+impl FromRedisValue for OnRecord {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let fields = Vec::<Vec<u8>>::from_redis_value(value)?;
         let mut claims = Vec::with_capacity(fields.len() / 4);
@@ -134,17 +154,36 @@ impl FromRedisValue for Claims {
         while let (Some(id), Some(lease), Some(before), Some(body)) =
             (fields.next(), fields.next(), fields.next(), fields.next())
         {
-            let id = text(id)?.parse().map_err(|error| format!("{error}"))?;
-            let before = text(before)?;
-            let deaths = before
-                .split(' ')
-                .nth(1)
-                .and_then(|n| n.parse().ok())
-                .unwrap_or(0);
+            let before = text(&before)?;
+            let deaths = before.split(' ').nth(1).and_then(|n| n.parse().ok());
             claims.push(Claimed {
-                id,
-                lease: text(lease)?,
-                deaths,
+                id: job_id(&id)?,
+                lease: text(&lease)?.into(),
+                deaths: deaths.unwrap_or(0),
+                body,
+            });
+        }
+        Ok(Self(claims))
+    }
+}
+
+/// Claims of jobs that were never claimed before: the lease of all, then id, body, and so on.
+struct FirstTime(Vec<Claimed>);
+
+impl FromRedisValue for FirstTime {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let fields = Vec::<Vec<u8>>::from_redis_value(value)?;
+        let mut claims = Vec::with_capacity(fields.len() / 2);
+        let mut fields = fields.into_iter();
+        let Some(lease) = fields.next() else {
+            return Ok(Self(claims));
+        };
+        let lease = Lease::from(text(&lease)?);
+        while let (Some(id), Some(body)) = (fields.next(), fields.next()) {
+            claims.push(Claimed {
+                id: job_id(&id)?,
+                lease: lease.clone(),
+                deaths: 0,
                 body,
             });
         }
@@ -154,16 +193,22 @@ impl FromRedisValue for Claims {
 
 impl FromRedisValue for TurnReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (refused, claimed): (Vec<JobId>, Claims) = FromRedisValue::from_redis_value(value)?;
-        Ok(Self {
-            refused,
-            claimed: claimed.0,
-        })
+        let (refused, first_time, again): (Vec<JobId>, FirstTime, OnRecord) =
+            FromRedisValue::from_redis_value(value)?;
+        let mut claimed = first_time.0;
+        claimed.extend(again.0);
+        Ok(Self { refused, claimed })
     }
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, ParsingError> {
-    String::from_utf8(bytes).map_err(|error| error.to_string().into())
+fn job_id(bytes: &[u8]) -> Result<JobId, ParsingError> {
+    text(bytes)?
+        .parse()
+        .map_err(|error| format!("{error}").into())
+}
+
+fn text(bytes: &[u8]) -> Result<&str, ParsingError> {
+    std::str::from_utf8(bytes).map_err(|error| error.to_string().into())
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
+use tokio::task::JoinSet;
 
 use super::{
     Registry,
+    bell::Bell,
     care::Care,
     consume::Consumer,
     heartbeat::{Heartbeat, Pulse, retire},
@@ -144,8 +146,17 @@ impl Worker {
             info: describe(&options),
         };
         let heartbeat = Heartbeat::start(&redis_url, pulse).await?;
+        let bell = Bell::default();
+        let mut beside = JoinSet::new();
+        beside.spawn(
+            bell.clone()
+                .listen(redis.clone(), keys.clone(), shutdown.clone()),
+        );
+        if let Some(thread) = heartbeat.thread() {
+            beside.spawn(Heartbeat::hurry(thread, bell.clone()));
+        }
         let care = Care::new(redis.clone(), keys.clone(), &options);
-        let care = tokio::spawn(care.run(shutdown.clone()));
+        let care = tokio::spawn(care.run(shutdown.clone(), bell.look));
 
         let turns = Turns {
             redis: redis.clone(),
@@ -159,7 +170,7 @@ impl Worker {
             shutdown: shutdown.clone(),
         };
         let slots = Slots::new(options.limits, options.concurrency, options.starvation);
-        let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.held());
+        let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.news());
         consumer.run(&shutdown, options.shutdown_patience).await;
 
         let alive = shutdown.is_asked();

@@ -17,6 +17,7 @@ struct Note(u32);
 impl Task for Note {
     const NAME: &'static str = "test.note";
     type Context = Seen;
+    type Output = ();
 
     async fn run(self, seen: &Seen, _job: &JobContext) -> Result<(), TaskError> {
         seen.lock().unwrap().push(self.0);
@@ -31,6 +32,7 @@ struct Notes(u32);
 impl Task for Notes {
     const NAME: &'static str = "test.notes";
     type Context = ();
+    type Output = ();
 
     async fn run(self, (): &(), job: &JobContext) -> Result<(), TaskError> {
         let mut split = job.fan_out(OnDeath::Fail, &self.0).await?;

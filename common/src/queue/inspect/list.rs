@@ -10,7 +10,7 @@ use super::{Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, score, task
 use crate::{
     id::IdError,
     kv::{KvError, Script},
-    queue::{Queue, turn::attempt_of},
+    queue::{Queue, turn::Lease},
 };
 
 static JOBS: LazyLock<Script> = LazyLock::new(|| {
@@ -269,7 +269,7 @@ fn row(state: State, place: &str, (id, detail, before, entry, body): Found) -> R
         State::Scheduled => row.due_ms = score(&detail),
         State::Dead => row.buried_ms = score(&detail),
         State::Claimed => {
-            row.attempts = attempt_of(&detail);
+            row.attempts = Lease::from(detail.as_str()).attempt();
             row.worker = Some(place.to_owned());
             row.claimed_ms = claimed_ms(&detail);
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     kv::{KvError, Script},
-    queue::{Body, JobId, Queue, job::Birth, turn::attempt_of},
+    queue::{Body, JobId, Queue, job::Birth, turn::Lease},
 };
 
 static SHOW: LazyLock<Script> = LazyLock::new(|| {
@@ -226,7 +226,7 @@ fn read(id: JobId, reply: Reply) -> Read {
     let claim = <[String; 4]>::try_from(holder)
         .ok()
         .map(|[worker, lease, until, info]| {
-            attempts = attempt_of(&lease);
+            attempts = Lease::from(lease.as_str()).attempt();
             Claim {
                 worker,
                 claimed_ms: claimed_ms(&lease),

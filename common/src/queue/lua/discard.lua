@@ -1,10 +1,9 @@
 -- Remove jobs that wait, are scheduled or are dead. A claimed job is its worker's.
--- KEYS 1 namespace
--- ARGV for each job: id, group that it is a child of or '', group that it follows or ''
+-- KEYS 1 namespace     ARGV for each job: id, ties (JSON) or ''
 -- Returns the ids that were removed.
 local removed = {}
-for arg = 1, #ARGV, 3 do
-  local id, group, follows = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2]
+for arg = 1, #ARGV, 2 do
+  local id = ARGV[arg]
   local queue = queue_of(id)
   if redis.call('HEXISTS', jobs, id) == 1 then
     local found = fresh_number(state_of(queue), id) and 1 or 0 -- its entry in the list is passed over
@@ -13,10 +12,7 @@ for arg = 1, #ARGV, 3 do
     if found > 0 then
       forget(id)
       count('discarded:' .. queue, 1)
-      -- A group that it sealed still owes what follows; one that it did not is given up.
-      settle_master(id)
-      if follows ~= '' then redis.call('DEL', ns .. 'group:' .. follows .. ':failed') end
-      leave_group(group, id, 'discarded')
+      finish(id, read_ties(ARGV[arg + 1]), 'discarded')
       removed[#removed + 1] = id
     end
   end

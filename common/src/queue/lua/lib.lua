@@ -23,8 +23,9 @@ local function integer(n) return string.format('%.0f', n) end
 
 local function queue_of(id) return string.match(id, '^%a+') or '' end
 
--- The number of an id that was pushed to `queue` when it was made; nil for any other text.
-local function number_of(queue, id) return tonumber(string.match(id, '^' .. queue .. '%-([1-9]%d*)$')) end
+-- What a job is tied to, as its worker read it from the body: JSON, or '' for most jobs.
+local NO_TIES = {}
+local function read_ties(text) return text == '' and NO_TIES or cjson.decode(text) end
 
 -- A command on a queue's list; false if somebody has put something else in the list's place. That must
 -- not stop a script half way: what waits is known without the list, and the sweep complains.
@@ -32,6 +33,15 @@ local function on_list(command, queue, ...)
   local reply = redis.pcall(command, ns .. 'queue:' .. queue, ...)
   if type(reply) == 'table' and reply.err then return false end
   return reply
+end
+
+-- Tells all workers: `look` (care has something to do) or `beat` (the next heartbeat has news).
+local function ring(what) redis.call('PUBLISH', ns .. 'bell', what) end
+
+-- Has a job wait for its time.
+local function schedule(id, due)
+  redis.call('ZADD', scheduled, due, id)
+  if redis.call('ZRANK', scheduled, id) == 0 then ring('look') end
 end
 
 local function count(what, n) redis.call('HINCRBY', stats, what, n) end
@@ -92,12 +102,15 @@ end
 -- A queue's marks. The caller writes `cursor` back if it moves it.
 local function state_of(queue)
   local mark = redis.call('HMGET', ns .. 'mark:' .. queue, 'last', 'cursor')
-  return { queue = queue, last = tonumber(mark[1] or 0), cursor = tonumber(mark[2] or 0) }
+  return { queue = queue, prefix = queue .. '-', last = tonumber(mark[1] or 0), cursor = tonumber(mark[2] or 0) }
 end
+
+-- Whether an id is the one after the cursor, as most that are popped are: much quicker than to read it.
+local function is_next(state, id) return id == state.prefix .. state.cursor + 1 and state.cursor < state.last end
 
 -- Whether an id is still in the list for the first time, and so waits: its number, or nil.
 local function fresh_number(state, id)
-  local number = number_of(state.queue, id)
+  local number = tonumber(string.match(id, '^' .. state.queue .. '%-([1-9]%d*)$'))
   if number and number > state.cursor and number <= state.last then return number end
   return nil
 end
@@ -180,7 +193,6 @@ end
 -- A child has settled for good: it counts once, however often it ran. A dead child that is retried
 -- and then completes takes its failure back.
 local function leave_group(group, id, failure)
-  if group == '' then return end
   local key = ns .. 'group:' .. group
   local was_left = redis.call('SREM', key .. ':left', id)
   if failure and was_left == 1 then redis.call('HSET', key .. ':failed', id, failure) end
@@ -199,17 +211,34 @@ local function settle_master(id)
   if g[3] ~= '1' then redis.call('HSET', key, 'master_settled', 1) end
 end
 
-local function bury(id, group, entry, reason)
+-- A job has come to an end: what it is tied to hears of it, here and nowhere else. `failure`: why, if it
+-- did not end well.
+local function part(id, ties, failure)
+  if ties.group then leave_group(ties.group, id, failure) end
+end
+
+local function bury(id, ties, entry, reason)
   redis.call('ZADD', dead, now_ms, id)
   note(id, entry)
   count('buried', 1)
-  leave_group(group, id, reason)
+  part(id, ties, reason)
+end
+
+-- A job is gone for good. A group that it sealed still owes what follows; one that it did not is given up.
+local function finish(id, ties, failure)
+  settle_master(id)
+  if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
+  part(id, ties, failure)
 end
 
 -- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they
 -- are too many for one step (a long list was deleted), the state is `behind`, and the caller lists the id
 -- again for the next.
 local function take(state, id)
+  if is_next(state, id) then
+    state.cursor, state.moved = state.cursor + 1, true
+    return true
+  end
   local number = fresh_number(state, id)
   if not number then return redis.call('ZREM', ns .. 'loose:' .. state.queue, id) == 1 end
   local to = math.min(number - 1, state.cursor + STRIDE)

@@ -1,7 +1,7 @@
 -- Take from a dead worker what it held: list it again, or bury what has taken too many workers down.
 -- KEYS 1 namespace
--- ARGV 1 worker, then for each job: 'back' or 'bury', id, lease, group, attempts and deaths from now on,
---      history entry, reason
+-- ARGV 1 worker, then for each job: 'back' or 'bury', id, lease, ties (JSON) or '', attempts and
+--      deaths from now on, history entry, reason
 -- Returns how many were taken, or -1 if the worker lives.
 local worker = ARGV[1]
 local deadline = redis.call('ZSCORE', workers, worker)
@@ -9,14 +9,14 @@ if deadline and tonumber(deadline) > now_ms then return -1 end
 local claims = ns .. 'claims:' .. worker
 local taken = 0
 for arg = 2, #ARGV, 7 do
-  local verdict, id, lease, group = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3]
+  local verdict, id, lease, ties = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3]
   if redis.call('HGET', claims, id) == lease then
     redis.call('HDEL', claims, id)
     redis.call('HSET', attempts, id, ARGV[arg + 4])
     taken = taken + 1
     count('reaped', 1)
     if verdict == 'bury' then
-      bury(id, group, ARGV[arg + 5], ARGV[arg + 6])
+      bury(id, read_ties(ties), ARGV[arg + 5], ARGV[arg + 6])
     else
       note(id, ARGV[arg + 5])
       push_front(id)

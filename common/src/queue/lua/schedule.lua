@@ -6,7 +6,7 @@ if ARGV[2] == 'in' then due = now_ms + due end
 local ids = {}
 for i = 4, #ARGV do
   local id = make_unlisted(ARGV[1], ARGV[i], due)
-  redis.call('ZADD', scheduled, due, id)
+  schedule(id, due)
   ids[#ids + 1] = id
 end
 return ids

@@ -1,18 +1,26 @@
 -- One turn of a worker: settle what it finished, then claim new jobs over its queues in order.
 -- KEYS 1 namespace
 -- ARGV 1 worker, 2 its time to live, ms
---      3 number of settlements, then for each: verdict, id, lease, group that it is a child of or '',
---        group that it follows or '', 'master' if it has a group or '', delay ms, history entry, reason
+--      3 number of runs of jobs that are done and tied to nothing; each run: lease, how many ids, ids
+--      then number of other ends; each: verdict, id, lease, ties (JSON) or '', details (JSON):
 --        verdict: done | retry | bury | back (not run: give it back)
+--        details: `entry` for the history, `reason`, `delay_ms` before the next attempt
 --      then the popped id or '', and 'take' (claim it) or 'back' (list it again)
 --      then how many to claim in all, what was popped included
 --      then for each queue in order: name, how many to claim
 -- Returns { ids whose settlement was refused (the claim is no longer this worker's),
---           { id, lease, attempts so far, body, ... } of what was claimed }
+--           { lease, id, body, ... } of what was claimed for the first time, if anything was,
+--           { id, lease, attempts so far, body, ... } of what has a record }
 -- A lease is `<attempt>@<claimed at, µs>`, the fence of one claim; `#` instead of `@` says that earlier
 -- attempts are on record, to be forgotten when the job is done.
 local worker = ARGV[1]
 local claims = ns .. 'claims:' .. worker
+local arg = 3
+local function next_arg()
+  arg = arg + 1
+  return ARGV[arg - 1]
+end
+local refused = {}
 
 -- `attempts` holds `<attempts> <deaths>` of each job that was claimed before and is to run again.
 local function record_attempt(id, lease)
@@ -21,71 +29,82 @@ local function record_attempt(id, lease)
   redis.call('HSET', attempts, id, string.match(lease, '^%d+') .. ' ' .. deaths)
 end
 
--- Settle.
-local arg = 4
-local settlements = {}
-local ids = {}
-for i = 1, tonumber(ARGV[3]) do
-  ids[i] = ARGV[arg + 1]
-  settlements[i] = arg
-  arg = arg + 9
-end
-local leases = {}
-in_chunks(ids, function(...)
-  for _, lease in ipairs(redis.call('HMGET', claims, ...)) do leases[#leases + 1] = lease end
-end)
-
-local refused, settled, done = {}, {}, {}
-local completed = {}
-for i, id in ipairs(ids) do
-  local at = settlements[i]
-  local verdict, lease = ARGV[at], ARGV[at + 2]
-  if leases[i] ~= lease then
-    refused[#refused + 1] = id
-  else
-    settled[#settled + 1] = id
-    if verdict == 'done' then
+-- Settle what is done and tied to nothing: nearly all, so this is short.
+local completed = { high = 0, default = 0, low = 0 }
+local BY_FIRST_BYTE = { [104] = 'high', [100] = 'default', [108] = 'low' }
+local function complete(lease, first, last)
+  local done = {}
+  for i, held in ipairs(redis.call('HMGET', claims, unpack(ARGV, first, last))) do
+    local id = ARGV[first + i - 1]
+    if held == lease then
       done[#done + 1] = id
-      local queue = queue_of(id)
-      completed[queue] = (completed[queue] or 0) + 1
-      if string.find(lease, '#', 1, true) then forget(id) end
+      local queue = BY_FIRST_BYTE[string.byte(id)]
+      completed[queue] = completed[queue] + 1
+    else
+      refused[#refused + 1] = id
     end
+  end
+  if #done > 0 then
+    redis.call('HDEL', claims, unpack(done))
+    redis.call('HDEL', jobs, unpack(done))
   end
 end
--- The claims go before the groups are looked at, so that what a fan-in enqueues finds them settled.
-in_chunks(settled, function(...) redis.call('HDEL', claims, ...) end)
-in_chunks(done, function(...) redis.call('HDEL', jobs, ...) end)
-for queue, n in pairs(completed) do count('completed:' .. queue, n) end
+for _ = 1, tonumber(next_arg()) do
+  local lease, n = next_arg(), tonumber(next_arg())
+  for first = arg, arg + n - 1, CHUNK do complete(lease, first, math.min(first + CHUNK, arg + n) - 1) end
+  arg = arg + n
+end
 
-for i, id in ipairs(ids) do
-  local at = settlements[i]
-  local verdict, lease, group = ARGV[at], ARGV[at + 2], ARGV[at + 3]
-  if leases[i] == lease then
-    if verdict == 'done' then
-      local follows = ARGV[at + 4]
-      if ARGV[at + 5] == 'master' or string.find(lease, '#', 1, true) then settle_master(id) end
-      if follows ~= '' then redis.call('DEL', ns .. 'group:' .. follows .. ':failed') end
-      leave_group(group, id)
-    elseif verdict == 'back' then
-      -- Its next lease must tell that it began a group, even if it does not touch it again.
-      if redis.call('EXISTS', ns .. 'group:' .. id) == 1 then redis.call('HSETNX', attempts, id, '0 0') end
-      push_front(id)
-    elseif verdict == 'retry' then
-      record_attempt(id, lease)
-      note(id, ARGV[at + 7])
-      count('retried', 1)
-      local delay = tonumber(ARGV[at + 6])
-      if delay > 0 then redis.call('ZADD', scheduled, now_ms + delay, id) else push_back(id) end
-    elseif verdict == 'bury' then
-      record_attempt(id, lease)
-      bury(id, group, ARGV[at + 7], ARGV[at + 8])
-    end
+-- Settle the rest. All claims go before the first group is looked at, so that what a fan-in enqueues
+-- finds them settled.
+local ends = {}
+for _ = 1, tonumber(next_arg()) do
+  local verdict, id, lease, ties, details = next_arg(), next_arg(), next_arg(), next_arg(), next_arg()
+  if redis.call('HGET', claims, id) == lease then
+    redis.call('HDEL', claims, id)
+    ends[#ends + 1] = { verdict, id, lease, read_ties(ties), cjson.decode(details) }
+  else
+    refused[#refused + 1] = id
   end
+end
+
+local settle = {}
+
+function settle.done(id, lease, ties)
+  local queue = queue_of(id)
+  completed[queue] = completed[queue] + 1
+  forget(id)
+  finish(id, ties)
+end
+
+function settle.retry(id, lease, _, details)
+  record_attempt(id, lease)
+  note(id, details.entry)
+  count('retried', 1)
+  if details.delay_ms > 0 then schedule(id, now_ms + details.delay_ms) else push_back(id) end
+end
+
+function settle.bury(id, lease, ties, details)
+  record_attempt(id, lease)
+  bury(id, ties, details.entry, details.reason)
+end
+
+function settle.back(id)
+  -- Its next lease must tell that it began a group, even if it does not touch it again.
+  if redis.call('EXISTS', ns .. 'group:' .. id) == 1 then redis.call('HSETNX', attempts, id, '0 0') end
+  push_front(id)
+end
+
+for _, it in ipairs(ends) do
+  local verdict, id, lease, ties, details = unpack(it)
+  settle[verdict](id, lease, ties, details)
+end
+for queue, n in pairs(completed) do
+  if n > 0 then count('completed:' .. queue, n) end
 end
 
 -- Claim.
-local popped, intent, free = ARGV[arg], ARGV[arg + 1], tonumber(ARGV[arg + 2])
-arg = arg + 3
+local popped, intent, free = next_arg(), next_arg(), tonumber(next_arg())
 local taken = {}
 if popped ~= '' then
   if intent == 'take' then
@@ -123,24 +142,30 @@ while ARGV[arg] do
   keep(state)
 end
 
-local claimed = {}
+local first_time, again = {}, {}
 if #taken > 0 then
   local holds = {}
   local stamp = integer(now_us)
+  local first_lease = '1@' .. stamp
+  local has_records = redis.call('EXISTS', attempts) == 1
   for from = 1, #taken, CHUNK do
     local to = math.min(from + CHUNK - 1, #taken)
     local bodies = redis.call('HMGET', jobs, unpack(taken, from, to))
-    local tries = redis.call('HMGET', attempts, unpack(taken, from, to))
-    for i = 1, to - from + 1 do
+    local tries = has_records and redis.call('HMGET', attempts, unpack(taken, from, to)) or {}
+    for i, body in ipairs(bodies) do
+      local id, before = taken[from + i - 1], tries[i]
       -- No body: it was discarded while it waited.
-      if bodies[i] then
-        local id = taken[from + i - 1]
-        local before = tries[i] or '0 0'
-        local lease = integer(tonumber(string.match(before, '^%d+')) + 1) .. (tries[i] and '#' or '@') .. stamp
+      if body and before then
+        local lease = integer(tonumber(string.match(before, '^%d+')) + 1) .. '#' .. stamp
         holds[#holds + 1] = id
         holds[#holds + 1] = lease
-        local n = #claimed
-        claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4] = id, lease, before, bodies[i]
+        local n = #again
+        again[n + 1], again[n + 2], again[n + 3], again[n + 4] = id, lease, before, body
+      elseif body then
+        holds[#holds + 1] = id
+        holds[#holds + 1] = first_lease
+        local n = math.max(1, #first_time)
+        first_time[1], first_time[n + 1], first_time[n + 2] = first_lease, id, body
       end
     end
   end
@@ -148,4 +173,4 @@ if #taken > 0 then
   -- A worker that was given up must be known again before it holds anything; and it lives.
   redis.call('ZADD', workers, 'GT', now_ms + tonumber(ARGV[2]), worker)
 end
-return { refused, claimed }
+return { refused, first_time, again }

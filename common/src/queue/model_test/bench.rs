@@ -6,10 +6,11 @@ use super::{
     super::{
         JobId, Options, Queue, When, WorkerOptions,
         care::Care,
+        job::Ties,
         limits::Demand,
         operate::Operator,
         settle::{Settlement, Verdict},
-        turn::{Claimed, Popped, Turns, attempt_of},
+        turn::{Claimed, Lease, Popped, Turns},
     },
     End, LONG, MAX_DEATHS, Nop, Op, QUEUES,
     model::{Job, Model, Place},
@@ -27,7 +28,7 @@ pub(super) struct Bench {
     pub(super) workers: [Turns; 2],
     pub(super) care: Care,
     /// Ended claims.
-    pub(super) old: Vec<(JobId, usize, String)>,
+    pub(super) old: Vec<(JobId, usize, Lease)>,
     pub(super) operator: Operator,
     pub(super) shutdown: Shutdown,
     _stop: Stop,
@@ -211,7 +212,7 @@ impl Bench {
 
     pub(super) fn claimed(&mut self, worker: usize, claimed: Vec<Claimed>) {
         for claim in claimed {
-            let (id, attempt) = (claim.id, claim.attempt());
+            let (id, attempt) = (claim.id, claim.lease.attempt());
             let job = self.model.job(id);
             assert_eq!(job.place, Place::Waiting, "{id} was claimed");
             assert_eq!(
@@ -231,7 +232,7 @@ impl Bench {
     pub(super) fn settlement(
         &self,
         id: JobId,
-        lease: String,
+        lease: Lease,
         had_group: bool,
         verdict: End,
     ) -> Settlement {
@@ -240,8 +241,10 @@ impl Bench {
         Settlement {
             id,
             lease,
-            group: job.and_then(|job| job.child_of),
-            follows: job.and_then(|job| job.follows),
+            ties: Ties {
+                group: job.and_then(|job| job.child_of),
+                follows: job.and_then(|job| job.follows),
+            },
             had_group,
             verdict: match verdict {
                 End::Done => Verdict::Done,
@@ -274,7 +277,7 @@ impl Bench {
             order: Vec::new(),
             free: 0,
         };
-        let attempt = attempt_of(&lease);
+        let attempt = lease.attempt();
 
         let reply = self.workers[worker]
             .take(&[settlement], None, &nothing)

@@ -31,6 +31,7 @@ struct Nop(u8);
 impl Task for Nop {
     const NAME: &'static str = "test.nop";
     type Context = ();
+    type Output = ();
 
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
         Ok(())

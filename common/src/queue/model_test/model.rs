@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{JobId, OnDeath},
+    super::{JobId, OnDeath, turn::Lease},
     End,
 };
 
@@ -17,7 +17,7 @@ pub(super) enum Place {
     Dead,
     Claimed {
         worker: usize,
-        lease: String,
+        lease: Lease,
         had_group: bool,
     },
 }

@@ -28,6 +28,7 @@ struct Nothing {
 impl Task for Nothing {
     const NAME: &'static str = "demo.nothing";
     type Context = ();
+    type Output = ();
 
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
         Ok(())
@@ -41,6 +42,7 @@ struct Hold;
 impl Task for Hold {
     const NAME: &'static str = "demo.hold";
     type Context = Semaphore;
+    type Output = ();
 
     async fn run(self, gate: &Semaphore, _job: &JobContext) -> Result<(), TaskError> {
         gate.acquire().await?.forget();
@@ -57,6 +59,7 @@ struct Fail {
 impl Task for Fail {
     const NAME: &'static str = "demo.fail";
     type Context = ();
+    type Output = ();
 
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
         if self.fatal {
@@ -77,6 +80,7 @@ struct Holds;
 impl Task for Holds {
     const NAME: &'static str = "demo.holds";
     type Context = ();
+    type Output = ();
 
     async fn run(self, (): &(), job: &JobContext) -> Result<(), TaskError> {
         let mut split = job.fan_out(OnDeath::Continue, &3).await?;

@@ -146,6 +146,7 @@ impl Task for Act {
     const NAME: &'static str = "test.act";
     const MAX_ATTEMPTS: u32 = 3;
     type Context = Stage;
+    type Output = ();
 
     async fn run(self, stage: &Stage, job: &JobContext) -> Result<(), TaskError> {
         stage.started.held().push(self.name.clone());
@@ -197,6 +198,7 @@ impl Task for Fan {
     const NAME: &'static str = "test.fan";
     const MAX_ATTEMPTS: u32 = 3;
     type Context = Stage;
+    type Output = ();
 
     async fn run(self, stage: &Stage, job: &JobContext) -> Result<(), TaskError> {
         stage.started.held().push("master".to_owned());
@@ -232,6 +234,7 @@ pub(crate) struct Sum;
 impl Task for Sum {
     const NAME: &'static str = "test.sum";
     type Context = Stage;
+    type Output = ();
 
     async fn run(self, stage: &Stage, job: &JobContext) -> Result<(), TaskError> {
         let reasons: Vec<_> = job.failures().await?.into_values().collect();
@@ -251,6 +254,7 @@ impl Task for Hasty {
     const MAX_ATTEMPTS: u32 = 2;
     const TIMEOUT: Option<Duration> = Some(Duration::from_millis(30));
     type Context = ();
+    type Output = ();
 
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
         std::future::pending().await
@@ -268,6 +272,7 @@ pub(crate) struct Clumsy;
 impl Task for Clumsy {
     const NAME: &'static str = "test.clumsy";
     type Context = ();
+    type Output = ();
 
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
         Err("it dropped something".into())

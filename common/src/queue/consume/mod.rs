@@ -1,20 +1,28 @@
 //! Consume: the loop of a worker. While it is busy it takes turns ([`super::turn`]), which never block;
-//! with a free slot and nothing to claim it waits in BRPOP on its own connection.
-//! Before this, [`super::enqueue`] pushed the jobs; next, [`super::run`] runs them.
+//! with a free slot and nothing to claim it waits in BRPOP on its own connection. Up to two turns are
+//! under way at once, each for about half of the slots: while Redis works on one, the jobs of the other
+//! run. Before this, [`super::enqueue`] pushed the jobs; next, [`super::run`] runs them.
+//!
+//! [`compare`] finds claims whose answer was lost; [`finish`] ends the worker.
+
+mod compare;
+mod finish;
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     JobId, Queue,
+    heartbeat::News,
     limits::{Demand, Slots},
     run::Runner,
-    settle::{Settlement, Verdict},
-    turn::{Claimed, Popped, Turns},
+    settle::Settlement,
+    turn::{Claimed, Lease, Popped, TurnReply, Turns},
 };
 use crate::{
     error::Chain,
@@ -27,6 +35,10 @@ use crate::{
 
 /// After a failed turn.
 const RETRY: Duration = Duration::from_millis(100);
+/// Turns under way at once.
+const TURNS: usize = 2;
+/// How often what Redis holds is compared with what runs, after a turn failed.
+const DOUBTS: u8 = 2;
 
 /// The blocking connection, at rest or asked.
 enum Listening {
@@ -36,24 +48,38 @@ enum Listening {
     Gone,
 }
 
+/// A turn that has ended, with what it was for.
+struct Turned {
+    settlements: Vec<Settlement>,
+    popped: Option<JobId>,
+    demand: Demand,
+    reply: Result<TurnReply, KvError>,
+}
+
 pub(super) struct Consumer {
     turns: Turns,
     runner: Runner,
     slots: Slots,
     listening: Listening,
-    held: watch::Receiver<usize>,
+    news: watch::Receiver<News>,
     running: JoinSet<Settlement>,
     /// The lease of each job that runs. A job whose claim was lost may run beside them to its end.
-    in_flight: HashMap<JobId, String>,
-    /// Finished, and not yet settled in Redis.
+    in_flight: HashMap<JobId, Lease>,
+    /// Finished, and in no turn.
     unsettled: Vec<Settlement>,
     popped: Option<JobId>,
+    under_way: FuturesUnordered<BoxFuture<'static, Turned>>,
+    /// Jobs that turns under way settle.
+    settling: usize,
     /// Whether there may be something to claim.
     hungry: bool,
     /// Whether the last turn succeeded.
     well: bool,
-    /// Whether a turn failed since the last reconciliation: what it claimed is not known.
-    in_doubt: bool,
+    /// Above 0 if a turn failed: what it claimed is not known.
+    doubts: u8,
+    /// Whether a beat told that Redis and this worker may differ: no new turn until they are compared.
+    to_compare: bool,
+    retry_at: Option<tokio::time::Instant>,
 }
 
 impl Consumer {
@@ -61,21 +87,25 @@ impl Consumer {
         runner: Runner,
         slots: Slots,
         inbox: Inbox,
-        held: watch::Receiver<usize>,
+        news: watch::Receiver<News>,
     ) -> Self {
         Self {
             turns: runner.turns.clone(),
             runner,
             slots,
             listening: Listening::No(inbox),
-            held,
+            news,
             running: JoinSet::new(),
             in_flight: HashMap::new(),
             unsettled: Vec::new(),
             popped: None,
+            under_way: FuturesUnordered::new(),
+            settling: 0,
             hungry: true,
             well: true,
-            in_doubt: false,
+            doubts: 0,
+            to_compare: false,
+            retry_at: None,
         }
     }
 
@@ -83,12 +113,14 @@ impl Consumer {
     /// `patience` at most, and gives the rest back.
     pub(super) async fn run(&mut self, shutdown: &Shutdown, patience: Duration) {
         while !shutdown.is_asked() && self.beats() {
-            if self.turn_is_due() {
-                self.turn().await;
-            } else {
-                self.listen().await;
-                self.wait(shutdown).await;
+            if self.to_compare && self.under_way.is_empty() {
+                self.compare().await;
             }
+            while self.turn_is_due() {
+                self.begin_turn();
+            }
+            self.listen().await;
+            self.wait(shutdown).await;
         }
         if !shutdown.is_asked() {
             tracing::error!(
@@ -99,19 +131,37 @@ impl Consumer {
     }
 
     fn beats(&self) -> bool {
-        self.held.has_changed().is_ok()
+        self.news.has_changed().is_ok()
     }
 
+    /// A first turn is begun for whatever there is to do; a second beside it only if it is worth its while.
     fn turn_is_due(&self) -> bool {
-        !self.unsettled.is_empty()
-            || self.popped.is_some()
-            || (self.hungry && !self.slots.free_by_queue().is_empty())
+        if self.to_compare || self.retry_at.is_some() {
+            return false;
+        }
+        let claims: usize = if self.hungry {
+            let free = self.slots.free_by_queue();
+            free.iter().map(|(_, free)| *free).max().unwrap_or(0)
+        } else {
+            0
+        };
+        let work = self.unsettled.len().max(claims);
+        match self.under_way.len() {
+            0 => work > 0 || self.popped.is_some(),
+            TURNS.. => false,
+            _ => work >= self.half(),
+        }
+    }
+
+    fn half(&self) -> usize {
+        self.slots.total().div_ceil(2)
     }
 
     /// Settles what is finished and claims what there are slots for.
-    async fn turn(&mut self) {
-        let demand = self.slots.demand(Instant::now());
-        let popped = self.popped.map(|id| {
+    fn begin_turn(&mut self) {
+        let demand = self.slots.demand(Instant::now(), self.half());
+        let popped = self.popped.take();
+        let take = popped.map(|id| {
             let has_slot = demand.order.iter().any(|(queue, _)| *queue == id.queue());
             if has_slot {
                 Popped::Take(id)
@@ -119,15 +169,42 @@ impl Consumer {
                 Popped::Back(id)
             }
         });
-        if let Err(error) = self.exchange(popped, &demand).await {
-            self.complain(&error);
-            tokio::time::sleep(RETRY).await;
-        }
+        self.slots.promise(&demand);
+        let settlements = std::mem::take(&mut self.unsettled);
+        self.settling += settlements.len();
+        let turns = self.turns.clone();
+        let turn = async move {
+            let reply = turns.take(&settlements, take, &demand).await;
+            Turned {
+                settlements,
+                popped,
+                demand,
+                reply,
+            }
+        };
+        self.under_way.push(turn.boxed());
     }
 
-    async fn exchange(&mut self, popped: Option<Popped>, demand: &Demand) -> Result<(), KvError> {
-        let reply = self.turns.take(&self.unsettled, popped, demand).await;
-        let reply = reply.inspect_err(|_| self.in_doubt = true)?;
+    fn turned(&mut self, turned: Turned) {
+        let Turned {
+            settlements,
+            popped,
+            demand,
+            reply,
+        } = turned;
+        self.slots.keep(&demand);
+        self.settling -= settlements.len();
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.complain(&error);
+                self.unsettled.extend(settlements);
+                self.popped = self.popped.or(popped);
+                self.doubts = DOUBTS;
+                self.retry_at = Some(tokio::time::Instant::now() + RETRY);
+                return;
+            }
+        };
         if !std::mem::replace(&mut self.well, true) {
             tracing::info!("Redis is back; claiming again");
         }
@@ -135,13 +212,12 @@ impl Consumer {
             // Also the answer to a settlement that was carried out, and whose answer was lost.
             tracing::debug!(job.id = %refused, "the claim of {refused} had ended before it was settled");
         }
-        self.unsettled.clear();
-        self.popped = None;
-        self.hungry = demand.free > 0 && reply.claimed.len() >= demand.free;
+        if demand.free > 0 {
+            self.hungry = reply.claimed.len() >= demand.free;
+        }
         for claimed in reply.claimed {
             self.start(claimed);
         }
-        Ok(())
     }
 
     fn start(&mut self, claimed: Claimed) {
@@ -151,7 +227,7 @@ impl Consumer {
         self.in_flight.insert(id, lease);
     }
 
-    /// Waits in BRPOP on the queues that have a free slot.
+    /// Waits in BRPOP on the queues that have a free slot, when the last turn found nothing more in them.
     async fn listen(&mut self) {
         let free: Vec<Queue> = self
             .slots
@@ -160,7 +236,7 @@ impl Consumer {
             .map(|(queue, _)| queue)
             .collect();
         match std::mem::replace(&mut self.listening, Listening::Gone) {
-            Listening::No(inbox) if !free.is_empty() => {
+            Listening::No(inbox) if !free.is_empty() && !self.hungry && self.popped.is_none() => {
                 let lists = free
                     .iter()
                     .map(|queue| self.turns.keys.queue(*queue))
@@ -178,7 +254,8 @@ impl Consumer {
         }
     }
 
-    /// Waits for the next event: a job that finished, an id that was popped, a beat, the shutdown.
+    /// Waits for the next event: a turn that ended, a job that finished, an id that was popped, a beat, the
+    /// shutdown.
     async fn wait(&mut self, shutdown: &Shutdown) {
         let answer = async {
             match &mut self.listening {
@@ -186,11 +263,22 @@ impl Consumer {
                 Listening::No(_) | Listening::Gone => std::future::pending().await,
             }
         };
+        let pause = async {
+            match self.retry_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            Some(turned) = self.under_way.next() => self.turned(turned),
             Some(finished) = self.running.join_next() => self.finished(finished),
             answer = answer => self.answered(answer),
-            beat = self.held.changed() => if beat.is_ok() { self.reconcile().await },
+            beat = self.news.changed() => if beat.is_ok() { self.beat() },
+            () = pause => self.retry_at = None,
             () = shutdown.asked() => {}
+        }
+        while let Some(Some(turned)) = self.under_way.next().now_or_never() {
+            self.turned(turned);
         }
         while let Some(finished) = self.running.try_join_next() {
             self.finished(finished);
@@ -225,110 +313,10 @@ impl Consumer {
         self.hungry = true;
     }
 
-    /// Finds claims that Redis made and whose answer was lost, and runs them, or gives them back if
-    /// there is no slot. Turns are taken one after another, so a claim that is neither running nor
-    /// waiting to be settled is such a one.
-    async fn reconcile(&mut self) {
-        let known = self.in_flight.len() + self.unsettled.len();
-        if *self.held.borrow_and_update() <= known && !self.in_doubt {
-            return;
-        }
-        let held = match self.turns.held().await {
-            Ok(held) => held,
-            Err(error) => return self.complain(&error),
-        };
-        self.in_doubt = false;
-        for claimed in held {
-            let settling = self
-                .unsettled
-                .iter()
-                .any(|s| s.id == claimed.id && s.lease == claimed.lease);
-            if self.in_flight.get(&claimed.id) == Some(&claimed.lease) || settling {
-                continue;
-            }
-            let id = claimed.id;
-            let free = self.slots.free_by_queue();
-            if free.iter().any(|(queue, _)| *queue == id.queue()) {
-                tracing::warn!(job.id = %id, "running {id}, whose claim's answer was lost");
-                self.start(claimed);
-            } else {
-                tracing::warn!(job.id = %id, "giving {id} back, whose claim's answer was lost");
-                self.unsettled.push(Settlement::of(&claimed, Verdict::Back));
-            }
-        }
-    }
-
     fn complain(&mut self, error: &KvError) {
         if std::mem::replace(&mut self.well, false) {
             tracing::warn!(error = %Chain(&error), "cannot take turns; trying again until Redis is back");
         }
-    }
-
-    /// Stops claiming, finishes what runs within `patience`, gives the rest back.
-    async fn finish(&mut self, patience: Duration) {
-        let deadline = tokio::time::Instant::now() + patience;
-        if let Listening::On(mut waiting, _) =
-            std::mem::replace(&mut self.listening, Listening::Gone)
-        {
-            waiting.cut_short(&self.turns.redis).await;
-            let answer = waiting.answer().await;
-            self.answered(answer);
-        }
-        if !self.in_flight.is_empty() {
-            let n = self.in_flight.len();
-            tracing::info!("stopping: {n} jobs have {patience:?} to finish");
-        }
-        while !self.in_flight.is_empty() {
-            let finished = tokio::time::timeout_at(deadline, self.running.join_next()).await;
-            let Ok(Some(finished)) = finished else { break };
-            self.finished(finished);
-            while let Some(finished) = self.running.try_join_next() {
-                self.finished(finished);
-            }
-            // If it fails, it is tried once more below, with the rest.
-            let _ = self.settle_only().await;
-        }
-        // Also those that are no longer in flight, because their claims were lost.
-        self.running.abort_all();
-        for (id, lease) in self.in_flight.drain() {
-            self.unsettled.push(Settlement {
-                id,
-                lease,
-                group: None,
-                follows: None,
-                had_group: false,
-                verdict: Verdict::Back,
-            });
-        }
-        // An aborted job must be still before somebody else may run it.
-        while self.running.join_next().await.is_some() {}
-        let given_back = self
-            .unsettled
-            .iter()
-            .filter(|s| s.verdict == Verdict::Back)
-            .count();
-        match self.settle_only().await {
-            Ok(()) if given_back > 0 => tracing::info!("gave {given_back} unfinished jobs back"),
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "could not settle; another worker will take over what was held");
-            }
-        }
-    }
-
-    async fn settle_only(&mut self) -> Result<(), KvError> {
-        if self.unsettled.is_empty() && self.popped.is_none() {
-            return Ok(());
-        }
-        let popped = self.popped.map(Popped::Back);
-        self.exchange(
-            popped,
-            &Demand {
-                order: Vec::new(),
-                free: 0,
-            },
-        )
-        .await
     }
 }
 
@@ -355,9 +343,9 @@ mod tests {
         };
         let options = TestQueue::options("default=1");
         let slots = Slots::new(options.limits, 1, options.starvation);
-        let (tell, held) = watch::channel(0);
+        let (tell, news) = watch::channel(News::default());
         let inbox = Inbox::new(queue.redis.clone());
-        let mut consumer = Consumer::new(runner, slots, inbox, held);
+        let mut consumer = Consumer::new(runner, slots, inbox, news);
 
         let run = consumer.run(&shutdown, Duration::ZERO);
         let end = async {

@@ -1,0 +1,87 @@
+//! The end of a worker: finish what runs, give the rest back.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use super::{Consumer, Listening};
+use crate::{
+    error::Chain,
+    kv::KvError,
+    queue::{
+        job::Ties,
+        limits::Demand,
+        settle::{Settlement, Verdict},
+        turn::Popped,
+    },
+};
+
+impl Consumer {
+    /// Stops claiming, finishes what runs within `patience`, gives the rest back.
+    pub(super) async fn finish(&mut self, patience: Duration) {
+        let deadline = tokio::time::Instant::now() + patience;
+        if let Listening::On(mut waiting, _) =
+            std::mem::replace(&mut self.listening, Listening::Gone)
+        {
+            waiting.cut_short(&self.turns.redis).await;
+            let answer = waiting.answer().await;
+            self.answered(answer);
+        }
+        while let Some(turned) = self.under_way.next().await {
+            self.turned(turned);
+        }
+        if !self.in_flight.is_empty() {
+            let n = self.in_flight.len();
+            tracing::info!("stopping: {n} jobs have {patience:?} to finish");
+        }
+        while !self.in_flight.is_empty() {
+            let finished = tokio::time::timeout_at(deadline, self.running.join_next()).await;
+            let Ok(Some(finished)) = finished else { break };
+            self.finished(finished);
+            while let Some(finished) = self.running.try_join_next() {
+                self.finished(finished);
+            }
+            // If it fails, it is tried once more below, with the rest.
+            let _ = self.settle_only().await;
+        }
+        // Also those that are no longer in flight, because their claims were lost.
+        self.running.abort_all();
+        for (id, lease) in self.in_flight.drain() {
+            self.unsettled.push(Settlement {
+                id,
+                lease,
+                ties: Ties::default(),
+                had_group: false,
+                verdict: Verdict::Back,
+            });
+        }
+        // An aborted job must be still before somebody else may run it.
+        while self.running.join_next().await.is_some() {}
+        let given_back = self
+            .unsettled
+            .iter()
+            .filter(|s| s.verdict == Verdict::Back)
+            .count();
+        match self.settle_only().await {
+            Ok(()) if given_back > 0 => tracing::info!("gave {given_back} unfinished jobs back"),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "could not settle; another worker will take over what was held");
+            }
+        }
+    }
+
+    /// Takes a turn that claims nothing.
+    async fn settle_only(&mut self) -> Result<(), KvError> {
+        if self.unsettled.is_empty() && self.popped.is_none() {
+            return Ok(());
+        }
+        let popped = self.popped.map(Popped::Back);
+        self.turns
+            .take(&self.unsettled, popped, &Demand::default())
+            .await?;
+        self.unsettled.clear();
+        self.popped = None;
+        Ok(())
+    }
+}
