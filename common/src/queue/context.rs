@@ -42,6 +42,8 @@ pub struct JobContext {
     pub(super) id: JobId,
     pub(super) lease: Lease,
     pub(super) follows: Option<JobId>,
+    /// Whether somebody wants what the task gives back.
+    pub(super) wants_output: bool,
     pub(super) had_group: AtomicBool,
     pub(super) shutdown: Shutdown,
 }
@@ -351,6 +353,7 @@ mod tests {
             id: reply.claimed[0].id,
             lease: reply.claimed[0].lease.clone(),
             follows: None,
+            wants_output: false,
             had_group: AtomicBool::new(false),
             shutdown,
         };

@@ -188,6 +188,11 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// Whether somebody wants what the task gives back.
+    pub(super) fn wants_output(&self) -> bool {
+        false
+    }
+
     pub(super) fn ties(&self) -> Ties {
         Ties {
             group: self.group,

@@ -2,9 +2,13 @@
 
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use serde_json::value::RawValue;
+
 use super::{Task, TaskError, context::JobContext};
 
-type Outcome<'a> = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send + 'a>>;
+/// What a task gave back, as JSON, if anybody wants it.
+pub(super) type Output = Option<Box<RawValue>>;
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, TaskError>> + Send + 'a>>;
 type Run = Box<dyn for<'a> Fn(&'a str, &'a JobContext) -> Outcome<'a> + Send + Sync>;
 
 /// A task with its types erased.
@@ -47,7 +51,14 @@ impl Registry {
                 let task: T = serde_json::from_str(args).map_err(|error| {
                     TaskError::fatal(format!("its arguments do not fit `{}`: {error}", T::NAME))
                 })?;
-                task.run(&context, job).await.map(drop)
+                let output = task.run(&context, job).await?;
+                if !job.wants_output {
+                    return Ok(None);
+                }
+                let output = serde_json::value::to_raw_value(&output).map_err(|error| {
+                    TaskError::fatal(format!("what it gave back is no JSON: {error}"))
+                })?;
+                Ok(Some(output))
             })
         });
         let entry = Entry {

@@ -18,7 +18,7 @@ use super::{
     Registry,
     context::JobContext,
     job::Body,
-    registry::Entry,
+    registry::{Entry, Output},
     settle::{Settlement, Verdict},
     turn::{Claimed, Turns},
 };
@@ -48,6 +48,7 @@ impl Runner {
             lease: claimed.lease.clone(),
             ties: body.ties(),
             had_group: false,
+            output: None,
             verdict: Verdict::Done,
         };
         let Some(entry) = self.registry.get(&body.task) else {
@@ -77,6 +78,7 @@ impl Runner {
             id: claimed.id,
             lease: claimed.lease.clone(),
             follows: body.follows,
+            wants_output: body.wants_output(),
             had_group: AtomicBool::new(false),
             shutdown: self.shutdown,
         };
@@ -92,8 +94,9 @@ impl Runner {
         };
         // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.
         let judged = AssertUnwindSafe(judged.instrument(span)).catch_unwind();
-        settlement.verdict = judged.await.unwrap_or_else(|panic| Verdict::Bury {
-            error: format!("it panicked beside its run: {}", text_of(&*panic)),
+        (settlement.verdict, settlement.output) = judged.await.unwrap_or_else(|panic| {
+            let error = format!("it panicked beside its run: {}", text_of(&*panic));
+            (Verdict::Bury { error }, None)
         });
         settlement.had_group = job.had_group.load(Ordering::Relaxed);
         settlement
@@ -106,7 +109,7 @@ struct Failure {
     fatal: bool,
 }
 
-async fn attempt_once(entry: &Entry, args: &str, job: &JobContext) -> Result<(), Failure> {
+async fn attempt_once(entry: &Entry, args: &str, job: &JobContext) -> Result<Output, Failure> {
     let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
     let outcome = match entry.timeout {
         None => running.await,
@@ -118,7 +121,7 @@ async fn attempt_once(entry: &Entry, args: &str, job: &JobContext) -> Result<(),
             })?,
     };
     match outcome {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(output)) => Ok(output),
         Ok(Err(error)) => Err(Failure {
             fatal: error.is_fatal(),
             error: error.to_string(),
@@ -140,10 +143,14 @@ fn verdict(
     entry: &Entry,
     attempt: u32,
     max_attempts: u32,
-    outcome: Result<(), Failure>,
-) -> Verdict {
+    outcome: Result<Output, Failure>,
+) -> (Verdict, Output) {
+    let mut given = None;
     let (name, verdict) = match outcome {
-        Ok(()) => ("done", Verdict::Done),
+        Ok(output) => {
+            given = output;
+            ("done", Verdict::Done)
+        }
         Err(Failure { error, fatal }) if fatal || attempt >= max_attempts => {
             tracing::error!(
                 "attempt {attempt} of {max_attempts} failed, the job is buried: {error}"
@@ -159,5 +166,5 @@ fn verdict(
         }
     };
     metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => name).increment(1);
-    verdict
+    (verdict, given)
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use redis::ScriptInvocation;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
     JobId,
     enqueue::millis,
     job::Ties,
+    registry::Output,
     turn::{Claimed, Lease},
 };
 use crate::id::BootId;
@@ -42,6 +44,8 @@ pub(super) struct Settlement {
     pub(super) lease: Lease,
     pub(super) ties: Ties,
     pub(super) had_group: bool,
+    /// What the task gave back, if anybody wants it.
+    pub(super) output: Output,
     pub(super) verdict: Verdict,
 }
 
@@ -78,6 +82,9 @@ struct Details<'a> {
     entry: String,
     reason: &'a str,
     delay_ms: u64,
+    /// Text for the scripts, which do not read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a str>,
 }
 
 impl Settlement {
@@ -88,6 +95,7 @@ impl Settlement {
             lease: claimed.lease.clone(),
             ties: Ties::default(),
             had_group: false,
+            output: None,
             verdict,
         }
     }
@@ -96,6 +104,7 @@ impl Settlement {
     fn is_plain(&self) -> bool {
         self.verdict == Verdict::Done
             && !self.had_group
+            && self.output.is_none()
             && self.ties == Ties::default()
             && !self.lease.has_record()
     }
@@ -124,6 +133,7 @@ impl Settlement {
             },
             reason: &reason,
             delay_ms,
+            output: self.output.as_deref().map(RawValue::get),
         };
         call.arg(name)
             .arg(self.id)

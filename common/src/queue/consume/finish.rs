@@ -52,6 +52,7 @@ impl Consumer {
                 lease,
                 ties: Ties::default(),
                 had_group: false,
+                output: None,
                 verdict: Verdict::Back,
             });
         }

@@ -4,7 +4,8 @@
 --      3 number of runs of jobs that are done and tied to nothing; each run: lease, how many ids, ids
 --      then number of other ends; each: verdict, id, lease, ties (JSON) or '', details (JSON):
 --        verdict: done | retry | bury | back (not run: give it back)
---        details: `entry` for the history, `reason`, `delay_ms` before the next attempt
+--        details: `entry` for the history, `reason`, `delay_ms` before the next attempt,
+--        `output`: what the task gave back (JSON text), if anybody wants it
 --      then the popped id or '', and 'take' (claim it) or 'back' (list it again)
 --      then how many to claim in all, what was popped included
 --      then for each queue in order: name, how many to claim

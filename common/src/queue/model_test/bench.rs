@@ -246,6 +246,7 @@ impl Bench {
                 follows: job.and_then(|job| job.follows),
             },
             had_group,
+            output: None,
             verdict: match verdict {
                 End::Done => Verdict::Done,
                 End::Retry => Verdict::Retry {
