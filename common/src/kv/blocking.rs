@@ -4,7 +4,8 @@
 //! BRPOP outlasts (redis-rs issues 1924, 2269). A dropped BRPOP still pops, so it must never be raced in
 //! a `select!`: it runs in a task of its own and its answer always arrives. And a socket that died
 //! without a word looks like an empty queue: the answer is due [`PATIENCE`] plus [`GRACE`] after the
-//! question, and a connection that misses that is replaced.
+//! question, and a connection that misses that is replaced; so it is as soon as somebody else notices that
+//! Redis was away ([`Waiting::abandon`]).
 
 use std::{
     sync::{
@@ -21,7 +22,7 @@ use super::{CONNECT_TIMEOUT, Redis};
 use crate::error::Chain;
 
 /// How long Redis holds an unanswered BRPOP.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(4);
 /// How much later than that the answer may arrive.
 pub const GRACE: Duration = Duration::from_millis(750);
 /// Between two attempts to connect.
@@ -51,6 +52,8 @@ struct State {
 pub struct Waiting {
     answer: oneshot::Receiver<(Inbox, Option<Popped>)>,
     state: Arc<State>,
+    redis: Redis,
+    task: tokio::task::AbortHandle,
 }
 
 /// Tells whether the blocking connection works.
@@ -85,14 +88,19 @@ impl Inbox {
 
     /// Asks for the rightmost element of the first non-empty list of `lists`.
     pub fn wait(mut self, lists: Vec<String>) -> Waiting {
-        let state = Arc::clone(&self.state);
+        let (state, redis) = (Arc::clone(&self.state), self.redis.clone());
         let (give, answer) = oneshot::channel();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let popped = self.pop(&lists).await;
             // Nobody listens any more: the id that was popped is found by the sweep.
             let _ = give.send((self, popped));
         });
-        Waiting { answer, state }
+        Waiting {
+            answer,
+            state,
+            redis,
+            task: task.abort_handle(),
+        }
     }
 
     async fn pop(&mut self, lists: &[String]) -> Option<Popped> {
@@ -146,6 +154,18 @@ impl Waiting {
     /// Safe to drop and to call again.
     pub async fn answer(&mut self) -> Option<(Inbox, Option<Popped>)> {
         (&mut self.answer).await.ok()
+    }
+
+    /// Gives the question up with its connection, which may be dead; returns an inbox that connects anew.
+    /// If the question was answered just now, the sweep finds what it popped.
+    pub fn abandon(self) -> Inbox {
+        self.task.abort();
+        self.state.client.store(0, Ordering::Relaxed);
+        Inbox {
+            redis: self.redis,
+            connection: None,
+            state: self.state,
+        }
     }
 
     /// Has Redis answer now, with nothing, so that another question can be asked.

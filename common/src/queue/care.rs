@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
-    JobId, WorkerOptions,
+    JobId, Queue, WorkerOptions,
     enqueue::millis,
     job::Body,
     settle::HistoryEntry,
@@ -45,9 +45,11 @@ static REAP: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Between two looks at most.
-const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(2);
+/// While something is missing that may be lost, between two looks at most.
+const SOON: Duration = Duration::from_millis(500);
 /// Looks in a time to live, at least. When nobody looked for half of one, nobody counts as dead.
-const LOOKS: u32 = 6;
+const LOOKS: u32 = 3;
 /// Scheduled jobs a script call at most.
 const BATCH: usize = 500;
 /// Missing ids a script call at most: what a deleted list is repaired by, per look.
@@ -79,6 +81,8 @@ pub struct Cared {
     pub reaped: usize,
     /// Until the next scheduled job is due.
     pub next_due: Option<Duration>,
+    /// Queues whose list held something.
+    pub listed: Vec<Queue>,
     /// Whether there is more to do at once.
     pub more: bool,
 }
@@ -96,14 +100,26 @@ impl Care {
         }
     }
 
-    /// Looks again and again until the shutdown; at once when `look` asks for it.
-    pub async fn run(mut self, shutdown: Shutdown, look: Arc<Notify>) {
+    /// Looks again and again until the shutdown; at once when `look` asks for it. Tells `listed` which
+    /// queues hold something.
+    pub(super) async fn run(
+        mut self,
+        shutdown: Shutdown,
+        look: Arc<Notify>,
+        listed: watch::Sender<Vec<Queue>>,
+    ) {
         let every = EVERY.min(self.time_to_live / LOOKS);
         let mut well = true;
         loop {
             let wait = match self.look().await {
                 Ok(cared) => {
                     well = true;
+                    listed.send_replace(cared.listed);
+                    let every = if self.missing.is_empty() {
+                        every
+                    } else {
+                        every.min(SOON)
+                    };
                     if cared.more {
                         Duration::ZERO
                     } else {
@@ -132,19 +148,24 @@ impl Care {
     pub async fn look(&mut self) -> Result<Cared, KvError> {
         let mut call = OVERDUE.on(self.keys.prefix());
         call.arg(BATCH).arg(millis(self.time_to_live));
-        let (promoted, wait, dead): (usize, i64, Vec<BootId>) =
+        let (promoted, wait, dead, to_sweep, listed): (usize, i64, Vec<BootId>, u8, Vec<Queue>) =
             OVERDUE.run(&self.redis, &call).await?;
         let mut reaped = 0;
         for worker in dead {
             reaped += self.reap(worker).await?;
         }
-        let (recovered, more) = self.sweep().await?;
+        let (recovered, more) = if to_sweep != 0 || !self.missing.is_empty() {
+            self.sweep().await?
+        } else {
+            (0, false)
+        };
         let next_due = u64::try_from(wait).ok().map(Duration::from_millis);
         Ok(Cared {
             promoted,
             recovered,
             reaped,
             next_due,
+            listed,
             more: more || promoted == BATCH,
         })
     }

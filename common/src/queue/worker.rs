@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     Registry,
@@ -156,7 +156,8 @@ impl Worker {
             beside.spawn(Heartbeat::hurry(thread, bell.clone()));
         }
         let care = Care::new(redis.clone(), keys.clone(), &options);
-        let care = tokio::spawn(care.run(shutdown.clone(), bell.look));
+        let (tell, listed) = watch::channel(Vec::new());
+        let care = tokio::spawn(care.run(shutdown.clone(), bell.look, tell));
 
         let turns = Turns {
             redis: redis.clone(),
@@ -170,7 +171,7 @@ impl Worker {
             shutdown: shutdown.clone(),
         };
         let slots = Slots::new(options.limits, options.concurrency, options.starvation);
-        let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.news());
+        let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.news(), listed);
         consumer.run(&shutdown, options.shutdown_patience).await;
 
         let alive = shutdown.is_asked();

@@ -1,15 +1,47 @@
 //! What Redis says that a worker holds, compared with what it runs: so claims are found whose answer was
 //! lost on the way.
 
-use super::Consumer;
-use crate::queue::settle::{Settlement, Verdict};
+use super::{Consumer, Listening};
+use crate::queue::{
+    heartbeat::News,
+    settle::{Settlement, Verdict},
+};
 
 impl Consumer {
-    /// A beat tells how many jobs Redis says this worker holds.
+    /// A beat tells how many jobs Redis says this worker holds, and whether Redis was away: then the
+    /// blocking connection may be dead and not know it.
     pub(super) fn beat(&mut self) {
-        let promised: usize = self.slots.promised();
-        let known = self.in_flight.len() + self.unsettled.len() + self.settling + promised;
-        self.to_compare = self.news.borrow_and_update().held > known || self.doubts > 0;
+        let News { held, returns } = self.news.borrow_and_update().clone();
+        let known = self.in_flight.len() + self.unsettled.len() + self.settling;
+        self.to_compare = held > known + self.slots.promised() || self.doubts > 0;
+        if std::mem::replace(&mut self.returns, returns) != returns {
+            self.listen_anew();
+        }
+    }
+
+    /// Care tells which queues hold something. If this worker waits for one of them, its blocking connection
+    /// may be dead: it claims without it, and if it is so once more, connects anew.
+    pub(super) fn cared(&mut self) {
+        let listed = self.listed.borrow_and_update().clone();
+        if let Listening::On(_, queues) = &self.listening
+            && listed.iter().any(|queue| queues.contains(queue))
+        {
+            self.hungry = true;
+            if std::mem::replace(&mut self.overheard, true) {
+                tracing::warn!(
+                    "the blocking connection does not bring what is listed; connecting anew"
+                );
+                self.listen_anew();
+            }
+        }
+    }
+
+    fn listen_anew(&mut self) {
+        self.overheard = false;
+        self.listening = match std::mem::replace(&mut self.listening, Listening::Gone) {
+            Listening::On(waiting, _) => Listening::No(waiting.abandon()),
+            at_rest => at_rest,
+        };
     }
 
     /// Finds claims that Redis made and whose answer was lost, and runs them, or gives them back if

@@ -62,6 +62,12 @@ pub(super) struct Consumer {
     slots: Slots,
     listening: Listening,
     news: watch::Receiver<News>,
+    /// Queues whose list held something when care looked last.
+    listed: watch::Receiver<Vec<Queue>>,
+    /// Whether that was so although the blocking connection waited on one of them.
+    overheard: bool,
+    /// How often Redis was away, as far as the blocking connection has heard.
+    returns: u64,
     running: JoinSet<Settlement>,
     /// The lease of each job that runs. A job whose claim was lost may run beside them to its end.
     in_flight: HashMap<JobId, Lease>,
@@ -88,6 +94,7 @@ impl Consumer {
         slots: Slots,
         inbox: Inbox,
         news: watch::Receiver<News>,
+        listed: watch::Receiver<Vec<Queue>>,
     ) -> Self {
         Self {
             turns: runner.turns.clone(),
@@ -95,6 +102,9 @@ impl Consumer {
             slots,
             listening: Listening::No(inbox),
             news,
+            listed,
+            overheard: false,
+            returns: 0,
             running: JoinSet::new(),
             in_flight: HashMap::new(),
             unsettled: Vec::new(),
@@ -274,6 +284,7 @@ impl Consumer {
             Some(finished) = self.running.join_next() => self.finished(finished),
             answer = answer => self.answered(answer),
             beat = self.news.changed() => if beat.is_ok() { self.beat() },
+            Ok(()) = self.listed.changed() => self.cared(),
             () = pause => self.retry_at = None,
             () = shutdown.asked() => {}
         }
@@ -303,6 +314,7 @@ impl Consumer {
             return;
         };
         self.listening = Listening::No(inbox);
+        self.overheard = false;
         let Some((list, id)) = popped else { return };
         match String::from_utf8_lossy(&id).parse() {
             Ok(id) => self.popped = Some(id),
@@ -345,7 +357,7 @@ mod tests {
         let slots = Slots::new(options.limits, 1, options.starvation);
         let (tell, news) = watch::channel(News::default());
         let inbox = Inbox::new(queue.redis.clone());
-        let mut consumer = Consumer::new(runner, slots, inbox, news);
+        let mut consumer = Consumer::new(runner, slots, inbox, news, watch::channel(Vec::new()).1);
 
         let run = consumer.run(&shutdown, Duration::ZERO);
         let end = async {

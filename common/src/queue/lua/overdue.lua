@@ -1,6 +1,8 @@
 -- What needs care now: scheduled jobs that are due are pushed; workers that stopped beating are named.
 -- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most, 2 the caller's time to live, ms
--- Returns { how many were pushed, ms until the next is due or -1, names of dead workers }
+-- Returns { how many were pushed, ms until the next is due or -1, names of dead workers,
+--           1 if a pop may be lost: what comes next in some list is not what comes next in line,
+--           queues whose list holds something }
 local time_to_live = tonumber(ARGV[2])
 
 -- Nobody looked for a while: Redis was away or its clock was set forward, and who lives could not show
@@ -18,4 +20,12 @@ if #due > 0 then
 end
 local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
 local wait = next_due and math.max(0, tonumber(next_due) - now_ms) or -1
-return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10) }
+local to_sweep, listed = 0, {}
+for _, queue in ipairs({ 'high', 'default', 'low' }) do
+  local state = state_of(queue)
+  local tail = on_list('LINDEX', queue, -1)
+  local in_line = tail and is_next(state, tail) or not tail and state.cursor == state.last
+  if tail then listed[#listed + 1] = queue end
+  if not in_line or redis.call('EXISTS', ns .. 'loose:' .. queue) == 1 then to_sweep = 1 end
+end
+return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10), to_sweep, listed }
