@@ -4,6 +4,8 @@
 //! are in one slot. The scripts build the same names from that prefix (`queue/lua/lib.lua`,
 //! `chat/lua/lib.lua`); `docs/redis.md` shows the list with redis-cli recipes.
 
+use std::sync::Arc;
+
 use crate::{
     id::{BootId, RoomId},
     queue::{JobId, Queue},
@@ -12,14 +14,14 @@ use crate::{
 /// The names under one namespace.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    prefix: String,
+    prefix: Arc<str>,
 }
 
 impl Keys {
     /// The names under `namespace`.
     pub fn new(namespace: &str) -> Self {
         Self {
-            prefix: format!("{{{namespace}}}:"),
+            prefix: format!("{{{namespace}}}:").into(),
         }
     }
 

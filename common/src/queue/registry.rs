@@ -1,6 +1,16 @@
 //! The registry: which tasks a worker knows, by their names on the wire.
 
-use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::value::RawValue;
 
@@ -18,6 +28,22 @@ pub(super) struct Entry {
     pub(super) timeout: Option<Duration>,
     pub(super) backoff: fn(u32) -> Duration,
     pub(super) run: Run,
+    /// Whether its last run was over at once.
+    quick: AtomicBool,
+}
+
+/// A run that takes less is over at once.
+const AT_ONCE: Duration = Duration::from_micros(100);
+
+impl Entry {
+    /// Whether the next run will likely be over at once, so that it may be tried where others wait for it.
+    pub(super) fn is_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn took(&self, time: Duration) {
+        self.quick.store(time < AT_ONCE, Ordering::Relaxed);
+    }
 }
 
 /// The tasks that a worker knows.
@@ -67,6 +93,7 @@ impl Registry {
             timeout: T::TIMEOUT,
             backoff: T::backoff,
             run,
+            quick: AtomicBool::new(false),
         };
         let before = self.tasks.insert(T::NAME, Arc::new(entry));
         assert!(before.is_none(), "two tasks have the name `{}`", T::NAME);

@@ -86,10 +86,16 @@ impl Runner {
             "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt
         );
         let judged = async {
+            if !entry.is_quick() {
+                // The consumer tries jobs itself before it gives them a task: not this one.
+                tokio::task::yield_now().await;
+            }
             let started = Instant::now();
             let outcome = attempt_once(&entry, body.args.get(), &job).await;
+            let took = started.elapsed();
+            entry.took(took);
             metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
-                .record(started.elapsed().as_secs_f64());
+                .record(took.as_secs_f64());
             verdict(&entry, attempt, max_attempts, outcome)
         };
         // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.

@@ -1,6 +1,8 @@
 //! What Redis says that a worker holds, compared with what it runs: so claims are found whose answer was
 //! lost on the way.
 
+use std::time::Instant;
+
 use super::{Consumer, Listening};
 use crate::queue::{
     heartbeat::News,
@@ -54,6 +56,7 @@ impl Consumer {
         };
         self.to_compare = false;
         self.doubts = self.doubts.saturating_sub(1);
+        let now = Instant::now(); // so each gets a task of its own
         for claimed in held {
             let settling = self
                 .unsettled
@@ -66,7 +69,7 @@ impl Consumer {
             let free = self.slots.free_by_queue();
             if free.iter().any(|(queue, _)| *queue == id.queue()) {
                 tracing::warn!(job.id = %id, "running {id}, whose claim's answer was lost");
-                self.start(claimed);
+                self.start(claimed, now);
             } else {
                 tracing::warn!(job.id = %id, "giving {id} back, whose claim's answer was lost");
                 self.unsettled.push(Settlement::of(&claimed, Verdict::Back));
