@@ -25,11 +25,11 @@ impl Consumer {
     /// may be dead: it claims without it, and if it is so once more, connects anew.
     pub(super) fn cared(&mut self) {
         let listed = self.listed.borrow_and_update().clone();
-        if let Listening::On(_, queues) = &self.listening
-            && listed.iter().any(|queue| queues.contains(queue))
+        if let Listening::On(question) = &mut self.listening
+            && listed.iter().any(|queue| question.queues.contains(queue))
         {
             self.hungry = true;
-            if std::mem::replace(&mut self.overheard, true) {
+            if std::mem::replace(&mut question.overheard, true) {
                 tracing::warn!(
                     "the blocking connection does not bring what is listed; connecting anew"
                 );
@@ -39,9 +39,8 @@ impl Consumer {
     }
 
     fn listen_anew(&mut self) {
-        self.overheard = false;
         self.listening = match std::mem::replace(&mut self.listening, Listening::Gone) {
-            Listening::On(waiting, _) => Listening::No(waiting.abandon()),
+            Listening::On(question) => Listening::No(question.waiting.abandon()),
             at_rest => at_rest,
         };
     }

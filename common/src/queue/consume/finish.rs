@@ -20,11 +20,10 @@ impl Consumer {
     /// Stops claiming, finishes what runs within `patience`, gives the rest back.
     pub(super) async fn finish(&mut self, patience: Duration) {
         let deadline = tokio::time::Instant::now() + patience;
-        if let Listening::On(mut waiting, _) =
-            std::mem::replace(&mut self.listening, Listening::Gone)
+        if let Listening::On(mut question) = std::mem::replace(&mut self.listening, Listening::Gone)
         {
-            waiting.cut_short(&self.turns.redis).await;
-            let answer = waiting.answer().await;
+            question.waiting.cut_short(&self.turns.redis).await;
+            let answer = question.waiting.answer().await;
             self.answered(answer);
         }
         while let Some(turned) = self.under_way.next().await {

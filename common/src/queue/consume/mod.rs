@@ -45,9 +45,17 @@ const DOUBTS: u8 = 2;
 /// The blocking connection, at rest or asked.
 enum Listening {
     No(Inbox),
-    On(Waiting, Vec<Queue>),
+    On(Question),
     /// The waiting task is gone with its runtime.
     Gone,
+}
+
+/// What the blocking connection was asked.
+struct Question {
+    waiting: Waiting,
+    queues: Vec<Queue>,
+    /// Whether care saw something on one of the queues meanwhile.
+    overheard: bool,
 }
 
 /// A turn that has ended, with what it was for.
@@ -66,8 +74,6 @@ pub(super) struct Consumer {
     news: watch::Receiver<News>,
     /// Queues whose list held something when care looked last.
     listed: watch::Receiver<Vec<Queue>>,
-    /// Whether that was so although the blocking connection waited on one of them.
-    overheard: bool,
     /// How often Redis was away, as far as the blocking connection has heard.
     returns: u64,
     running: JoinSet<Settlement>,
@@ -105,7 +111,6 @@ impl Consumer {
             listening: Listening::No(inbox),
             news,
             listed,
-            overheard: false,
             returns: 0,
             running: JoinSet::new(),
             in_flight: HashMap::new(),
@@ -264,14 +269,18 @@ impl Consumer {
                     .iter()
                     .map(|queue| self.turns.keys.queue(*queue))
                     .collect();
-                self.listening = Listening::On(inbox.wait(lists), free);
+                self.listening = Listening::On(Question {
+                    waiting: inbox.wait(lists),
+                    queues: free,
+                    overheard: false,
+                });
             }
-            Listening::On(waiting, queues) => {
+            Listening::On(question) => {
                 // A queue has a free slot that it had not when the question was asked: ask anew.
-                if free.iter().any(|queue| !queues.contains(queue)) {
-                    waiting.cut_short(&self.turns.redis).await;
+                if free.iter().any(|queue| !question.queues.contains(queue)) {
+                    question.waiting.cut_short(&self.turns.redis).await;
                 }
-                self.listening = Listening::On(waiting, queues);
+                self.listening = Listening::On(question);
             }
             at_rest => self.listening = at_rest,
         }
@@ -282,7 +291,7 @@ impl Consumer {
     async fn wait(&mut self, shutdown: &Shutdown) {
         let answer = async {
             match &mut self.listening {
-                Listening::On(waiting, _) => waiting.answer().await,
+                Listening::On(question) => question.waiting.answer().await,
                 Listening::No(_) | Listening::Gone => std::future::pending().await,
             }
         };
@@ -327,7 +336,6 @@ impl Consumer {
             return;
         };
         self.listening = Listening::No(inbox);
-        self.overheard = false;
         let Some((list, id)) = popped else { return };
         match String::from_utf8_lossy(&id).parse() {
             Ok(id) => self.popped = Some(id),
