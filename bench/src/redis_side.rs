@@ -7,8 +7,9 @@ use common::{
     kv::{Keys, Redis},
     testing::{self, RedisServer},
 };
+use futures_util::StreamExt;
 
-use crate::number::{float, per_second};
+use crate::number::float;
 
 /// A Redis to measure with: one of our own, or one that was named.
 #[derive(Debug)]
@@ -129,6 +130,26 @@ impl RedisSide {
         }
     }
 
+    /// How many commands others send within some time, and how many their scripts run.
+    pub(crate) async fn commands_within(&self, time: Duration) -> Result<(u64, u64)> {
+        let monitor = self.redis.client().get_async_monitor().await?;
+        let mut lines = monitor.into_on_message::<String>();
+        let (mut sent, mut inside) = (0, 0);
+        let end = tokio::time::sleep(time);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                line = lines.next() => {
+                    let line = line.context("watch Redis's commands")?;
+                    // `1790000000.000000 [0 127.0.0.1:12345] "brpop" …`, or `[0 lua]` inside a script.
+                    let is_inside = line.split(']').next().is_some_and(|head| head.ends_with(" lua"));
+                    *(if is_inside { &mut inside } else { &mut sent }) += 1;
+                }
+                () = &mut end => return Ok((sent, inside)),
+            }
+        }
+    }
+
     /// Fails if any of these keys has anything in it: `what` says what that would be.
     pub(crate) async fn expect_none(&self, what: &str, keys: &[String]) -> Result<()> {
         let mut connection = self.redis.connection().await?;
@@ -174,11 +195,6 @@ impl Account {
     /// Commands from `before` to now, per thing.
     pub(crate) fn commands_each(&self, before: &Self, things: u64) -> f64 {
         float(self.commands.saturating_sub(before.commands)) / float(things)
-    }
-
-    /// Commands from `before` to now, per second.
-    pub(crate) fn commands_per_second(&self, before: &Self, time: Duration) -> f64 {
-        per_second(self.commands.saturating_sub(before.commands), time)
     }
 
     /// CPU time from `before` to now.

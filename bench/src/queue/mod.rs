@@ -7,6 +7,7 @@
 
 mod bound;
 mod child;
+mod group;
 mod producer;
 mod steps;
 mod tally;
@@ -80,7 +81,7 @@ struct Rates {
 
 /// Measures the queue `how.runs` times.
 pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures) -> Result<()> {
-    figures.expect_steps(2 + how.runs * 8);
+    figures.expect_steps(2 + how.runs * 9);
     let redis = RedisSide::start(how.redis_url.as_deref()).await?;
     let bench = steps::Bench {
         redis,
@@ -116,6 +117,8 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
             }
         }
         let [queue, bound] = rates;
+        figures.begin(format!("run {run} of {}: queue.group", how.runs));
+        bench.group(queue.drain, figures).await?;
         for (name, queue, bound) in [
             ("enqueue_single", queue.single, bound.single),
             ("enqueue_bulk", queue.bulk, bound.bulk),

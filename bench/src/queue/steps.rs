@@ -18,6 +18,8 @@ use crate::{
 const WARM_UP: u64 = 20_000;
 /// Jobs per second of the pickup measurement: a light load.
 const LIGHT: u64 = 200;
+/// How long an idle worker is looked at.
+const IDLE: Duration = Duration::from_secs(12);
 /// Jobs that a worker is warmed up with where it is to be warm.
 const FIRST: u64 = 1000;
 
@@ -172,14 +174,11 @@ impl Bench {
 
     /// What a worker costs that has nothing to do.
     async fn idle(&self, worker: &WorkerProcess, figures: &mut Figures) -> Result<()> {
-        let (before, begun) = (self.redis.account().await?, Instant::now());
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let (after, time) = (self.redis.account().await?, begun.elapsed());
-        figures.add(
-            "queue.idle_worker.commands",
-            "per second",
-            after.commands_per_second(&before, time),
-        );
+        let (sent, inside) = self.redis.commands_within(IDLE).await?;
+        let unit = "per second";
+        figures.add("queue.idle_worker.commands", unit, per_second(sent, IDLE));
+        let inside = per_second(inside, IDLE);
+        figures.add("queue.idle_worker.commands_in_scripts", unit, inside);
         let memory = resident_memory(worker.pid()?)?;
         figures.add(
             "queue.idle_worker.rss",
@@ -189,12 +188,17 @@ impl Bench {
         Ok(())
     }
 
-    fn worker(&self, side: Side, namespace: &Namespace, jobs: u64) -> Result<WorkerProcess> {
+    pub(super) fn worker(
+        &self,
+        side: Side,
+        namespace: &Namespace,
+        jobs: u64,
+    ) -> Result<WorkerProcess> {
         WorkerProcess::start(side, &self.redis, namespace, jobs, &self.options)
     }
 
     /// Waits until a worker has connected and waits for jobs.
-    async fn until_warm(&self, worker: &mut WorkerProcess) -> Result<()> {
+    pub(super) async fn until_warm(&self, worker: &mut WorkerProcess) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         worker.pid().map(drop)
     }
@@ -215,7 +219,7 @@ impl Bench {
     }
 
     /// Stops a worker, checks that each job ran once and that none is left in Redis.
-    async fn finish(&self, worker: WorkerProcess, namespace: &Namespace) -> Result<()> {
+    pub(super) async fn finish(&self, worker: WorkerProcess, namespace: &Namespace) -> Result<()> {
         worker.stop().await?;
         let keys = &namespace.keys;
         let left = [

@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     Side, bound,
+    group::Spread,
     tally::{Noop, Report, Tally},
 };
 
@@ -97,7 +98,7 @@ fn start(
     Ok(match options.side {
         Side::Queue => {
             let limits = format!("default={}", options.concurrency).parse()?;
-            let registry = Registry::new().with::<Noop>(tally);
+            let registry = Registry::new().with::<Noop>(tally).with::<Spread>(tally);
             let worker_options = common::queue::WorkerOptions::new(limits);
             let worker = Worker::new(&options.redis_url, keys, registry, worker_options)?;
             tokio::spawn(async move { Ok(worker.run(shutdown).await?) })

@@ -1,6 +1,7 @@
 //! What a running job knows of itself, and the fan-out of a master.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     marker::PhantomData,
     sync::{
@@ -9,8 +10,6 @@ use std::{
     },
 };
 
-use std::borrow::Cow;
-
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
@@ -18,6 +17,7 @@ use super::{
     EnqueueError, JobId, Task,
     enqueue::{CHUNK, CHUNK_BYTES, args_of, write},
     job::Body,
+    pace,
     turn::{Lease, Turns},
 };
 use crate::{
@@ -150,6 +150,7 @@ impl JobContext {
             sealed: false,
             pending: Vec::new(),
             pending_bytes: 0,
+            paced: true,
             plan: PhantomData,
         };
         split.plan_text = split.send(&plan).await?;
@@ -171,6 +172,8 @@ pub struct Split<'a, P> {
     sealed: bool,
     pending: Vec<String>,
     pending_bytes: usize,
+    /// Whether to wait while many children are left.
+    paced: bool,
     plan: PhantomData<P>,
 }
 
@@ -259,7 +262,7 @@ impl<P> Split<'_, P> {
         for body in &self.pending {
             call.arg(body);
         }
-        let (next, plan): (i64, String) = FAN_OUT
+        let (next, plan, left): (i64, String, u64) = FAN_OUT
             .run(redis, &call)
             .await
             .map_err(|source| self.redis_error(source))?;
@@ -270,6 +273,10 @@ impl<P> Split<'_, P> {
         }
         self.pending.clear();
         self.pending_bytes = 0;
+        if self.paced {
+            let waited = pace::wait(redis, keys, self.job.id, left).await;
+            self.paced = waited.map_err(|source| self.redis_error(source))?;
+        }
         Ok(plan)
     }
 

@@ -18,7 +18,7 @@
 //! harmless.
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
-//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), `settle`. Beside it: `heartbeat`,
+//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), `settle`. Beside it: `heartbeat`,
 //! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`] and [`audit`] (for people). The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
@@ -35,6 +35,7 @@ mod limits;
 #[cfg(test)]
 mod model_test;
 pub mod operate;
+mod pace;
 mod registry;
 mod run;
 mod settle;

@@ -3,11 +3,11 @@
 -- KEYS 1 namespace
 -- ARGV 1 worker, 2 master's id, 3 its lease, 4 policy ('continue' or 'fail'), 5 plan, or '' in all calls
 --      but the first, 6 index of the chunk's first child, 7.. the children's bodies
--- Returns { index of the next child to add, plan } (the plan is the one that was recorded first; '' if
---         none was sent), or { -1, '' } if the claim is no longer this worker's, or { -2, plan } if the
---         group is sealed.
+-- Returns { index of the next child to add, plan, children that have not settled } (the plan is the one that
+--         was recorded first; '' if none was sent), or { -1, '', 0 } if the claim is no longer this
+--         worker's, or { -2, plan, 0 } if the group is sealed.
 local worker, master, lease = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('HGET', ns .. 'claims:' .. worker, master) ~= lease then return { -1, '' } end
+if redis.call('HGET', ns .. 'claims:' .. worker, master) ~= lease then return { -1, '', 0 } end
 local key = ns .. 'group:' .. master
 redis.call('HSETNX', key, 'policy', ARGV[4])
 local plan = ''
@@ -16,7 +16,7 @@ if ARGV[5] ~= '' then
   plan = redis.call('HGET', key, 'plan')
 end
 local g = redis.call('HMGET', key, 'sealed', 'total')
-if g[1] == '1' then return { -2, plan } end
+if g[1] == '1' then return { -2, plan, 0 } end
 local total = tonumber(g[2] or 0)
 local bodies = {}
 for arg = 7 + math.max(0, total - tonumber(ARGV[6])), #ARGV do bodies[#bodies + 1] = ARGV[arg] end
@@ -25,4 +25,4 @@ if #bodies > 0 then
   total = total + #bodies
   redis.call('HSET', key, 'total', integer(total))
 end
-return { total, plan }
+return { total, plan, redis.call('SCARD', key .. ':left') }
