@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{JobContext, JobId, OnDeath},
+    super::{JobContext, JobId, OnDeath, stop::Stops},
     MAX_DEATHS, Nop,
     bench::Bench,
     model::{Group, Job, Place},
@@ -34,7 +34,9 @@ impl Bench {
             follows: None,
             wants_output: false,
             had_group: AtomicBool::new(false),
+            told_progress: AtomicBool::new(false),
             shutdown: self.shutdown.clone(),
+            stops: Stops::never(),
         };
 
         let on_death = if fail {
