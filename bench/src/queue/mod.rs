@@ -1,4 +1,4 @@
-//! The queue's speed: enqueue, drain, both at once, pickup latency, and what each costs.
+//! The queue's speed: enqueue, drain, both at once, pickup latency, calls, and what each costs.
 //!
 //! Producer (this process), worker ([`worker`], a process that [`child`] starts) and Redis are three
 //! processes. Each measurement is taken twice in a row: of the queue, and of a lower bound ([`bound`])
@@ -80,7 +80,7 @@ struct Rates {
 
 /// Measures the queue `how.runs` times.
 pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures) -> Result<()> {
-    figures.expect_steps(2 + how.runs * 8);
+    figures.expect_steps(2 + how.runs * 9);
     let redis = RedisSide::start(how.redis_url.as_deref()).await?;
     let bench = steps::Bench {
         redis,
@@ -99,6 +99,9 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
             for (side, (jobs, rates)) in
                 Side::BOTH.into_iter().zip(jobs.into_iter().zip(&mut rates))
             {
+                if (side, step) == (Side::Bound, Step::Call) {
+                    continue; // a bare list gives nothing back
+                }
                 figures.begin(format!(
                     "run {run} of {}: {}",
                     how.runs,
@@ -112,6 +115,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
                     }
                     Step::Both => rates.both = bench.both(side, jobs, figures).await?,
                     Step::Pickup => bench.pickup(side, figures).await?,
+                    Step::Call => bench.call(figures).await?,
                 }
             }
         }
@@ -129,16 +133,23 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
 }
 
 /// The measurements of a run, in their order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Single,
     BulkAndDrain,
     Both,
     Pickup,
+    Call,
 }
 
 impl Step {
-    const ALL: [Self; 4] = [Self::Single, Self::BulkAndDrain, Self::Both, Self::Pickup];
+    const ALL: [Self; 5] = [
+        Self::Single,
+        Self::BulkAndDrain,
+        Self::Both,
+        Self::Pickup,
+        Self::Call,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -146,6 +157,7 @@ impl Step {
             Self::BulkAndDrain => "enqueue_bulk and drain",
             Self::Both => "both_at_once",
             Self::Pickup => "pickup",
+            Self::Call => "call",
         }
     }
 }

@@ -20,7 +20,7 @@ static PROGRESS: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// How long the last report is kept, should nothing else remove it.
-const KEPT: Duration = Duration::from_hours(24);
+const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a job could not tell its progress.
 #[derive(Debug, Error)]

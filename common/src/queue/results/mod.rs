@@ -57,7 +57,7 @@ pub enum CallError {
         reason: String,
     },
     /// Somebody cancelled it.
-    #[error("{job} was cancelled ({reason})")]
+    #[error("{job}: {reason}")]
     Cancelled {
         /// The job.
         job: JobId,

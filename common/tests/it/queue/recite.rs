@@ -49,7 +49,6 @@ impl Task for Recite {
     async fn run(self, stage: &Stage, job: &JobContext) -> Result<String, TaskError> {
         let run = stage.note_start(&self.name);
         match self.how {
-            How::AtOnce => {}
             How::WhenOpen => stage.opened().await,
             How::Telling => {
                 job.progress(&1).await?;
@@ -60,7 +59,7 @@ impl Task for Recite {
                 }
             }
             How::BadlyAtFirst if run == 1 => return Err(TaskError::fatal("stage fright")),
-            How::BadlyAtFirst => {}
+            How::AtOnce | How::BadlyAtFirst => {}
             How::UntilStopped => {
                 let stop = job.stopping().await;
                 stage.note_start(&format!("{stop:?}"));
