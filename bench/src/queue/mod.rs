@@ -1,4 +1,4 @@
-//! The queue's speed: enqueue, drain, both at once, pickup latency, and what each costs.
+//! The queue's speed: enqueue, drain, both at once, pickup latency, calls, and what each costs.
 //!
 //! Producer (this process), worker ([`worker`], a process that [`child`] starts) and Redis are three
 //! processes. Each measurement is taken twice in a row: of the queue, and of a lower bound ([`bound`])
@@ -100,6 +100,9 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
             for (side, (jobs, rates)) in
                 Side::BOTH.into_iter().zip(jobs.into_iter().zip(&mut rates))
             {
+                if (side, step) == (Side::Bound, Step::Call) {
+                    continue; // a bare list gives nothing back
+                }
                 figures.begin(format!(
                     "run {run} of {}: {}",
                     how.runs,
@@ -113,6 +116,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
                     }
                     Step::Both => rates.both = bench.both(side, jobs, figures).await?,
                     Step::Pickup => bench.pickup(side, figures).await?,
+                    Step::Call => bench.call(figures).await?,
                 }
             }
         }
@@ -132,16 +136,23 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
 }
 
 /// The measurements of a run, in their order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Single,
     BulkAndDrain,
     Both,
     Pickup,
+    Call,
 }
 
 impl Step {
-    const ALL: [Self; 4] = [Self::Single, Self::BulkAndDrain, Self::Both, Self::Pickup];
+    const ALL: [Self; 5] = [
+        Self::Single,
+        Self::BulkAndDrain,
+        Self::Both,
+        Self::Pickup,
+        Self::Call,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -149,6 +160,7 @@ impl Step {
             Self::BulkAndDrain => "enqueue_bulk and drain",
             Self::Both => "both_at_once",
             Self::Pickup => "pickup",
+            Self::Call => "call",
         }
     }
 }

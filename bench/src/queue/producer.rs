@@ -1,6 +1,6 @@
 //! The producer of either side: enqueues jobs one at a time or many at once.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use common::queue::{self, Queue};
 
 use super::{Side, bound, tally::Noop};
@@ -43,6 +43,14 @@ impl Producer {
         match self {
             Self::Queue(producer) => producer.enqueue(job).await.map(drop).map_err(Into::into),
             Self::Bound(producer) => producer.enqueue(job).await,
+        }
+    }
+
+    /// What can call jobs of the queue.
+    pub(super) fn caller(&self) -> Result<queue::Producer> {
+        match self {
+            Self::Queue(producer) => Ok(producer.clone()),
+            Self::Bound(_) => bail!("a bare list gives nothing back"),
         }
     }
 

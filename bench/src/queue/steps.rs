@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use common::queue::Queue;
+use common::queue::{CallError, Queue};
+use hdrhistogram::Histogram;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Options, Side, child::WorkerProcess, producer::Producer, tally::Noop};
 use crate::{
@@ -168,6 +170,57 @@ impl Bench {
             ("pickup.max", report.max_ns),
         ] {
             figures.add(side.figure(name), "ms", float(nanos) / 1e6);
+        }
+        Ok(())
+    }
+
+    /// Calls jobs at a light load, at fixed times whatever happens: from the time at which a call was due to
+    /// what the job gave back.
+    pub(super) async fn call(&self, figures: &mut Figures) -> Result<()> {
+        let namespace = self.redis.namespace()?;
+        let seconds = self.options.seconds.max(5.0);
+        let first = FIRST + 1;
+        let jobs = first + whole(float(LIGHT) * seconds);
+        let mut producer = Producer::connect(Side::Queue, &self.redis, &namespace).await?;
+        let mut worker = self.worker(Side::Queue, &namespace, jobs)?;
+        producer.all(FIRST).await?;
+        worker.executed(FIRST).await?;
+        let caller = producer.caller()?;
+        caller.call(&Noop::new(FIRST, None)).await?; // subscribes
+        self.until_warm(&mut worker).await?;
+
+        // The clock has a thread of its own: this one is to hear the results.
+        let (tick, mut ticks) = mpsc::unbounded_channel();
+        let clock = std::thread::spawn(move || {
+            precise_sleeps();
+            let start = now_ns() + 10_000_000;
+            for n in first..jobs {
+                let due = start + (n - first) * 1_000_000_000 / LIGHT;
+                sleep_until_ns(due);
+                let _ = tick.send((n, due));
+            }
+        });
+        let mut calls = JoinSet::new();
+        while let Some((n, due)) = ticks.recv().await {
+            let caller = caller.clone();
+            calls.spawn(async move {
+                caller.call(&Noop::new(n, None)).await?;
+                Ok::<_, CallError>(now_ns().saturating_sub(due))
+            });
+        }
+        ensure!(clock.join().is_ok(), "the clock's thread panicked");
+        let mut latencies = Histogram::<u64>::new(3)?;
+        while let Some(latency) = calls.join_next().await {
+            latencies.record(latency??)?;
+        }
+        worker.stop().await?;
+
+        for (name, nanos) in [
+            ("queue.call.p50", latencies.value_at_quantile(0.5)),
+            ("queue.call.p99", latencies.value_at_quantile(0.99)),
+            ("queue.call.max", latencies.max()),
+        ] {
+            figures.add(name, "ms", float(nanos) / 1e6);
         }
         Ok(())
     }

@@ -115,8 +115,36 @@ impl Keys {
         format!("{}group:{master}:failed", self.prefix)
     }
 
+    /// STRING with expiry, JSON: how a job ended, if somebody asked that it be kept. Written by whatever
+    /// ends the job; read by whoever awaits it.
+    pub fn result(&self, job: JobId) -> String {
+        format!("{}result:{job}", self.prefix)
+    }
+
+    /// STRING with expiry, JSON: what a running job last told of its progress.
+    pub fn progress(&self, job: JobId) -> String {
+        format!("{}progress:{job}", self.prefix)
+    }
+
+    /// CHANNEL of one job: its progress, and how it ended. PUBLISH by what ends it; SUBSCRIBE by whoever
+    /// awaits it.
+    pub fn job(&self, job: JobId) -> String {
+        format!("{}job:{job}", self.prefix)
+    }
+
+    /// CHANNEL of one process that calls jobs: `<call> <how it ended>`.
+    pub fn replies(&self, process: BootId) -> String {
+        format!("{}replies:{process}", self.prefix)
+    }
+
+    /// HASH id → lease of jobs that a worker runs and is asked to cancel. Written by cancel; read by its
+    /// heartbeat, settle and reap.
+    pub fn cancels(&self, worker: BootId) -> String {
+        format!("{}cancels:{worker}", self.prefix)
+    }
+
     /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
-    /// `retried`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
+    /// `cancelled:<queue>`, `expired:<queue>`, `retried`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
     pub fn stats(&self) -> String {
         format!("{}stats", self.prefix)
     }

@@ -1,10 +1,12 @@
 //! Redis: the shared connection, the blocking one, all key names, the scripts' form.
 //!
-//! Everything goes through [`Redis`]; only the blocking pop has a connection of its own ([`blocking`]).
+//! Everything goes through [`Redis`]; only the blocking pop ([`blocking`]) and what listens
+//! ([`subscription`]) have connections of their own.
 
 pub mod blocking;
 pub mod keys;
 mod script;
+pub mod subscription;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

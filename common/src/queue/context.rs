@@ -15,9 +15,10 @@ use thiserror::Error;
 
 use super::{
     EnqueueError, JobId, Task,
-    enqueue::{CHUNK, CHUNK_BYTES, args_of, write},
+    enqueue::{CHUNK, CHUNK_BYTES, args_of, millis, write},
     job::Body,
     pace,
+    stop::Stops,
     turn::{Lease, Turns},
 };
 use crate::{
@@ -45,7 +46,10 @@ pub struct JobContext {
     /// Whether somebody wants what the task gives back.
     pub(super) wants_output: bool,
     pub(super) had_group: AtomicBool,
+    /// Whether it told its progress.
+    pub(super) told_progress: AtomicBool,
     pub(super) shutdown: Shutdown,
+    pub(super) stops: Stops,
 }
 
 /// What becomes of a group when a child dies.
@@ -294,6 +298,7 @@ impl<P> Split<'_, P> {
         write(&Body {
             group,
             follows,
+            keep: T::KEEP_RESULT.map(millis),
             ..Body::new(T::NAME, Cow::Owned(args))
         })
         .map_err(child)
@@ -362,7 +367,9 @@ mod tests {
             follows: None,
             wants_output: false,
             had_group: AtomicBool::new(false),
+            told_progress: AtomicBool::new(false),
             shutdown,
+            stops: Stops::never(),
         };
         let left = async || -> usize {
             let key = queue.keys.group_left(job.id);

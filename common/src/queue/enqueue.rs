@@ -3,7 +3,7 @@
 
 use std::{
     borrow::Cow,
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,7 +11,7 @@ use futures_util::{TryStreamExt, stream::FuturesOrdered};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{JobId, Queue, Task, job::Body};
+use super::{JobId, Queue, Task, job::Body, results::Hearing};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static ENQUEUE: LazyLock<Script> =
@@ -93,6 +93,28 @@ pub struct Options {
     pub when: When,
     /// Attempts at most; the task's own if not set.
     pub max_attempts: Option<u32>,
+    /// How long to keep how it ended; the task's own if not set, zero for not at all.
+    pub keep_result: Option<Duration>,
+    /// How long one attempt may take; the task's own if not set.
+    pub timeout: Option<Duration>,
+    /// After how long an attempt is asked to stop; the task's own if not set.
+    pub soft_timeout: Option<Duration>,
+    /// It ends without having run if it is not started so long after it may run.
+    pub expires_in: Option<Duration>,
+}
+
+impl Options {
+    /// A body that says so.
+    fn put<'a>(&self, body: Body<'a>) -> Body<'a> {
+        Body {
+            max_attempts: self.max_attempts,
+            keep: self.keep_result.map(millis),
+            timeout: self.timeout.map(millis),
+            soft_timeout: self.soft_timeout.map(millis),
+            expires: self.expires_in.map(millis),
+            ..body
+        }
+    }
 }
 
 /// Enqueues jobs. Cheap to clone.
@@ -100,12 +122,17 @@ pub struct Options {
 pub struct Producer {
     redis: Redis,
     keys: Keys,
+    pub(super) hearing: Arc<Hearing>,
 }
 
 impl Producer {
     /// A producer for the queues under `keys`.
     pub fn new(redis: Redis, keys: Keys) -> Self {
-        Self { redis, keys }
+        Self {
+            hearing: Hearing::new(redis.clone(), keys.clone()),
+            redis,
+            keys,
+        }
     }
 
     /// Enqueues one job. When this returns, the job is kept until it is settled.
@@ -125,7 +152,17 @@ impl Producer {
         task: &T,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
-        let body = body_of(task, options.max_attempts)?;
+        self.enqueue_for(task, options, None).await
+    }
+
+    /// Enqueues one job, whose end is told to a call of this process, if there is one.
+    pub(super) async fn enqueue_for<T: Task>(
+        &self,
+        task: &T,
+        options: &Options,
+        reply: Option<&str>,
+    ) -> Result<JobId, EnqueueError> {
+        let body = body_of(task, options, reply)?;
         let queue = options.queue.unwrap_or(T::QUEUE);
         let ids = self.push(queue, options.when, vec![body]).await?;
         Ok(ids[0])
@@ -151,7 +188,7 @@ impl Producer {
                 && bytes < CHUNK_BYTES
                 && let Some(task) = tasks.next()
             {
-                let body = body_of(task, options.max_attempts)?;
+                let body = body_of(task, options, None)?;
                 bytes += body.len();
                 bodies.push(body);
             }
@@ -176,10 +213,7 @@ impl Producer {
         args: &RawValue,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
-        let body = write(&Body {
-            max_attempts: options.max_attempts,
-            ..Body::new(task, Cow::Borrowed(args))
-        })?;
+        let body = write(&options.put(Body::new(task, Cow::Borrowed(args))))?;
         let queue = options.queue.unwrap_or(Queue::Default);
         let ids = self.push(queue, options.when, vec![body]).await?;
         Ok(ids[0])
@@ -228,10 +262,16 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 }
 
 /// Writes a job of `task` that is not part of a group.
-fn body_of<T: Task>(task: &T, max_attempts: Option<u32>) -> Result<String, EnqueueError> {
+fn body_of<T: Task>(
+    task: &T,
+    options: &Options,
+    reply: Option<&str>,
+) -> Result<String, EnqueueError> {
+    let body = options.put(Body::new(T::NAME, Cow::Owned(args_of(task)?)));
     write(&Body {
-        max_attempts,
-        ..Body::new(T::NAME, Cow::Owned(args_of(task)?))
+        keep: body.keep.or(T::KEEP_RESULT.map(millis)),
+        reply: reply.map(Cow::Borrowed),
+        ..body
     })
 }
 

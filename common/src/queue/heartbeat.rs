@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{bell::Bell, enqueue::millis};
+use super::{JobId, bell::Bell, enqueue::millis, turn::Lease};
 use crate::{
     error::Chain,
     id::BootId,
@@ -21,13 +21,13 @@ use crate::{
 static BEAT: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "show that this worker lives",
-        &[super::LIB, include_str!("lua/beat.lua")],
+        &[super::LIB, super::CANCELS, include_str!("lua/beat.lua")],
     )
 });
 static RETIRE: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "take this worker off the list",
-        &[super::LIB, include_str!("lua/retire.lua")],
+        &[super::LIB, super::CANCELS, include_str!("lua/retire.lua")],
     )
 });
 
@@ -46,6 +46,21 @@ pub(super) struct News {
     pub(super) held: usize,
     /// How many beats succeeded after one that failed: Redis was away so often.
     pub(super) returns: u64,
+    /// Which claims are to be cancelled. A claim stays here until it has ended.
+    pub(super) cancels: Vec<(String, String)>,
+}
+
+impl News {
+    /// Whether a claim is to be cancelled.
+    pub(super) fn cancels(&self, job: JobId, lease: &Lease) -> bool {
+        // Nearly always there is none, and no text is made.
+        !self.cancels.is_empty() && {
+            let job = job.to_string();
+            self.cancels
+                .iter()
+                .any(|(id, held)| *id == job && lease.is(held))
+        }
+    }
 }
 
 /// Who beats, and how often.
@@ -59,8 +74,11 @@ pub(super) struct Pulse {
     pub(super) info: String,
 }
 
+/// Whether the worker was known, how many jobs it holds, which it is to cancel.
+type Beat = (bool, usize, Vec<(String, String)>);
+
 impl Pulse {
-    async fn beat(&self, redis: &Redis) -> Result<(bool, usize), KvError> {
+    async fn beat(&self, redis: &Redis) -> Result<Beat, KvError> {
         let mut call = BEAT.on(self.keys.prefix());
         call.arg(self.worker)
             .arg(millis(self.time_to_live))
@@ -160,7 +178,7 @@ fn keep_beating(
     let mut returns = 0;
     while !stop.load(Ordering::Relaxed) {
         match runtime.block_on(pulse.beat(redis)) {
-            Ok((known, held)) => {
+            Ok((known, held, cancels)) => {
                 if !known {
                     tracing::warn!("this worker had been given up; what it held may run twice");
                 }
@@ -169,7 +187,11 @@ fn keep_beating(
                     returns += 1;
                 }
                 well = true;
-                tell.send_replace(News { held, returns });
+                tell.send_replace(News {
+                    held,
+                    returns,
+                    cancels,
+                });
             }
             Err(error) => {
                 if well {

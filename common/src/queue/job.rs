@@ -145,6 +145,21 @@ pub struct Body<'a> {
     /// The master whose group this follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<JobId>,
+    /// How long to keep how it ended, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<u64>,
+    /// Who is told how it ended: `<process>/<call>`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<std::borrow::Cow<'a, str>>,
+    /// How long one attempt may take, ms, where it differs from the task's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// After how long an attempt is asked to stop, ms, where it differs from the task's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_timeout: Option<u64>,
+    /// How long after it may run it must have been started, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// What hears of a job's end, as the scripts read it.
@@ -156,6 +171,16 @@ pub(super) struct Ties {
     /// The group that it follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) follows: Option<JobId>,
+    /// How long its outcome is kept, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) keep: Option<u64>,
+    /// The call that awaits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reply: Option<String>,
+    /// Whether its channel has to hear of its end, kept or not: it told its progress, or is to be
+    /// cancelled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) heard: bool,
 }
 
 impl Ties {
@@ -185,19 +210,27 @@ impl<'a> Body<'a> {
             max_attempts: None,
             group: None,
             follows: None,
+            keep: None,
+            reply: None,
+            timeout: None,
+            soft_timeout: None,
+            expires: None,
         }
     }
 
     /// Whether somebody wants what the task gives back.
     #[expect(clippy::unused_self, reason = "results come with the next commits")]
     pub(super) fn wants_output(&self) -> bool {
-        false
+        self.keep.is_some_and(|ms| ms > 0) || self.reply.is_some()
     }
 
     pub(super) fn ties(&self) -> Ties {
         Ties {
             group: self.group,
             follows: self.follows,
+            keep: self.keep.filter(|ms| *ms > 0),
+            reply: self.reply.as_deref().map(str::to_owned),
+            heard: false,
         }
     }
 

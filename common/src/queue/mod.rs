@@ -12,6 +12,10 @@
 //!                           dead ◀── attempts used up, fatal, poison, unknown task
 //! ```
 //!
+//! Two ends are left out. [`cancel`] ends a job from wherever it is: at once if nobody runs it, otherwise as
+//! soon as its worker has heard. A job that is not started in time (`Options::expires_in`) ends when it is
+//! claimed. In the same step as a job ends, [`results`] keeps and pushes how, if anybody wants to know.
+//!
 //! A job's body lies in one hash from enqueue until it is settled; the lists hold ids. Popping an id is
 //! not yet a claim: a worker that dies between the two leaves a job that still waits, and the sweep
 //! lists it again. The claim is one script and the only gate, so an id that stands twice in a list is
@@ -19,11 +23,13 @@
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
 //! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), `settle`. Beside it: `heartbeat`,
-//! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`] and [`audit`] (for people). The
+//! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`],
+//! [`cancel`] and [`audit`] (for people), `stop` and `progress` (for tasks that take long). The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
 pub mod audit;
 mod bell;
+pub mod cancel;
 pub mod care;
 mod consume;
 pub mod context;
@@ -36,9 +42,12 @@ mod limits;
 mod model_test;
 pub mod operate;
 mod pace;
+mod progress;
 mod registry;
+pub mod results;
 mod run;
 mod settle;
+mod stop;
 pub mod task;
 mod turn;
 mod worker;
@@ -47,9 +56,16 @@ pub use context::{FanOutError, JobContext, OnDeath, Split};
 pub use enqueue::{EnqueueError, Options, Producer, When};
 pub use job::{Body, JobId, Queue};
 pub use limits::Limits;
+pub use progress::ProgressError;
 pub use registry::Registry;
+pub use results::{CallError, JobHandle, Outcome};
+pub use stop::Stop;
 pub use task::{Task, TaskError};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 
 /// What the scripts share.
 const LIB: &str = include_str!("lua/lib.lua");
+/// What the scripts share that take jobs out of where they wait.
+const WITHDRAW: &str = include_str!("lua/withdraw.lua");
+/// What the scripts share that end claims.
+const CANCELS: &str = include_str!("lua/cancels.lua");

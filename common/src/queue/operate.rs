@@ -1,15 +1,22 @@
 //! Operate: what a person changes by hand. Dead and scheduled jobs are retried; jobs that nobody runs
-//! are discarded. Before this, [`super::inspect`] showed them.
+//! are discarded; [`super::cancel`] also ends those that somebody runs. Before this, [`super::inspect`] showed them.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
 
-use super::{Body, JobId, LIB, job::Ties};
+use super::{Body, JobId, LIB, WITHDRAW, job::Ties, results::Hearing};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static REVIVE: LazyLock<Script> =
     LazyLock::new(|| Script::even_if_full("retry jobs", &[LIB, include_str!("lua/revive.lua")]));
-static DISCARD: LazyLock<Script> =
-    LazyLock::new(|| Script::even_if_full("discard jobs", &[LIB, include_str!("lua/discard.lua")]));
+static DISCARD: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "discard jobs",
+        &[LIB, WITHDRAW, include_str!("lua/discard.lua")],
+    )
+});
 
 /// Jobs a script call at most.
 const CHUNK: usize = 200;
@@ -17,8 +24,9 @@ const CHUNK: usize = 200;
 /// Changes the queues under one namespace.
 #[derive(Debug, Clone)]
 pub struct Operator {
-    redis: Redis,
-    keys: Keys,
+    pub(super) redis: Redis,
+    pub(super) keys: Keys,
+    pub(super) hearing: Arc<Hearing>,
 }
 
 /// What to do with dead jobs.
@@ -42,7 +50,11 @@ pub struct Done {
 impl Operator {
     /// Changes the queues under `keys`.
     pub fn new(redis: Redis, keys: Keys) -> Self {
-        Self { redis, keys }
+        Self {
+            hearing: Hearing::new(redis.clone(), keys.clone()),
+            redis,
+            keys,
+        }
     }
 
     /// Pushes dead or scheduled jobs now, with their attempts counted anew. Returns those that were
@@ -151,7 +163,7 @@ impl Operator {
         Ok(of_task)
     }
 
-    async fn bodies(&self, ids: &[JobId]) -> Result<Vec<Option<String>>, KvError> {
+    pub(super) async fn bodies(&self, ids: &[JobId]) -> Result<Vec<Option<String>>, KvError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }

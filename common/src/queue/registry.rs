@@ -16,6 +16,9 @@ use serde_json::value::RawValue;
 
 use super::{Task, TaskError, context::JobContext};
 
+/// What a task gives back is kept if it has no more bytes.
+const MAX_OUTPUT: usize = 1 << 20;
+
 /// What a task gave back, as JSON, if anybody wants it.
 pub(super) type Output = Option<Box<RawValue>>;
 type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, TaskError>> + Send + 'a>>;
@@ -26,6 +29,8 @@ pub(super) struct Entry {
     pub(super) name: &'static str,
     pub(super) max_attempts: u32,
     pub(super) timeout: Option<Duration>,
+    pub(super) soft_timeout: Option<Duration>,
+    pub(super) cancel_grace: Duration,
     pub(super) backoff: fn(u32) -> Duration,
     pub(super) run: Run,
     /// Whether its last run was over at once.
@@ -84,6 +89,12 @@ impl Registry {
                 let output = serde_json::value::to_raw_value(&output).map_err(|error| {
                     TaskError::fatal(format!("what it gave back is no JSON: {error}"))
                 })?;
+                let bytes = output.get().len();
+                if bytes > MAX_OUTPUT {
+                    return Err(TaskError::fatal(format!(
+                        "what it gave back has {bytes} bytes; {MAX_OUTPUT} is the most that is kept"
+                    )));
+                }
                 Ok(Some(output))
             })
         });
@@ -91,6 +102,8 @@ impl Registry {
             name: T::NAME,
             max_attempts: T::MAX_ATTEMPTS,
             timeout: T::TIMEOUT,
+            soft_timeout: T::SOFT_TIMEOUT,
+            cancel_grace: T::CANCEL_GRACE,
             backoff: T::backoff,
             run,
             quick: AtomicBool::new(false),

@@ -8,19 +8,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::{
     Registry,
     context::JobContext,
+    heartbeat::News,
+    inspect::Times,
     job::Body,
     registry::{Entry, Output},
     settle::{Settlement, Verdict},
-    turn::{Claimed, Turns},
+    stop::Stops,
+    turn::{Claimed, Lease, Turns},
 };
 use crate::shutdown::Shutdown;
 
@@ -30,6 +34,7 @@ pub(super) struct Runner {
     pub(super) registry: Arc<Registry>,
     pub(super) turns: Turns,
     pub(super) shutdown: Shutdown,
+    pub(super) news: watch::Receiver<News>,
 }
 
 impl Runner {
@@ -73,6 +78,18 @@ impl Runner {
             settlement.verdict = Verdict::Bury { error };
             return settlement;
         }
+        if let Some(reason) = too_late(&body, text, &claimed.lease) {
+            tracing::warn!(job.id = %claimed.id, task = entry.name, "{} has expired: {reason}", claimed.id);
+            metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => "expired")
+                .increment(1);
+            settlement.verdict = Verdict::Expire { reason };
+            return settlement;
+        }
+        let limits = TimeLimits {
+            hard: own_or(body.timeout, entry.timeout),
+            cancel_grace: entry.cancel_grace,
+        };
+        let soft = own_or(body.soft_timeout, entry.soft_timeout);
         let job = JobContext {
             turns: self.turns,
             id: claimed.id,
@@ -80,7 +97,9 @@ impl Runner {
             follows: body.follows,
             wants_output: body.wants_output(),
             had_group: AtomicBool::new(false),
+            told_progress: AtomicBool::new(false),
             shutdown: self.shutdown,
+            stops: Stops::new(self.news, soft),
         };
         let span = tracing::info_span!(
             "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt
@@ -91,12 +110,12 @@ impl Runner {
                 tokio::task::yield_now().await;
             }
             let started = Instant::now();
-            let outcome = attempt_once(&entry, body.args.get(), &job).await;
+            let outcome = attempt_once(&entry, body.args.get(), &job, &limits).await;
             let took = started.elapsed();
             entry.took(took);
             metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
                 .record(took.as_secs_f64());
-            verdict(&entry, attempt, max_attempts, outcome)
+            verdict(&entry, &job, max_attempts, outcome)
         };
         // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.
         let judged = AssertUnwindSafe(judged.instrument(span)).catch_unwind();
@@ -105,37 +124,75 @@ impl Runner {
             (Verdict::Bury { error }, None)
         });
         settlement.had_group = job.had_group.load(Ordering::Relaxed);
+        settlement.ties.heard = job.told_progress.load(Ordering::Relaxed) || job.is_cancelled();
         settlement
     }
 }
 
-/// A failed attempt.
-struct Failure {
-    error: String,
-    fatal: bool,
+/// How long an attempt may go on.
+struct TimeLimits {
+    hard: Option<Duration>,
+    /// After it was cancelled.
+    cancel_grace: Duration,
 }
 
-async fn attempt_once(entry: &Entry, args: &str, job: &JobContext) -> Result<Output, Failure> {
+/// A limit of the job's own, in ms, or its task's.
+fn own_or(ms: Option<u64>, tasks: Option<Duration>) -> Option<Duration> {
+    ms.map(Duration::from_millis).or(tasks)
+}
+
+/// How late a job is that was not started in time. What ran before was started, and what somebody retries
+/// by hand is wanted.
+fn too_late(body: &Body<'_>, text: &str, lease: &Lease) -> Option<String> {
+    let limit = body.expires?;
+    if lease.attempt() > 1 || lease.has_record() {
+        return None;
+    }
+    let times = Times::of(text);
+    let since = times.made.max(times.due)?;
+    let waited = lease.claimed_ms().saturating_sub(since);
+    (waited > limit).then(|| format!("it waited {waited} ms, and no more than {limit} was allowed"))
+}
+
+/// A failed attempt.
+enum Failure {
+    /// It may be tried again.
+    Flaw(String),
+    /// No retry can mend it.
+    Fatal(String),
+    /// It was cancelled, and did not end by itself.
+    Dropped,
+}
+
+async fn attempt_once(
+    entry: &Entry,
+    args: &str,
+    job: &JobContext,
+    limits: &TimeLimits,
+) -> Result<Output, Failure> {
     let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
-    let outcome = match entry.timeout {
-        None => running.await,
-        Some(limit) => tokio::time::timeout(limit, running)
-            .await
-            .map_err(|_| Failure {
-                error: format!("it took longer than its limit of {limit:?}"),
-                fatal: false,
-            })?,
+    let overtime = async {
+        match limits.hard {
+            Some(limit) => {
+                tokio::time::sleep(limit).await;
+                limit
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = running => outcome,
+        limit = overtime => {
+            return Err(Failure::Flaw(format!("it took longer than its limit of {limit:?}")));
+        }
+        () = job.is_given_up(limits.cancel_grace) => return Err(Failure::Dropped),
     };
     match outcome {
         Ok(Ok(output)) => Ok(output),
-        Ok(Err(error)) => Err(Failure {
-            fatal: error.is_fatal(),
-            error: error.to_string(),
-        }),
-        Err(panic) => Err(Failure {
-            error: format!("it panicked: {}", text_of(&*panic)),
-            fatal: false,
-        }),
+        Ok(Err(error)) if error.is_fatal() => Err(Failure::Fatal(error.to_string())),
+        Ok(Err(error)) => Err(Failure::Flaw(error.to_string())),
+        Err(panic) => Err(Failure::Flaw(format!("it panicked: {}", text_of(&*panic)))),
     }
 }
 
@@ -147,28 +204,39 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 
 fn verdict(
     entry: &Entry,
-    attempt: u32,
+    job: &JobContext,
     max_attempts: u32,
     outcome: Result<Output, Failure>,
 ) -> (Verdict, Output) {
+    let attempt = job.attempt();
     let mut given = None;
     let (name, verdict) = match outcome {
         Ok(output) => {
             given = output;
             ("done", Verdict::Done)
         }
-        Err(Failure { error, fatal }) if fatal || attempt >= max_attempts => {
-            tracing::error!(
-                "attempt {attempt} of {max_attempts} failed, the job is buried: {error}"
-            );
-            ("buried", Verdict::Bury { error })
+        Err(Failure::Dropped) => {
+            tracing::info!("it was cancelled and is dropped");
+            let reason = "cancelled while it ran".to_owned();
+            ("cancelled", Verdict::Cancel { reason })
         }
-        Err(Failure { error, .. }) => {
+        Err(Failure::Flaw(error) | Failure::Fatal(error)) if job.is_cancelled() => {
+            tracing::info!("it was cancelled and has ended: {error}");
+            let reason = format!("cancelled while it ran; it ended with: {error}");
+            ("cancelled", Verdict::Cancel { reason })
+        }
+        Err(Failure::Flaw(error)) if attempt < max_attempts => {
             let delay = (entry.backoff)(attempt);
             tracing::warn!(
                 "attempt {attempt} of {max_attempts} failed, the next is in {delay:.1?}: {error}"
             );
             ("retried", Verdict::Retry { delay, error })
+        }
+        Err(Failure::Flaw(error) | Failure::Fatal(error)) => {
+            tracing::error!(
+                "attempt {attempt} of {max_attempts} failed, the job is buried: {error}"
+            );
+            ("buried", Verdict::Bury { error })
         }
     };
     metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => name).increment(1);

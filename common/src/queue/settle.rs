@@ -33,6 +33,16 @@ pub(super) enum Verdict {
         /// Why.
         error: String,
     },
+    /// It was to be cancelled, and ends for good.
+    Cancel {
+        /// Why it ended so.
+        reason: String,
+    },
+    /// It was not started in time, and ends for good.
+    Expire {
+        /// How late it was.
+        reason: String,
+    },
     /// It did not run to its end through no fault of its own, and waits again.
     Back,
 }
@@ -115,6 +125,8 @@ impl Settlement {
             Verdict::Done => ("done", 0, ""),
             Verdict::Retry { delay, error } => ("retry", millis(*delay), error.as_str()),
             Verdict::Bury { error } => ("bury", 0, error.as_str()),
+            Verdict::Cancel { reason } => ("cancel", 0, reason.as_str()),
+            Verdict::Expire { reason } => ("expire", 0, reason.as_str()),
             Verdict::Back => ("back", 0, ""),
         };
         let entry = HistoryEntry {
@@ -126,10 +138,10 @@ impl Settlement {
         };
         let reason: String = error.chars().take(MAX_ERROR).collect();
         let details = Details {
-            entry: if error.is_empty() {
-                String::new()
-            } else {
+            entry: if matches!(name, "retry" | "bury") {
                 entry.write()
+            } else {
+                String::new()
             },
             reason: &reason,
             delay_ms,

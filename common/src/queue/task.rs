@@ -40,6 +40,13 @@ pub trait Task: Serialize + DeserializeOwned + Send + Sync + 'static {
     const MAX_ATTEMPTS: u32 = 10;
     /// How long one attempt may take; then it is dropped at its next await and counts as failed.
     const TIMEOUT: Option<Duration> = None;
+    /// After how long an attempt is asked to stop: [`JobContext::stopping`] tells.
+    const SOFT_TIMEOUT: Option<Duration> = None;
+    /// How long a job that listens to [`JobContext::stopping`] has to end when it is cancelled; then, as
+    /// one that does not listen at once, it is dropped at its next await.
+    const CANCEL_GRACE: Duration = Duration::from_secs(5);
+    /// How long to keep how a job ended, if the one who enqueues does not say.
+    const KEEP_RESULT: Option<Duration> = None;
 
     /// What its code works with: pools, clients.
     type Context: Send + Sync + 'static;

@@ -22,7 +22,7 @@ use crate::{
 static TURN: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "settle and claim jobs",
-        &[super::LIB, include_str!("lua/turn.lua")],
+        &[super::LIB, super::CANCELS, include_str!("lua/turn.lua")],
     )
 });
 static HELD: LazyLock<Script> = LazyLock::new(|| {
@@ -46,6 +46,17 @@ impl Lease {
     /// Whether earlier attempts are on record, to be forgotten when the job is done.
     pub(super) fn has_record(&self) -> bool {
         self.0.contains('#')
+    }
+
+    /// Whether it reads so.
+    pub(super) fn is(&self, text: &str) -> bool {
+        &*self.0 == text
+    }
+
+    /// When the job was claimed, by Redis's clock: ms since 1970.
+    pub(super) fn claimed_ms(&self) -> u64 {
+        let micros = self.0.split(['@', '#']).nth(1);
+        micros.and_then(|us| us.parse::<u64>().ok()).unwrap_or(0) / 1000
     }
 }
 

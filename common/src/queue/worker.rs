@@ -169,6 +169,7 @@ impl Worker {
             registry,
             turns,
             shutdown: shutdown.clone(),
+            news: heartbeat.news(),
         };
         let slots = Slots::new(options.limits, options.concurrency, options.starvation);
         let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.news(), listed);

@@ -177,7 +177,7 @@ impl fmt::Display for Finding {
                     Some(n) => write!(f, "the totals in `stats` lack {n} of the jobs{queue} here"),
                     None => write!(
                         f,
-                        "lost{queue}: {subject} (enqueued, and neither completed nor discarded nor here)"
+                        "lost{queue}: {subject} (enqueued, and neither ended nor here)"
                     ),
                 }
             }

@@ -42,7 +42,7 @@ pub struct Report {
     pub queues: BTreeMap<Queue, Account>,
     /// Jobs that are not settled, by the count of bodies.
     pub jobs: u64,
-    /// Jobs that were enqueued and are neither completed nor discarded, written off nor here, in all;
+    /// Jobs that were enqueued and have neither ended nor were written off nor are here, in all;
     /// exact also while the system works.
     pub missing: i64,
     /// What is amiss.
@@ -58,6 +58,10 @@ pub struct Account {
     pub completed: i64,
     /// Counted since ever.
     pub discarded: i64,
+    /// Counted since ever.
+    pub cancelled: i64,
+    /// Counted since ever: not started in time.
+    pub expired: i64,
     /// Written off by earlier repairs.
     pub lost: i64,
     /// Seen on the walk, as are the next ones.
@@ -84,7 +88,8 @@ impl Account {
 
     /// Enqueued jobs that are not accounted for.
     pub fn missing(&self) -> i64 {
-        self.enqueued - self.completed - self.discarded - self.lost - self.present().cast_signed()
+        let ended = self.completed + self.discarded + self.cancelled + self.expired;
+        self.enqueued - ended - self.lost - self.present().cast_signed()
     }
 }
 
@@ -118,6 +123,8 @@ impl Auditor {
             account.enqueued = total("enqueued");
             account.completed = total("completed");
             account.discarded = total("discarded");
+            account.cancelled = total("cancelled");
+            account.expired = total("expired");
             account.lost = total("lost");
         }
         let sum = |what: &str| -> i64 {
@@ -127,7 +134,8 @@ impl Auditor {
                 .map(|(_, n)| n)
                 .sum()
         };
-        let gone = sum("completed") + sum("discarded") + sum("lost");
+        let ends = ["completed", "discarded", "cancelled", "expired", "lost"];
+        let gone: i64 = ends.into_iter().map(sum).sum();
         report.jobs = jobs;
         report.missing = sum("enqueued") - gone - jobs.cast_signed();
         // If nothing moved, each queue's sum must come out, too: unless a scan told an entry twice, or

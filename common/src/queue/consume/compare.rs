@@ -4,16 +4,16 @@
 use std::time::Instant;
 
 use super::{Consumer, Listening};
-use crate::queue::{
-    heartbeat::News,
-    settle::{Settlement, Verdict},
-};
+use crate::queue::settle::{Settlement, Verdict};
 
 impl Consumer {
     /// A beat tells how many jobs Redis says this worker holds, and whether Redis was away: then the
     /// blocking connection may be dead and not know it.
     pub(super) fn beat(&mut self) {
-        let News { held, returns } = self.news.borrow_and_update().clone();
+        let (held, returns) = {
+            let news = self.news.borrow_and_update();
+            (news.held, news.returns)
+        };
         let known = self.in_flight.len() + self.unsettled.len() + self.settling;
         self.to_compare = held > known + self.slots.promised() || self.doubts > 0;
         if std::mem::replace(&mut self.returns, returns) != returns {

@@ -373,6 +373,7 @@ mod tests {
                 time_to_live: Duration::from_secs(9),
             },
             shutdown: shutdown.clone(),
+            news: watch::channel(News::default()).1,
         };
         let options = TestQueue::options("default=1");
         let slots = Slots::new(options.limits, 1, options.starvation);

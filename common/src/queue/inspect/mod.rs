@@ -74,13 +74,13 @@ impl Entry {
 /// When a job was made, and for which time. Both stand at the head of its body; that it may be cut off
 /// after them keeps the questions about large jobs cheap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Times {
-    made: Option<u64>,
-    due: Option<u64>,
+pub(super) struct Times {
+    pub(super) made: Option<u64>,
+    pub(super) due: Option<u64>,
 }
 
 impl Times {
-    fn of(body: &str) -> Self {
+    pub(super) fn of(body: &str) -> Self {
         let number = |text: &str| {
             let digits = text.find(|c: char| !c.is_ascii_digit())?;
             text[..digits].parse().ok()

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     kv::{KvError, Script},
-    queue::{Body, JobId, Queue, job::Birth, turn::Lease},
+    queue::{Body, JobId, Queue, job::Birth, results::AnyOutcome, turn::Lease},
 };
 
 static SHOW: LazyLock<Script> = LazyLock::new(|| {
@@ -40,7 +40,9 @@ static GROUP: LazyLock<Script> = LazyLock::new(|| {
 pub enum Known {
     /// The job is here.
     Job(Box<Job>),
-    /// It was enqueued, and completed or discarded since: nothing is kept of it.
+    /// It has ended, so: that is kept for a while.
+    Ended(AnyOutcome),
+    /// It was enqueued, and completed, discarded, cancelled or expired since: nothing is kept of it.
     Finished,
     /// No job has had this id.
     Never {
@@ -86,6 +88,8 @@ pub struct Job {
     pub buried_ms: Option<u64>,
     /// Who runs it.
     pub claim: Option<Claim>,
+    /// What it last told of its progress.
+    pub progress: Option<Box<RawValue>>,
     /// What happened to it, the latest last.
     pub history: Vec<Entry>,
     /// The group that it is a child of.
@@ -143,6 +147,7 @@ type Reply = (
     String,
     String,
     i64,
+    (String, String),
     u64,
     u64,
 );
@@ -158,10 +163,13 @@ impl Inspector {
         call.arg(id);
         let reply: Reply = SHOW.run(&self.redis, &call).await?;
         if reply.1.is_empty() {
+            if let Some(outcome) = AnyOutcome::read(&reply.9.1) {
+                return Ok(Known::Ended(outcome));
+            }
             let newest = if id.birth() == Birth::Pushed {
-                reply.9
-            } else {
                 reply.10
+            } else {
+                reply.11
             };
             return Ok(if id.number() <= newest {
                 Known::Finished
@@ -217,7 +225,8 @@ struct Read {
 }
 
 fn read(id: JobId, reply: Reply) -> Read {
-    let (now_ms, body, before, places, history, holder, due, buried, ahead, ..) = reply;
+    let (now_ms, body, before, places, history, holder, due, buried, ahead, (progress, _), ..) =
+        reply;
     let text = String::from_utf8_lossy(&body).into_owned();
     let body = Body::read(&text).ok();
     let times = Times::of(&text);
@@ -259,6 +268,7 @@ fn read(id: JobId, reply: Reply) -> Read {
         due_ms: score(&due),
         buried_ms: score(&buried),
         claim,
+        progress: RawValue::from_string(progress).ok(),
         history,
         child_of: None,
         follows: None,

@@ -13,6 +13,7 @@ local stats, workers = ns .. 'stats', ns .. 'workers'
 
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
 local STEP = 2 ^ -20 -- between the places of two ids that are listed again one after the other
+local MOST_KEEP = 10 * 365 * 86400000 -- ms, of how a job ended; Redis refuses longer times
 local STRIDE = 4000 -- how far a claim moves a cursor at most, so that no script runs for long
 
 local time = redis.call('TIME')
@@ -168,7 +169,7 @@ end
 local function forget(id)
   redis.call('HDEL', jobs, id)
   redis.call('HDEL', attempts, id)
-  redis.call('DEL', ns .. 'history:' .. id)
+  redis.call('DEL', ns .. 'history:' .. id, ns .. 'progress:' .. id)
 end
 
 -- Enqueues what follows a group, once: when the split is sealed and no child is left.
@@ -211,9 +212,22 @@ local function settle_master(id)
   if g[3] ~= '1' then redis.call('HSET', key, 'master_settled', 1) end
 end
 
--- A job has come to an end: what it is tied to hears of it, here and nowhere else. `failure`: why, if it
--- did not end well.
-local function part(id, ties, failure)
+-- Keeps how a job ended, for as long as it is asked for, and tells whoever awaits it.
+local function tell_outcome(id, ties, how, failure, output)
+  if how == 'done' and not (ties.keep or ties.reply or ties.heard) then return end
+  local outcome = '{"' .. how .. '":' .. (failure and cjson.encode(failure) or output or 'null') .. '}'
+  local keep = math.min(ties.keep or 0, MOST_KEEP)
+  if keep >= 1 then redis.call('SET', ns .. 'result:' .. id, outcome, 'PX', integer(keep)) end
+  redis.call('PUBLISH', ns .. 'job:' .. id, outcome)
+  local process, call = string.match(ties.reply or '', '^(.-)/(.+)$')
+  if process then redis.call('PUBLISH', ns .. 'replies:' .. process, call .. ' ' .. outcome) end
+end
+
+-- A job has come to an end: what it is tied to hears of it, here and nowhere else. `how`: done, dead,
+-- cancelled, expired or discarded. `failure`: why, if it is not done. `output`: what it gave back (JSON
+-- text), if anybody wants it.
+local function part(id, ties, how, failure, output)
+  tell_outcome(id, ties, how, failure, output)
   if ties.group then leave_group(ties.group, id, failure) end
 end
 
@@ -221,14 +235,21 @@ local function bury(id, ties, entry, reason)
   redis.call('ZADD', dead, now_ms, id)
   note(id, entry)
   count('buried', 1)
-  part(id, ties, reason)
+  part(id, ties, 'dead', reason)
 end
 
 -- A job is gone for good. A group that it sealed still owes what follows; one that it did not is given up.
-local function finish(id, ties, failure)
+local function finish(id, ties, how, failure, output)
   settle_master(id)
   if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
-  part(id, ties, failure)
+  part(id, ties, how, failure, output)
+end
+
+-- A job is gone for good without having run to its end: `how` is cancelled, expired or discarded.
+local function end_as(how, id, ties, reason)
+  forget(id)
+  count(how .. ':' .. queue_of(id), 1)
+  finish(id, ties, how, reason)
 end
 
 -- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they

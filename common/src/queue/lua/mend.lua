@@ -117,7 +117,7 @@ local problems = {
       local sum = -redis.call('HLEN', jobs)
       local all = redis.call('HGETALL', stats)
       for i = 1, #all, 2 do
-        local sign = ({ enqueued = 1, completed = -1, discarded = -1, lost = -1 })[string.match(all[i], '^%a+')]
+        local sign = ({ enqueued = 1, completed = -1, discarded = -1, cancelled = -1, expired = -1, lost = -1 })[string.match(all[i], '^%a+')]
         sum = sum + (sign or 0) * tonumber(all[i + 1])
       end
       return sum ~= 0 and sum or nil

@@ -1,4 +1,5 @@
--- Take from a dead worker what it held: list it again, or bury what has taken too many workers down.
+-- Take from a dead worker what it held: list it again, bury what has taken too many workers down, end
+-- what it was to cancel.
 -- KEYS 1 namespace
 -- ARGV 1 worker, then for each job: 'back' or 'bury', id, lease, ties (JSON) or '', attempts and
 --      deaths from now on, history entry, reason
@@ -15,7 +16,9 @@ for arg = 2, #ARGV, 7 do
     redis.call('HSET', attempts, id, ARGV[arg + 4])
     taken = taken + 1
     count('reaped', 1)
-    if verdict == 'bury' then
+    if was_to_be_cancelled(worker, id, lease) then
+      end_as('cancelled', id, read_ties(ties), 'cancelled; its worker died while it ran')
+    elseif verdict == 'bury' then
       bury(id, read_ties(ties), ARGV[arg + 5], ARGV[arg + 6])
     else
       note(id, ARGV[arg + 5])
@@ -24,6 +27,7 @@ for arg = 2, #ARGV, 7 do
   end
 end
 if redis.call('HLEN', claims) == 0 then
+  pending_cancels(worker)
   redis.call('ZREM', workers, worker)
   redis.call('HDEL', ns .. 'workers:info', worker)
 end

@@ -3,6 +3,7 @@
 -- Returns how many jobs it still holds (0: it is off the list).
 local held = redis.call('HLEN', ns .. 'claims:' .. ARGV[1])
 if held == 0 then
+  pending_cancels(ARGV[1])
   redis.call('ZREM', workers, ARGV[1])
   redis.call('HDEL', ns .. 'workers:info', ARGV[1])
   if redis.call('EXISTS', workers) == 0 then redis.call('DEL', ns .. 'looked') end

@@ -9,6 +9,7 @@ for _, id in ipairs(ARGV) do
   if (was_dead or was_scheduled) and redis.call('HEXISTS', jobs, id) == 1 then
     redis.call('HSET', attempts, id, '0 0')
     note(id, '{"event":"revived"}')
+    redis.call('DEL', ns .. 'result:' .. id) -- it has not ended after all
     push_back(id)
     pushed[#pushed + 1] = id
   end

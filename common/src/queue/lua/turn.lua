@@ -3,7 +3,7 @@
 -- ARGV 1 worker, 2 its time to live, ms
 --      3 number of runs of jobs that are done and tied to nothing; each run: lease, how many ids, ids
 --      then number of other ends; each: verdict, id, lease, ties (JSON) or '', details (JSON):
---        verdict: done | retry | bury | back (not run: give it back)
+--        verdict: done | retry | bury | back (not run: give it back) | cancel | expire
 --        details: `entry` for the history, `reason`, `delay_ms` before the next attempt,
 --        `output`: what the task gave back (JSON text), if anybody wants it
 --      then the popped id or '', and 'take' (claim it) or 'back' (list it again)
@@ -71,11 +71,11 @@ end
 
 local settle = {}
 
-function settle.done(id, lease, ties)
+function settle.done(id, lease, ties, details)
   local queue = queue_of(id)
   completed[queue] = completed[queue] + 1
   forget(id)
-  finish(id, ties)
+  finish(id, ties, 'done', nil, details.output)
 end
 
 function settle.retry(id, lease, _, details)
@@ -90,14 +90,44 @@ function settle.bury(id, lease, ties, details)
   bury(id, ties, details.entry, details.reason)
 end
 
+function settle.cancel(id, _, ties, details) end_as('cancelled', id, ties, details.reason) end
+
+function settle.expire(id, _, ties, details) end_as('expired', id, ties, details.reason) end
+
 function settle.back(id)
+  redis.call('DEL', ns .. 'progress:' .. id)
   -- Its next lease must tell that it began a group, even if it does not touch it again.
   if redis.call('EXISTS', ns .. 'group:' .. id) == 1 then redis.call('HSETNX', attempts, id, '0 0') end
   push_front(id)
 end
 
+-- What is given back is given back without its ties; its body has them under the same names.
+local function ties_in_body(id)
+  local well, body = pcall(cjson.decode, redis.call('HGET', jobs, id) or '')
+  local ties = {}
+  for name, kind in pairs({ group = 'string', follows = 'string', keep = 'number', reply = 'string' }) do
+    if well and type(body) == 'table' and type(body[name]) == kind then ties[name] = body[name] end
+  end
+  return ties
+end
+
+-- A claim that was to be cancelled has ended: done is done, but whoever asked hears of it; else the job is
+-- not tried again, whether its worker knew or not.
+local function called_off(verdict, id, ties, details)
+  if verdict == 'done' then return 'done', setmetatable({ heard = true }, { __index = ties }), details end
+  if verdict == 'back' then return 'cancel', ties_in_body(id), { reason = 'cancelled' } end
+  if verdict == 'retry' or verdict == 'bury' then
+    return 'cancel', ties, { reason = 'cancelled; its last attempt failed: ' .. details.reason }
+  end
+  return verdict, ties, details
+end
+
+local some_called_off = #ends > 0 and redis.call('EXISTS', ns .. 'cancels:' .. worker) == 1
 for _, it in ipairs(ends) do
   local verdict, id, lease, ties, details = unpack(it)
+  if some_called_off and was_to_be_cancelled(worker, id, lease) then
+    verdict, ties, details = called_off(verdict, id, ties, details)
+  end
   settle[verdict](id, lease, ties, details)
 end
 for queue, n in pairs(completed) do

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{JobContext, JobId, OnDeath},
+    super::{JobContext, JobId, OnDeath, cancel::Cancel, stop::Stops},
     MAX_DEATHS, Nop,
     bench::Bench,
     model::{Group, Job, Place},
@@ -34,7 +34,9 @@ impl Bench {
             follows: None,
             wants_output: false,
             had_group: AtomicBool::new(false),
+            told_progress: AtomicBool::new(false),
             shutdown: self.shutdown.clone(),
+            stops: Stops::never(),
         };
 
         let on_death = if fail {
@@ -92,7 +94,10 @@ impl Bench {
             };
             job.attempts += 1;
             job.deaths += 1;
-            if job.deaths >= MAX_DEATHS {
+            if job.asked {
+                self.model.cancelled += 1;
+                self.model.end(id);
+            } else if job.deaths >= MAX_DEATHS {
                 job.place = Place::Dead;
                 self.model.leave(id, true);
             } else {
@@ -138,10 +143,24 @@ impl Bench {
         if !claimed {
             self.model.discarded += 1;
             self.model.ghosts += 1;
-            self.model.settle_master(id);
-            self.model.leave(id, true);
-            self.model.jobs.remove(&id);
-            self.model.lost.remove(&id);
+            self.model.end(id);
+        }
+    }
+
+    pub(super) async fn cancel(&mut self, job: usize) {
+        let Some(id) = self.model.pick(job, |_| true) else {
+            return;
+        };
+        let answers = self.operator.cancel(&[id]).await.unwrap();
+
+        if matches!(self.model.jobs[&id].place, Place::Claimed { .. }) {
+            assert!(matches!(answers[..], [Cancel::Asked]), "{answers:?}");
+            self.model.job(id).asked = true;
+        } else {
+            assert!(matches!(answers[..], [Cancel::Cancelled]), "{answers:?}");
+            self.model.cancelled += 1;
+            self.model.ghosts += 1;
+            self.model.end(id);
         }
     }
 }

@@ -115,6 +115,7 @@ impl Bench {
             Op::Care => self.look().await,
             Op::Revive { job } => self.revive(job).await,
             Op::Discard { job } => self.discard(job).await,
+            Op::Cancel { job } => self.cancel(job).await,
             Op::ListAgain { job, at_the_end } => {
                 if let Some(id) = self.model.pick(job, |_| true) {
                     let push = if at_the_end { "LPUSH" } else { "RPUSH" };
@@ -225,6 +226,7 @@ impl Bench {
                 lease: claim.lease,
                 had_group: false,
             };
+            job.asked = false;
             self.model.lost.remove(&id);
         }
     }
@@ -244,6 +246,7 @@ impl Bench {
             ties: Ties {
                 group: job.and_then(|job| job.child_of),
                 follows: job.and_then(|job| job.follows),
+                ..Ties::default()
             },
             had_group,
             output: None,

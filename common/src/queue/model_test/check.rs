@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::FromRedisValue;
 
 use super::{
-    super::{JobId, Queue, job::Body},
+    super::{JobId, Queue, heartbeat::retire, job::Body},
     End, QUEUES,
     bench::Bench,
     model::{Job, Place},
@@ -58,9 +58,10 @@ impl Bench {
         assert_eq!(sum("enqueued"), model.enqueued);
         assert_eq!(sum("completed"), model.completed);
         assert_eq!(sum("discarded"), model.discarded);
+        assert_eq!(sum("cancelled"), model.cancelled);
         assert_eq!(
             model.enqueued,
-            model.completed + model.discarded + model.jobs.len()
+            model.completed + model.discarded + model.cancelled + model.jobs.len()
         );
     }
 
@@ -147,6 +148,11 @@ impl Bench {
         self.claim(1, None, QUEUES, 50).await;
         self.look().await;
         self.look().await;
+        // What was to be cancelled and was done before is forgotten.
+        for turns in &self.workers {
+            let (redis, keys) = (&self.queue.redis, &self.queue.keys);
+            assert_eq!(retire(redis, keys, turns.worker).await.unwrap(), 0);
+        }
         let names = self.queue.key_names().await;
         let rest: Vec<_> = names
             .iter()

@@ -90,6 +90,9 @@ enum Op {
     Discard {
         job: usize,
     },
+    Cancel {
+        job: usize,
+    },
     ListAgain {
         job: usize,
         at_the_end: bool,
@@ -139,6 +142,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Care),
         1 => job.clone().prop_map(|job| Op::Revive { job }),
         1 => job.clone().prop_map(|job| Op::Discard { job }),
+        2 => job.clone().prop_map(|job| Op::Cancel { job }),
         1 => (job, any::<bool>()).prop_map(|(job, at_the_end)| Op::ListAgain { job, at_the_end }),
         1 => queue.clone().prop_map(|queue| Op::ListGarbage { queue }),
         1 => queue.prop_map(|queue| Op::DeleteList { queue }),

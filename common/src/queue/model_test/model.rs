@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub(super) place: Place,
     pub(super) attempts: u32,
     pub(super) deaths: u32,
+    /// Whether its claim is to be cancelled.
+    pub(super) asked: bool,
     pub(super) child_of: Option<JobId>,
     pub(super) follows: Option<JobId>,
 }
@@ -70,6 +72,7 @@ pub(super) struct Model {
     pub(super) enqueued: usize,
     pub(super) completed: usize,
     pub(super) discarded: usize,
+    pub(super) cancelled: usize,
 }
 
 impl Model {
@@ -84,6 +87,7 @@ impl Model {
             place,
             attempts: 0,
             deaths: 0,
+            asked: false,
             child_of,
             follows,
         };
@@ -157,8 +161,20 @@ impl Model {
         self.job(id).place = Place::Waiting;
     }
 
+    /// Ends a job that does not run to its end.
+    pub(super) fn end(&mut self, id: JobId) {
+        self.settle_master(id);
+        self.leave(id, true);
+        self.jobs.remove(&id);
+        self.lost.remove(&id);
+    }
+
     pub(super) fn settle(&mut self, id: JobId, attempt: u32, verdict: End) {
         match verdict {
+            End::Retry | End::RetryLater | End::Bury | End::Back if self.jobs[&id].asked => {
+                self.cancelled += 1;
+                self.end(id);
+            }
             End::Done => {
                 self.completed += 1;
                 self.settle_master(id);

@@ -1,14 +1,18 @@
 //! The queue on a real Redis, step by step: real workers, and accidents made by hand.
 
+mod cancel;
 mod claim;
 mod death;
 mod enqueue;
 mod fan_out;
 mod outage;
+mod recite;
+mod results;
 mod settle;
 mod shutdown;
 mod stage;
 mod sweep;
+mod timeouts;
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -98,10 +102,11 @@ impl Look for TestQueue {
         let names = eventually("what no job needs is gone", async || {
             let names = self.key_names().await;
             let passing = ["workers", "workers:info", "looked", "stats"];
-            let rest: Vec<_> = names
-                .into_iter()
-                .filter(|name| !name.starts_with("mark:") && !passing.contains(&name.as_str()))
-                .collect();
+            let stays = |name: &str| {
+                let expires = name.starts_with("result:");
+                expires || name.starts_with("mark:") || passing.contains(&name)
+            };
+            let rest: Vec<_> = names.into_iter().filter(|name| !stays(name)).collect();
             // What was discarded or listed twice leaves the loose ones at the next sweep.
             rest.is_empty().then_some(())
         });
@@ -122,7 +127,7 @@ impl Look for TestQueue {
         assert_eq!(jobs, left, "jobs that are not settled");
         assert_eq!(
             sum("enqueued:"),
-            sum("completed:") + sum("discarded:") + jobs,
+            sum("completed:") + sum("discarded:") + sum("cancelled:") + sum("expired:") + jobs,
             "{stats:?}"
         );
     }

@@ -257,7 +257,11 @@ async fn a_body_that_cannot_be_read_is_dead_with_a_clear_reason_and_never_looped
 }
 
 /// As if this worker had been given up: its claim is taken from it and the job listed again.
-async fn take_away(queue: &TestQueue, worker: &common::testing::RunningWorker, job: JobId) {
+pub(super) async fn take_away(
+    queue: &TestQueue,
+    worker: &common::testing::RunningWorker,
+    job: JobId,
+) {
     let id = job.to_string();
     let _: usize = queue
         .command(&["HDEL", &queue.keys.claims(worker.id), &id])

@@ -14,6 +14,8 @@ use common::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::recite::Recite;
+
 /// What the tasks of these tests and the tests themselves see of each other.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -47,6 +49,8 @@ impl Stage {
             .with::<Act>(self)
             .with::<Fan>(self)
             .with::<Sum>(self)
+            .with::<Recite>(self)
+            .with::<Shy>(&Arc::new(()))
             .with::<Hasty>(&Arc::new(()))
             .with::<Clumsy>(&Arc::new(()))
     }
@@ -100,7 +104,18 @@ impl Stage {
         .await;
     }
 
-    async fn opened(&self) {
+    /// Notes a start; returns how many of that name there have been.
+    pub(crate) fn note_start(&self, name: &str) -> usize {
+        self.started.held().push(name.to_owned());
+        self.starts_of(name)
+    }
+
+    /// Notes an end.
+    pub(crate) fn note_end(&self, name: &str) {
+        self.ended.held().push(name.to_owned());
+    }
+
+    pub(crate) async fn opened(&self) {
         let mut open = self.open.subscribe();
         open.wait_for(|open| *open).await.expect("a stage");
     }
@@ -117,6 +132,8 @@ pub(crate) enum Plot {
     Waits,
     /// It waits until its worker is to stop, notes that, and waits until the stage is opened.
     Hears,
+    /// It waits until the stage is opened, and fails.
+    WaitsAndFails,
     /// It fails in its first so many attempts.
     Fails(u32),
     /// It fails for good.
@@ -153,6 +170,10 @@ impl Task for Act {
         match self.plot {
             Plot::Takes(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
             Plot::Waits => stage.opened().await,
+            Plot::WaitsAndFails => {
+                stage.opened().await;
+                return Err("it was booed".into());
+            }
             Plot::Hears => {
                 job.shutdown().asked().await;
                 stage.started.held().push("the stop".to_owned());
@@ -280,5 +301,23 @@ impl Task for Clumsy {
 
     fn backoff(_attempt: u32) -> Duration {
         panic!("and then it tripped")
+    }
+}
+
+/// Fails, to be tried again in a long time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Shy;
+
+impl Task for Shy {
+    const NAME: &'static str = "test.shy";
+    type Context = ();
+    type Output = ();
+
+    async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
+        Err("not today".into())
+    }
+
+    fn backoff(_attempt: u32) -> Duration {
+        Duration::from_secs(3600)
     }
 }

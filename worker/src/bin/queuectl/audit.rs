@@ -104,6 +104,8 @@ fn table(report: &Report, out: &Out) -> String {
         row("enqueued", |account| account.enqueued),
         row("completed", |account| account.completed),
         row("discarded", |account| account.discarded),
+        row("cancelled", |account| account.cancelled),
+        row("expired", |account| account.expired),
         row("waiting", |account| account.waiting.cast_signed()),
         row("scheduled", |account| account.scheduled.cast_signed()),
         row("claimed", |account| account.claimed.cast_signed()),

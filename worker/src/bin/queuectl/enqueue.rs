@@ -44,6 +44,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
 
+    /// Keep how it ends for this time; `show` tells it
+    #[arg(long, value_name = "SPAN", value_parser = read_span)]
+    keep: Option<Duration>,
+
+    /// Do not start it later than so long after it may run
+    #[arg(long, value_name = "SPAN", value_parser = read_span)]
+    expires: Option<Duration>,
+
     /// How many such jobs
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
@@ -74,6 +82,9 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outco
         queue: Some(args.queue),
         when,
         max_attempts: args.max_attempts,
+        keep_result: args.keep,
+        expires_in: args.expires,
+        ..Options::default()
     };
     let producer = Producer::new(connection.redis.clone(), connection.keys.clone());
     let ids = enqueue(&producer, &args, &body, &options).await?;

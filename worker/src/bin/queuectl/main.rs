@@ -4,6 +4,7 @@
 //! be reached, `time` reads and tells times, `progress` shows how far a long command is.
 
 mod audit;
+mod cancel;
 mod change;
 mod connect;
 mod enqueue;
@@ -61,6 +62,8 @@ enum Command {
     Retry(change::RetryArgs),
     /// Remove jobs that nobody runs
     Discard(change::DiscardArgs),
+    /// End jobs for good, also those that are being run
+    Cancel(cancel::Args),
     /// Account for every job; with --repair, mend what is amiss
     Audit(audit::Args),
     /// Bring the database to this version
@@ -145,6 +148,7 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Enqueue(args) => enqueue::run(args, &connection, out).await,
         Command::Retry(args) => change::retry(args, &connection, out).await,
         Command::Discard(args) => change::discard(args, &connection, out).await,
+        Command::Cancel(args) => cancel::run(&args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,
         Command::Migrate(args) => migrate::run(&args, out).await,
     }

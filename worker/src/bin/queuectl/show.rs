@@ -1,11 +1,12 @@
 //! `queuectl show`.
 
 use common::queue::{
-    JobId,
+    JobId, Outcome as Ended,
     inspect::{
         Entry, Inspector,
         show::{Group, Job, Known},
     },
+    results::AnyOutcome,
 };
 
 use crate::{
@@ -29,16 +30,35 @@ pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> Outc
             out.answer(&job, || tell(&job, out))?;
             Ok(Ending::Done)
         }
+        Known::Ended(outcome) => {
+            out.answer(&outcome, || {
+                format!("{id}  {}", clean(&tell_outcome(&outcome)))
+            })?;
+            Ok(Ending::Done)
+        }
         gone => Err(Failure::Failed(anyhow::anyhow!(why_not(id, &gone)))),
+    }
+}
+
+/// How a job ended.
+pub(crate) fn tell_outcome(outcome: &AnyOutcome) -> String {
+    match outcome {
+        Ended::Done(output) => format!("done, and gave back {output}"),
+        Ended::Dead(reason) => format!("dead: {reason}"),
+        Ended::Cancelled(reason) => reason.clone(),
+        Ended::Expired(reason) => format!("expired: {reason}"),
+        Ended::Discarded(_) => "discarded".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 
 /// Why there is nothing to show.
 pub(crate) fn why_not(id: JobId, known: &Known) -> String {
     match known {
-        Known::Finished => {
-            format!("{id} is finished: it was completed or discarded, and nothing is kept of it")
-        }
+        Known::Ended(outcome) => format!("{id} has ended: {}", tell_outcome(outcome)),
+        Known::Finished => format!(
+            "{id} is finished: it was completed, discarded or cancelled, or has expired, and nothing is kept of it"
+        ),
         Known::Never {
             newest: Some(newest),
         } => format!("no job has the id {id}: the newest of its kind is {newest}"),
@@ -69,6 +89,9 @@ fn tell(job: &Job, out: &Out) -> String {
         line("enqueued", format!("{}, {}", ago(now, then), clock(then)));
     }
     line("attempts", attempts(job));
+    if let Some(progress) = &job.progress {
+        line("progress", progress.to_string());
+    }
     if let Some(claim) = &job.claim {
         let info = &claim.info;
         let (name, host, pid) = (short(&claim.worker), &info.host, info.pid);

@@ -91,6 +91,8 @@ fn totals(status: &Status) -> String {
         ("enqueued", "enqueued"),
         ("completed", "completed"),
         ("discarded", "discarded"),
+        ("cancelled", "cancelled"),
+        ("expired", "not started in time"),
         ("retried", "failed and tried again"),
         ("buried", "buried"),
         ("revived", "retried by hand"),

@@ -1,0 +1,127 @@
+//! Cancel: end a job for good, wherever it is. One that nobody runs ends at once. One that is run is asked
+//! for in Redis, fenced by the lease of its claim; its worker hears of it with a heartbeat, which the bell
+//! hurries, and drops it ([`super::JobContext::stopping`]). If that attempt fails or its worker dies
+//! meanwhile, the job is not tried again.
+
+use std::{sync::LazyLock, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::{
+    JobId, LIB, WITHDRAW,
+    inspect::PLACES,
+    job::Ties,
+    operate::Operator,
+    results::{AnyOutcome, Ear, LOOK_EVERY, Outcome, Signal},
+};
+use crate::kv::{KvError, Script};
+
+static CANCEL: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "cancel jobs",
+        &[LIB, PLACES, WITHDRAW, include_str!("lua/cancel.lua")],
+    )
+});
+
+/// Jobs a script call at most.
+const CHUNK: usize = 200;
+
+/// What became of a wish to cancel a job.
+#[derive(Debug, Clone)]
+pub enum Cancel {
+    /// It is cancelled: it does not run, and will not.
+    Cancelled,
+    /// It is being run; its worker is asked.
+    Asked,
+    /// It had ended before: so, if that is kept. Or there has never been such a job.
+    Ended(Option<AnyOutcome>),
+    /// It is in no place; an audit finds out where it belongs.
+    Nowhere,
+}
+
+impl Operator {
+    /// Cancels jobs; returns what became of each. A child counts as failed in its group. What follows the
+    /// group of a master that is cancelled before it has named all children is never enqueued; the children
+    /// that it has named run.
+    ///
+    /// # Errors
+    /// If Redis fails; an unknown part has been cancelled then. To cancel again is harmless.
+    pub async fn cancel(&self, jobs: &[JobId]) -> Result<Vec<Cancel>, KvError> {
+        let mut all = Vec::with_capacity(jobs.len());
+        for chunk in jobs.chunks(CHUNK) {
+            let bodies = self.bodies(chunk).await?;
+            let mut call = CANCEL.on(self.keys.prefix());
+            for (id, body) in chunk.iter().zip(&bodies) {
+                let ties = Ties::of(body.as_deref().unwrap_or_default().as_bytes());
+                call.arg(id).arg(ties.write());
+            }
+            let answers: Vec<String> = CANCEL.run(&self.redis, &call).await?;
+            all.extend(answers.iter().map(|answer| match answer.as_str() {
+                "cancelled" => Cancel::Cancelled,
+                "asked" => Cancel::Asked,
+                "nowhere" => Cancel::Nowhere,
+                outcome => Cancel::Ended(AnyOutcome::read(outcome)),
+            }));
+        }
+        Ok(all)
+    }
+
+    /// Cancels jobs and waits until those that are being run have ended; what has not within `patience`
+    /// stays [`Cancel::Asked`]. A job that was done before its worker heard is [`Cancel::Ended`].
+    ///
+    /// # Errors
+    /// As [`Self::cancel`].
+    pub async fn cancel_and_wait(
+        &self,
+        jobs: &[JobId],
+        patience: Duration,
+    ) -> Result<Vec<Cancel>, KvError> {
+        let deadline = Instant::now() + patience;
+        // First listen, then ask: the confirmation may come at once.
+        let mut ears = join_all(jobs.iter().map(|job| self.hearing.job(*job))).await;
+        let mut answers = self.cancel(jobs).await?;
+        for ((job, ear), answer) in jobs.iter().zip(&mut ears).zip(&mut answers) {
+            if matches!(answer, Cancel::Asked) {
+                let confirmed = tokio::time::timeout_at(deadline, self.confirmation(*job, ear));
+                if let Ok(confirmed) = confirmed.await {
+                    *answer = confirmed;
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn confirmation(&self, job: JobId, ear: &mut Ear) -> Cancel {
+        let mut next_look = Instant::now() + LOOK_EVERY;
+        loop {
+            tokio::select! {
+                biased;
+                signal = ear.next() => match signal {
+                    Signal::Told(text) => match AnyOutcome::read(&text) {
+                        Some(outcome) => return ended(Some(outcome)),
+                        None if text == r#"{"ended":null}"# => next_look = Instant::now(),
+                        None => {}
+                    },
+                    Signal::Missed => next_look = Instant::now(),
+                },
+                // To ask again tells how it stands.
+                () = tokio::time::sleep_until(next_look) => {
+                    next_look = Instant::now() + LOOK_EVERY;
+                    match self.cancel(&[job]).await.unwrap_or_default().pop() {
+                        Some(Cancel::Ended(outcome)) => return ended(outcome),
+                        Some(Cancel::Asked) | None => {}
+                        Some(answer) => return answer,
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn ended(outcome: Option<AnyOutcome>) -> Cancel {
+    match outcome {
+        Some(Outcome::Cancelled(_)) => Cancel::Cancelled,
+        outcome => Cancel::Ended(outcome),
+    }
+}
