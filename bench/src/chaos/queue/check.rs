@@ -1,141 +1,21 @@
 //! The check: what the history of a run must not hold. Pure, so that it can itself be tested with
 //! histories that are wrong.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fmt,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use common::queue::{JobId, OnDeath};
 
 use super::{
     cause::{Cause, cause, has_died},
     event::Outcome,
-    history::{History, Run},
+    history::{Claim, History, Run},
     plan::{Deed, End, Group, Key, Part, Plan},
+    wrong::{Counts, Remains, Wrong},
 };
 use crate::number::count;
 
 /// Workers that a job may take down before it is buried, by default.
 const MAX_DEATHS: usize = 3;
-
-/// What was left when all was over.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Remains {
-    /// Jobs that were dead at the first look, with their ids.
-    pub(super) buried: HashMap<Key, JobId>,
-    /// Of these, buried for the workers that died with them, or for their group's sake, though they were
-    /// to be done; an operator has retried them.
-    pub(super) revived: HashSet<Key>,
-    /// Jobs that were dead at the last look, each with the reason.
-    pub(super) dead: HashMap<Key, String>,
-    /// Jobs that never ended.
-    pub(super) stuck: u64,
-    /// Keys in Redis that should have gone, or that belong to nobody.
-    pub(super) keys: Vec<String>,
-    /// What the product's own audit complains of.
-    pub(super) findings: Vec<String>,
-}
-
-/// What must not be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wrong {
-    /// A job was accepted and never done, nor is it dead.
-    Lost(Key),
-    /// A job is dead that was to be done.
-    Dead(Key, String),
-    /// A job was to be dead and is not, or was done.
-    NotDead(Key),
-    /// Jobs were still there at the end.
-    Stuck(u64),
-    /// One job was made twice.
-    TwoIds(Key, Vec<JobId>),
-    /// One id was given to two jobs.
-    SameId(JobId),
-    /// A job was given to somebody though nobody had lost it.
-    Unexplained(Key, JobId, String),
-    /// A job was claimed after it had been settled.
-    AfterItsEnd(Key, JobId),
-    /// A worker ran a job more often than it had claimed it.
-    Unclaimed(Key, JobId),
-    /// What follows a group never ran, or is not dead where it should be.
-    NoCallback(Key),
-    /// What follows a group began before this child had ended.
-    Early(Key, Key),
-    /// What follows a group was told of the wrong dead children.
-    WrongFailures(Key),
-    /// A poison job was handed round.
-    Poison(Key, usize),
-    /// A process ended by itself.
-    Exit(String),
-    /// A key was left behind.
-    Leftover(String),
-    /// The product's own audit complains.
-    Audit(String),
-    /// The run was not what was asked for.
-    Short(String),
-    /// It took too long.
-    Slow(String),
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lost(key) => write!(f, "{key} is lost"),
-            Self::Dead(key, why) => write!(f, "{key} is dead and was to be done: {why}"),
-            Self::NotDead(key) => write!(f, "{key} was to be dead and is not"),
-            Self::Stuck(n) => write!(f, "{n} jobs never ended"),
-            Self::TwoIds(key, ids) => write!(f, "{key} was made twice: {ids:?}"),
-            Self::SameId(id) => write!(f, "{id} was given to two jobs"),
-            Self::Unexplained(key, id, why) => {
-                write!(f, "{key} ({id}) ran again without a cause: {why}")
-            }
-            Self::AfterItsEnd(key, id) => {
-                write!(f, "{key} ({id}) was claimed after it was settled")
-            }
-            Self::Unclaimed(key, id) => {
-                write!(f, "{key} ({id}) ran more often than it was claimed")
-            }
-            Self::NoCallback(key) => write!(
-                f,
-                "what follows the group of {key} did not end as it should"
-            ),
-            Self::Early(key, child) => write!(
-                f,
-                "what follows the group of {key} began before {child} had ended"
-            ),
-            Self::WrongFailures(key) => write!(
-                f,
-                "what follows the group of {key} was told of the wrong dead"
-            ),
-            Self::Poison(key, times) => write!(f, "{key}, a poison job, ran {times} times"),
-            Self::Exit(what) => write!(f, "{what}"),
-            Self::Leftover(key) => write!(f, "left in Redis: {key}"),
-            Self::Audit(finding) => write!(f, "audit: {finding}"),
-            Self::Short(what) | Self::Slow(what) => f.write_str(what),
-        }
-    }
-}
-
-/// What was counted on the way.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) accepted: u64,
-    pub(super) unsure: u64,
-    pub(super) unsure_ran: u64,
-    pub(super) children: u64,
-    pub(super) groups: u64,
-    pub(super) callbacks: u64,
-    pub(super) withheld: u64,
-    pub(super) runs: u64,
-    pub(super) planned_retries: u64,
-    pub(super) dead_as_planned: u64,
-    pub(super) revived: u64,
-    /// Runs beyond the first that no plan asked for, by what explains them.
-    pub(super) duplicates: BTreeMap<Cause, u64>,
-    /// Jobs that had their effect more than once.
-    pub(super) double_effects: u64,
-}
 
 /// Checks everything; the list is empty if all is well.
 pub(super) fn check(plan: Plan, history: &History, remains: &Remains) -> (Vec<Wrong>, Counts) {
@@ -220,9 +100,9 @@ impl Check<'_> {
                 None => {}
             },
             End::Dead | End::Poison if dead.is_some() && !is_done => {
-                self.counts.dead_as_planned += 1
+                self.counts.dead_as_planned += 1;
             }
-            End::Dead | End::Poison => self.wrong.push(Wrong::NotDead(key)),
+            End::Dead | End::Poison => self.wrong.push(Wrong::Alive(key)),
         }
         if self.plan.end(key) == End::Poison && self.runs(key).len() > MAX_DEATHS {
             self.wrong.push(Wrong::Poison(key, self.runs(key).len()));
@@ -287,7 +167,7 @@ impl Check<'_> {
         for told in self.history.failures.get(&then).into_iter().flatten() {
             let told: BTreeSet<_> = told.iter().copied().collect();
             if !told.is_superset(&doomed) || !told.is_subset(&buried) {
-                self.wrong.push(Wrong::WrongFailures(key));
+                self.wrong.push(Wrong::Misinformed(key));
                 return;
             }
         }
@@ -296,23 +176,16 @@ impl Check<'_> {
     /// What was buried against the plan had taken three workers down, or its group had failed.
     fn revived(&mut self) {
         for key in &self.remains.revived {
-            let is_explained = match (key.part, self.plan.deed(key.part(Part::Whole))) {
-                (Part::Then, Deed::Master(group)) => {
-                    let buried = |child| {
-                        self.remains
-                            .buried
-                            .contains_key(&key.part(Part::Child(child)))
-                    };
-                    group.on_death == OnDeath::Fail && (0..group.children).any(buried)
-                }
-                _ => {
-                    let id = self.remains.buried.get(key);
-                    let claims = id
-                        .and_then(|id| self.history.claims.get(id))
-                        .into_iter()
-                        .flatten();
-                    claims.filter(|claim| has_died(self.history, claim)).count() >= MAX_DEATHS
-                }
+            let whole = self.plan.deed(key.part(Part::Whole));
+            let is_explained = if let (Part::Then, Deed::Master(group)) = (key.part, whole) {
+                let child = |n| key.part(Part::Child(n));
+                let buried = |n| self.remains.buried.contains_key(&child(n));
+                group.on_death == OnDeath::Fail && (0..group.children).any(buried)
+            } else {
+                let id = self.remains.buried.get(key);
+                let claims = id.and_then(|id| self.history.claims.get(id));
+                let died = |claim: &&Claim| has_died(self.history, claim);
+                claims.into_iter().flatten().filter(died).count() >= MAX_DEATHS
             };
             if !is_explained {
                 let why = "buried, and not for the workers that it took down".to_owned();
@@ -369,20 +242,19 @@ impl Check<'_> {
                 }
                 let run =
                     of_id().find(|run| run.who == before.who && run.attempt == before.attempt());
-                match cause(self.history, before, after, run) {
-                    Some(Cause::Revived) if self.remains.revived.contains(&key) => {}
+                let cause = cause(self.history, before, after, run);
+                // What was buried is retried by us alone.
+                let by_us = self.remains.revived.contains(&key);
+                match cause.filter(|cause| *cause != Cause::Revived || by_us) {
+                    Some(Cause::Revived) => {}
                     Some(Cause::Planned) => self.counts.planned_retries += 1,
                     // What had not begun did not run twice.
-                    Some(cause) if cause != Cause::Revived && run.is_some() => {
-                        *self.counts.duplicates.entry(cause).or_default() += 1
-                    }
-                    Some(cause) if cause != Cause::Revived => {}
-                    _ => {
-                        let why = format!(
-                            "{} {} then {} {}",
-                            before.who, before.lease, after.who, after.lease
-                        );
-                        self.wrong.push(Wrong::Unexplained(key, id, why));
+                    Some(_) if run.is_none() => {}
+                    Some(cause) => *self.counts.duplicates.entry(cause).or_default() += 1,
+                    None => {
+                        let claims = [before, after].map(|c| format!("{} {}", c.who, c.lease));
+                        let claims = claims.join(" then ");
+                        self.wrong.push(Wrong::Unexplained(key, id, claims));
                     }
                 }
             }

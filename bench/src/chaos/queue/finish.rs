@@ -12,10 +12,10 @@ use common::queue::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    check::Remains,
     plan::{End, Part, Plan},
     storm::Storm,
     task::Errand,
+    wrong::Remains,
 };
 use crate::{chaos::ledger::Role, number::count};
 

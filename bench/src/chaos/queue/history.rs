@@ -122,7 +122,7 @@ impl History {
                 Event::Accepted { .. } => history.accepted.extend(asked.remove(&who)),
                 Event::Unsure { .. } => history.unsure.extend(asked.remove(&who)),
                 Event::Began { fault } => {
-                    *history.faults.entry(fault.name()).or_default() += 1;
+                    history.count(fault.name());
                     begun.insert((who, *fault), t);
                     if matches!(fault, Fault::StopWorker { .. }) {
                         history.life(who).stopped = Some(t);
@@ -197,12 +197,7 @@ impl History {
                 self.die(t, who);
                 match at {
                     Some(at) => self.hits.push((t, *at, Act::Kill)),
-                    None => {
-                        *self
-                            .faults
-                            .entry("worker killed by a poison job")
-                            .or_default() += 1
-                    }
+                    None => self.count("worker killed by a poison job"),
                 }
             }
             Event::Hit { at, act } => {
@@ -216,7 +211,7 @@ impl History {
                     Role::Producer => "producer killed at any moment",
                     _ => "worker killed at any moment",
                 };
-                *self.faults.entry(name).or_default() += 1;
+                self.count(name);
                 self.die(t, who);
             }
             Event::Exited { signal, code } => {
@@ -235,6 +230,10 @@ impl History {
             Event::PopLost { id } => self.lost_pops.push((t, *id)),
             _ => {}
         }
+    }
+
+    fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
     }
 
     fn life(&mut self, who: Who) -> &mut Life {

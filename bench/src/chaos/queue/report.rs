@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{
-    check::{Counts, Wrong},
     history::History,
     point::{Act, Point},
     recovery::{Recovery, Spread},
+    wrong::{Counts, Wrong},
 };
 use crate::{chaos::ledger::Role, number::count};
 

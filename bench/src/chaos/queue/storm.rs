@@ -70,16 +70,13 @@ impl Storm {
                 }
             }
             Fault::Ambush { at, act } => self.watcher.ambush.lay(at, act),
-            Fault::KillWorker { slot } => drop(self.watcher.kill(self.slot(Role::Worker, slot))),
-            Fault::KillProducer { slot } => {
-                drop(self.watcher.kill(self.slot(Role::Producer, slot)))
-            }
+            Fault::KillWorker { slot } => self.watcher.kill(self.slot(Role::Worker, slot)),
+            Fault::KillProducer { slot } => self.watcher.kill(self.slot(Role::Producer, slot)),
             Fault::StopWorker { slot } => {
                 let slot = self.slot(Role::Worker, slot);
                 let who = slot.who();
-                slot.signal(who, Signal::SIGTERM, || {
-                    self.note(who, &Event::Began { fault })
-                });
+                let began = || self.note(who, &Event::Began { fault });
+                slot.signal(who, Signal::SIGTERM, began);
             }
             Fault::FreezeWorker { slot, ms } => self.freeze_worker(slot, ms, fault).await,
             Fault::IsolateWorker { .. }
@@ -146,13 +143,11 @@ impl Storm {
     async fn freeze_worker(&self, slot: u16, ms: u64, fault: Fault) {
         let slot = self.slot(Role::Worker, slot);
         let who = slot.who();
-        if slot.signal(who, Signal::SIGSTOP, || {
-            self.note(who, &Event::Began { fault })
-        }) {
+        let began = || self.note(who, &Event::Began { fault });
+        if slot.signal(who, Signal::SIGSTOP, began) {
             sleep(Duration::from_millis(ms)).await;
-            slot.signal(who, Signal::SIGCONT, || {
-                self.note(who, &Event::Over { fault })
-            });
+            let over = || self.note(who, &Event::Over { fault });
+            slot.signal(who, Signal::SIGCONT, over);
         }
     }
 

@@ -261,23 +261,18 @@ impl Command {
             Self::Turn { settles, .. } => {
                 let texts = answer.texts();
                 brought.claimed = leases(&texts);
-                let claimed: Vec<&str> = texts
-                    .windows(2)
-                    .filter(|two| is_lease(two[1]))
-                    .map(|two| two[0])
-                    .collect();
-                // What is no claim is a refusal.
-                let refused = |id: &JobId| {
-                    let id = id.to_string();
-                    texts.iter().filter(|text| **text == id).count()
-                        > claimed.iter().filter(|text| **text == id).count()
-                };
-                let carried_out = settles.iter().filter(|(id, ..)| !refused(id));
+                // An id without a lease is that of a refused settlement.
+                let stands =
+                    |id: &JobId| texts.iter().filter(|text| **text == id.to_string()).count();
+                let claimed =
+                    |id: &JobId| brought.claimed.iter().filter(|(it, _)| it == id).count();
+                let carried_out = settles.iter().filter(|(id, ..)| stands(id) == claimed(id));
                 brought.settled = carried_out.cloned().collect();
             }
             Self::Held { .. } => brought.claimed = leases(&answer.texts()),
             Self::Pop => {
-                brought.popped = answer.parts().get(1).and_then(|id| id.text().parse().ok())
+                let id = answer.parts().get(1).map(Value::text);
+                brought.popped = id.and_then(|id| id.parse().ok());
             }
             Self::Enqueue | Self::Schedule => brought.accepted = answer.parts().len(),
             _ => {}

@@ -69,10 +69,10 @@ impl Watcher {
         self.ledger.note_of(who, event);
     }
 
-    /// Kills a process at no point in particular; returns whether it was there to be killed.
-    pub(super) fn kill(&self, slot: &Slot) -> bool {
+    /// Kills a process, if it is there, at no point in particular.
+    pub(super) fn kill(&self, slot: &Slot) {
         let who = slot.who();
-        slot.signal(who, Signal::SIGKILL, || self.note(who, &Event::Killed))
+        slot.signal(who, Signal::SIGKILL, || self.note(who, &Event::Killed));
     }
 
     /// Whether what this command asks of concerns the one who asks.
