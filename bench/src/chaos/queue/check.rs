@@ -15,7 +15,7 @@ use super::{
 use crate::number::count;
 
 /// Workers that a job may take down before it is buried, by default.
-const MAX_DEATHS: usize = 3;
+pub(super) const MAX_DEATHS: usize = 3;
 
 /// Checks everything; the list is empty if all is well.
 pub(super) fn check(plan: Plan, history: &History, remains: &Remains) -> (Vec<Wrong>, Counts) {

@@ -91,7 +91,7 @@ pub(super) struct History {
     pub(super) failures: HashMap<Key, Vec<Vec<JobId>>>,
     pub(super) lives: BTreeMap<Who, Life>,
     /// Who was hit where, and how.
-    pub(super) hits: Vec<(u64, Point, Act)>,
+    pub(super) hits: Vec<(u64, Who, Point, Act)>,
     /// Ids that were popped for somebody who never heard of it.
     pub(super) lost_pops: Vec<(u64, JobId)>,
     /// What went wrong with all, from when to when.
@@ -196,12 +196,12 @@ impl History {
             Event::Dying { at, .. } => {
                 self.die(t, who);
                 match at {
-                    Some(at) => self.hits.push((t, *at, Act::Kill)),
+                    Some(at) => self.hits.push((t, who, *at, Act::Kill)),
                     None => self.count("worker killed by a poison job"),
                 }
             }
             Event::Hit { at, act } => {
-                self.hits.push((t, *at, *act));
+                self.hits.push((t, who, *at, *act));
                 if *act == Act::Kill {
                     self.die(t, who);
                 }

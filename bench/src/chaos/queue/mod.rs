@@ -85,6 +85,10 @@ pub(crate) struct Options {
     #[arg(long)]
     short: bool,
 
+    /// Keep the ledger and the logs, also if all is well
+    #[arg(long)]
+    keep: bool,
+
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
@@ -135,7 +139,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     std::fs::create_dir_all(&folder).context("make a folder for the ledger")?;
 
     let outcome = attempt(options, seed, &folder).await;
-    if outcome.is_ok() {
+    if outcome.is_ok() && !options.keep {
         let _ = std::fs::remove_dir_all(&folder);
     } else {
         eprintln!("the ledger and the logs are in {}", folder.display());
@@ -187,7 +191,7 @@ async fn attempt(options: &Options, seed: u64, folder: &Path) -> Result<()> {
     let lines = tokio::task::block_in_place(|| ledger::read::<Event>(folder))?;
     let history = History::of(&lines);
     let (mut wrong, counts) = check(plan, &history, &remains);
-    let recovery = Recovery::of(&history);
+    let recovery = Recovery::of(&history, &remains);
     wrong.extend(demand(options, &history, &counts, &recovery));
     let summary = Summary::of(seed, start.elapsed(), &history, (&wrong, &counts), recovery);
     let few = summary.kills() < u64::from(extent.kills);
@@ -228,7 +232,7 @@ fn demand(
         if !history
             .hits
             .iter()
-            .any(|(_, hit, act)| *hit == at && *act == point::Act::Kill)
+            .any(|(.., hit, act)| *hit == at && *act == point::Act::Kill)
         {
             wrong.push(Wrong::Short(format!(
                 "nobody was killed at `{}`",

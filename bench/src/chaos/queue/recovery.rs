@@ -1,13 +1,16 @@
 //! Recovery: how soon what was interrupted went on, by the history of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use common::queue::JobId;
 use serde::Serialize;
 
 use super::{
+    cause::has_died,
+    check::MAX_DEATHS,
     faults::Fault,
     history::{Claim, History, Life},
+    wrong::Remains,
 };
 use crate::{
     chaos::ledger::Role,
@@ -52,7 +55,7 @@ impl Spread {
 pub(super) struct Recovery {
     /// From the kill of a worker to the next claim of each job that it held.
     pub(super) held_by_killed: Spread,
-    /// The same of those for which Redis was away meanwhile, or a second worker was killed with the job.
+    /// The same of those for which Redis was away meanwhile.
     pub(super) held_by_killed_amid_more: Spread,
     /// From the pop of an id whose worker never heard of it to its claim.
     pub(super) lost_pops: Spread,
@@ -64,8 +67,8 @@ pub(super) struct Recovery {
 
 impl Recovery {
     /// Measures.
-    pub(super) fn of(history: &History) -> Self {
-        let (quiet, amid_more) = held_by_killed(history);
+    pub(super) fn of(history: &History, remains: &Remains) -> Self {
+        let (quiet, amid_more) = held_by_killed(history, remains);
         let (first_job, each_worker) = after_outages(history);
         let lost = history.lost_pops.iter().filter_map(|(t, id)| {
             let next = next_claim(history, *id, *t)?;
@@ -81,11 +84,17 @@ impl Recovery {
     }
 }
 
-fn held_by_killed(history: &History) -> (Vec<u64>, Vec<u64>) {
+fn held_by_killed(history: &History, remains: &Remains) -> (Vec<u64>, Vec<u64>) {
+    let buried: HashSet<_> = remains.buried.values().collect();
     let (mut quiet, mut amid_more) = (Vec::new(), Vec::new());
-    for claims in history.claims.values() {
+    for (id, claims) in &history.claims {
+        let mut deaths = 0;
         for two in claims.windows(2) {
             let (before, after) = (&two[0], &two[1]);
+            deaths += usize::from(has_died(history, before));
+            if deaths >= MAX_DEATHS && buried.contains(id) {
+                break; // it was buried then, and retried by hand much later
+            }
             let killed = history.lives.get(&before.who).and_then(|life| life.killed);
             let Some(killed) = killed.filter(|t| before.settled.is_none() && before.t <= *t) else {
                 continue;
@@ -106,13 +115,18 @@ fn next_claim(history: &History, id: JobId, after: u64) -> Option<&Claim> {
     claims.iter().find(|claim| claim.t > after)
 }
 
-/// Whether Redis was away, or its list was deleted, in that time.
+/// Whether nobody could reach Redis for some time, between these two or so shortly before that the
+/// heartbeats were given more time for it.
 fn is_disturbed(history: &History, from: u64, to: u64) -> bool {
-    let meets = |(began, over, _): &(u64, u64, Fault)| *began < to && *over + GOING_ON_NS > from;
+    let meets = |(began, over, _): &(u64, u64, Fault)| {
+        over - began >= SHORT_NS && *began < to && over + GOING_ON_NS > from
+    };
     history.outages.iter().any(meets)
 }
 
-/// After an outage nobody counts as dead for a whole time to live.
+/// A shorter outage disturbs nobody.
+const SHORT_NS: u64 = 1_000_000_000;
+/// After a long one nobody counts as dead for a whole time to live.
 const GOING_ON_NS: u64 = 6_000_000_000;
 
 type ByKind = BTreeMap<&'static str, Spread>;
@@ -137,7 +151,11 @@ fn after_outages(history: &History) -> (ByKind, ByKind) {
             first.entry(fault.name()).or_default().push(t - over);
         }
         for (who, life) in &history.lives {
-            if who.role == Role::Worker && lived_through(life, *began, *over) {
+            let was_hit = history
+                .hits
+                .iter()
+                .any(|(t, hit, ..)| hit == who && *t > *began && *t < over + SETTLED_NS);
+            if who.role == Role::Worker && !was_hit && lived_through(life, *began, *over) {
                 let next = after.iter().find(|(_, runner)| runner == who);
                 each.entry(fault.name())
                     .or_default()
@@ -154,9 +172,12 @@ fn after_outages(history: &History) -> (ByKind, ByKind) {
     (spread(first), spread(each))
 }
 
+/// Whoever has other troubles this soon after an outage is not asked how it went on.
+const SETTLED_NS: u64 = 2_000_000_000;
+
 /// Whether a worker was there and well before an outage and for some time after it.
 fn lived_through(life: &Life, began: u64, over: u64) -> bool {
-    let later = over + 2_000_000_000;
+    let later = over + SETTLED_NS;
     let ended = [life.killed, life.stopped, life.exit.map(|(t, ..)| t)];
     life.boot.is_some_and(|boot| boot + 1_000_000_000 < began)
         && ended.into_iter().flatten().all(|t| t > later)

@@ -91,7 +91,7 @@ impl Summary {
         ]);
         let at = |fits: fn(Act) -> bool| {
             let mut by_point: BTreeMap<String, u64> = BTreeMap::new();
-            for (_, at, _) in history.hits.iter().filter(|(.., act)| fits(*act)) {
+            for (.., at, _) in history.hits.iter().filter(|(.., act)| fits(*act)) {
                 *by_point.entry(at.name()).or_default() += 1;
             }
             by_point
@@ -187,10 +187,10 @@ impl Summary {
         for (kind, each) in &recovery.each_worker {
             spread(&format!("{kind}: each worker"), each);
         }
-        println!(
-            "\nworkers' clocks: {} to {:+} s",
-            self.clocks.0, self.clocks.1
-        );
+        match self.clocks {
+            (0, 0) => println!("\nworkers' clocks: all right; libfaketime would make some wrong"),
+            (low, high) => println!("\nworkers' clocks: {low} to {high:+} s"),
+        }
         if self.passed {
             println!("\nnothing lost, nothing doubled without a cause, nothing left");
         } else {
