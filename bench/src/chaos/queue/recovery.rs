@@ -34,9 +34,9 @@ impl Spread {
     fn of(mut times_ns: Vec<u64>) -> Self {
         times_ns.sort_unstable();
         let at = |share: u64| {
-            let last = count(times_ns.len()).saturating_sub(1);
+            let rank = (count(times_ns.len()) * share).div_ceil(100);
             let time = times_ns
-                .get(length(last * share / 100))
+                .get(length(rank.saturating_sub(1)))
                 .copied()
                 .unwrap_or(0);
             float(time / 1_000_000) / 1000.0
