@@ -7,9 +7,9 @@ use common::queue::JobId;
 use super::{
     event::{Event, Outcome},
     faults::Fault,
+    lease::attempt_of,
     plan::Key,
     point::{Act, Point},
-    traffic::attempt_of,
 };
 use crate::chaos::ledger::{Line, Role, Who};
 

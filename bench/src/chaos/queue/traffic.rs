@@ -1,9 +1,7 @@
 //! What passes between a process and Redis, as far as the faults and the checks must know it.
 //!
-//! This is the one file that knows the queue's scripts, and it knows little. A script is recognised by
-//! its text when it is loaded. Of arguments and answers it knows three things, wherever they stand: a
-//! *lease* is `<attempt>@<µs>` (or `#`); it stands behind its job's id; and in a turn's command the
-//! verdict stands before that id. So the scripts may move their arguments about.
+//! With [`super::lease`] this is all that knows the queue's scripts, and it knows little: a script is
+//! recognised by its text when it is loaded, and of arguments it looks at the few named here.
 
 use std::{
     collections::HashMap,
@@ -12,7 +10,10 @@ use std::{
 
 use common::queue::JobId;
 
-use super::point::Point;
+use super::{
+    lease::{Settlement, is_lease, read_answer, settlements},
+    point::Point,
+};
 use crate::chaos::proxy::resp::Value;
 
 /// The queue's scripts that matter here, each with its text without what the scripts share.
@@ -72,9 +73,6 @@ enum Script {
     Sweep,
     Beat,
 }
-
-/// A claim that ends: the job, its lease, the verdict.
-pub(super) type Settlement = (JobId, String, String);
 
 /// A command, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,17 +257,12 @@ impl Command {
         }
         match &self {
             Self::Turn { settles, .. } => {
-                let texts = answer.texts();
-                brought.claimed = leases(&texts);
-                // An id without a lease is that of a refused settlement.
-                let stands =
-                    |id: &JobId| texts.iter().filter(|text| **text == id.to_string()).count();
-                let claimed =
-                    |id: &JobId| brought.claimed.iter().filter(|(it, _)| it == id).count();
-                let carried_out = settles.iter().filter(|(id, ..)| stands(id) == claimed(id));
+                let (claimed, refused) = read_answer(answer);
+                let carried_out = settles.iter().filter(|(id, ..)| !refused.contains(id));
                 brought.settled = carried_out.cloned().collect();
+                brought.claimed = claimed;
             }
-            Self::Held { .. } => brought.claimed = leases(&answer.texts()),
+            Self::Held { .. } => brought.claimed = read_answer(answer).0,
             Self::Pop => {
                 let id = answer.parts().get(1).map(Value::text);
                 brought.popped = id.and_then(|id| id.parse().ok());
@@ -279,39 +272,6 @@ impl Command {
         }
         (self, brought)
     }
-}
-
-/// The verdict, the id and the lease, wherever the three follow one another.
-fn settlements(args: &[&str]) -> Vec<Settlement> {
-    let three = args.windows(3).filter(|three| is_lease(three[2]));
-    three
-        .filter_map(|three| {
-            Some((
-                three[1].parse().ok()?,
-                three[2].to_owned(),
-                three[0].to_owned(),
-            ))
-        })
-        .collect()
-}
-
-/// Ids with their leases behind them.
-fn leases(texts: &[&str]) -> Vec<(JobId, String)> {
-    let two = texts.windows(2).filter(|two| is_lease(two[1]));
-    two.filter_map(|two| Some((two[0].parse().ok()?, two[1].to_owned())))
-        .collect()
-}
-
-fn is_lease(text: &str) -> bool {
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    text.split_once(['@', '#'])
-        .is_some_and(|(attempt, time)| is_number(attempt) && is_number(time))
-}
-
-/// The attempt that a lease is for.
-pub(super) fn attempt_of(lease: &str) -> u32 {
-    let digits = lease.split(['@', '#']).next().unwrap_or_default();
-    digits.parse().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -378,14 +338,5 @@ mod tests {
 
         let (_, brought) = command.brought(&answer);
         assert_eq!(brought.settled, [settle("low-2")]);
-    }
-
-    #[test]
-    fn only_a_lease_looks_like_one() {
-        assert!(is_lease("12@1790000000000000") && is_lease("1#5"));
-        for text in ["", "@", "1@", "low-1", "1 1", "1@x", "p0.1-3"] {
-            assert!(!is_lease(text), "{text}");
-        }
-        assert_eq!(attempt_of("12#5"), 12);
     }
 }
