@@ -1,10 +1,11 @@
 //! The suite for the queue: `bench chaos queue`.
 //!
-//! Producers and workers ([`crew`], [`worker`]) do what a plan says ([`plan`], [`task`]); a storm ([`storm`]) that
-//! was drawn from the seed ([`faults`]) kills them at named points ([`point`], [`traffic`], [`lease`], [`watcher`]),
-//! and does to Redis and the network what happens to them. When it is over, what is left is worked off
-//! ([`finish`]), the ledger is put together ([`event`], [`history`]), and everything is held against the
-//! plan ([`check`], [`cause`], [`wrong`]). [`recovery`] tells how soon things went on, [`report`] shows it all.
+//! Producers and workers ([`crew`], [`worker`]) do what a plan says ([`plan`], [`task`]). A storm
+//! ([`storm`]) that was drawn from the seed ([`faults`]) kills them at named points ([`point`],
+//! [`watcher`]; [`traffic`] and [`lease`] know the queue's scripts), and does to Redis and the network what
+//! happens to them. When it is over, what is left is worked off ([`finish`]), the ledger is put together
+//! ([`event`], [`history`]), and everything is held against the plan ([`mod@check`], [`cause`], [`wrong`]).
+//! [`recovery`] tells how soon things went on, [`report`] shows it all.
 
 mod cause;
 mod check;

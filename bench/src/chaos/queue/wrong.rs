@@ -76,7 +76,10 @@ impl fmt::Display for Wrong {
             Self::Dead(key, why) => write!(f, "{key} is dead and was to be done: {why}"),
             Self::Alive(key) => write!(f, "{key} was to be dead and is not"),
             Self::Stuck(n) => write!(f, "{n} jobs never ended"),
-            Self::TwoIds(key, ids) => write!(f, "{key} was made twice: {ids:?}"),
+            Self::TwoIds(key, ids) => {
+                let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                write!(f, "{key} was made twice: {}", ids.join(", "))
+            }
             Self::SameId(id) => write!(f, "{id} was given to two jobs"),
             Self::Unexplained(key, id, why) => {
                 write!(f, "{key} ({id}) ran again without a cause: {why}")
