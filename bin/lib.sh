@@ -160,6 +160,9 @@ can_install() {
     ((EUID == 0)) || { as_root='sudo -n' && $as_root true; } 2>/dev/null
 }
 
+# Whether there is the library that shows a process a wrong time.
+find_clock_library() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; }
+
 # Installs Debian packages, or says how to get what they hold.
 install_packages() {
     can_install || explain_install "There is no apt-get, or no right to use it" "$@"

@@ -3,8 +3,10 @@
 //! a run that finds such a thing fails.
 //!
 //! [`queue`] measures jobs, [`chat`] messages; each adds its figures to [`figure::Figures`].
-//! `docs/benchmarks.md` tells the method and what was measured.
+//! `docs/benchmarks.md` tells the method and what was measured. [`chaos`] measures nothing but breaks
+//! everything, and proves that nothing is lost by it: `docs/reliability.md`.
 
+mod chaos;
 mod chat;
 mod figure;
 mod machine;
@@ -64,9 +66,25 @@ enum What {
         #[command(flatten)]
         options: chat::RoomOptions,
     },
+    /// Break everything, over and over, and prove that nothing is lost
+    #[command(subcommand)]
+    Chaos(Chaos),
+    /// A worker of the chaos, started by it
+    #[command(hide = true)]
+    ChaosWorker(chaos::queue::ProcessOptions),
+    /// A producer of the chaos, started by it
+    #[command(hide = true)]
+    ChaosProducer(chaos::queue::ProcessOptions),
     /// A worker of the queue's measurement, started by it
     #[command(hide = true)]
     QueueWorker(queue::WorkerOptions),
+}
+
+/// What to break.
+#[derive(Debug, Subcommand)]
+enum Chaos {
+    /// Producers, workers, masters and their Redis; docs/reliability.md has the method
+    Queue(chaos::queue::Options),
 }
 
 /// How to measure, whatever it is.
@@ -88,6 +106,11 @@ struct How {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().what {
         What::QueueWorker(options) => queue::be_worker(options),
+        What::ChaosWorker(options) => chaos::queue::be_worker(&options),
+        What::ChaosProducer(options) => chaos::queue::be_producer(&options),
+        What::Chaos(Chaos::Queue(options)) => {
+            break_things(async || chaos::queue::run(&options).await)
+        }
         What::Queue { how, options } => measure(&how, async |how, figures| {
             queue::measure(how, &options, figures).await
         }),
@@ -139,5 +162,21 @@ fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) 
         }
         figures.print(how.json);
         Ok(())
+    })
+}
+
+/// Breaks things. Two threads, as a proxy carries all that passes.
+fn break_things(what: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signal().context("listen for signals")?;
+        tokio::select! {
+            done = what() => done,
+            () = shutdown.asked() => anyhow::bail!("interrupted"),
+        }
     })
 }

@@ -1,0 +1,13 @@
+//! Chaos: the public proof that nothing is lost. Real processes, a real Redis, and everything that can
+//! go wrong with either, over and over; then each promise is held against what really happened.
+//!
+//! What is general is here: chance from a seed ([`seed`]), the ledger that processes keep outside Redis
+//! ([`ledger`]), the way to Redis that sees every step ([`proxy`]), processes that are started again when
+//! they end ([`process`]), a Redis to break ([`target`]). [`queue`] is the suite for the queue.
+
+mod ledger;
+mod process;
+mod proxy;
+pub(crate) mod queue;
+mod seed;
+mod target;

@@ -1,0 +1,139 @@
+//! Leases in commands and answers: which jobs a worker is given, and which claims end.
+//!
+//! A *lease* is `<attempt>@<µs>` (or `#`), wherever it stands. It stands behind its job's id, and in a
+//! turn's command the verdict stands before that id. Or it stands before the ids of several jobs: in a
+//! command their number is between, and the verdict is `done`; in an answer it comes first in a list. So
+//! the scripts may move their arguments about.
+
+use common::queue::JobId;
+
+use crate::chaos::proxy::resp::Value;
+
+/// What becomes of a job.
+const VERDICTS: [&str; 4] = ["done", "retry", "bury", "back"];
+
+/// A claim that ends: the job, its lease, the verdict.
+pub(super) type Settlement = (JobId, String, String);
+
+/// The claims that a turn's command ends.
+pub(super) fn settlements(args: &[&str]) -> Vec<Settlement> {
+    let mut found = Vec::new();
+    for (at, lease) in args.iter().enumerate().filter(|(_, text)| is_lease(text)) {
+        let before = |n: usize| at.checked_sub(n).map_or("", |at| args[at]);
+        if let (Ok(id), true) = (before(1).parse(), VERDICTS.contains(&before(2))) {
+            found.push((id, (*lease).to_owned(), before(2).to_owned()));
+        } else {
+            let number = args.get(at + 1).and_then(|n| n.parse().ok()).unwrap_or(0);
+            let ids = args[at + 1..].iter().skip(1).take(number);
+            let done = ids
+                .filter_map(|id| Some((id.parse().ok()?, (*lease).to_owned(), "done".to_owned())));
+            found.extend(done);
+        }
+    }
+    found
+}
+
+/// The jobs that an answer gives to a worker, each with its lease; and other jobs that it names, whose
+/// settlement was refused.
+pub(super) fn read_answer(answer: &Value<'_>) -> (Vec<(JobId, String)>, Vec<JobId>) {
+    let has_lists = answer
+        .parts()
+        .iter()
+        .any(|part| matches!(part, Value::List(_)));
+    let lists = if has_lists {
+        answer.parts()
+    } else {
+        std::slice::from_ref(answer)
+    };
+    let (mut claimed, mut refused) = (Vec::new(), Vec::new());
+    for texts in lists.iter().map(Value::texts) {
+        let of_all = texts.first().filter(|text| is_lease(text));
+        for (at, text) in texts.iter().enumerate() {
+            let Ok(id) = text.parse() else { continue };
+            let own = texts.get(at + 1).filter(|text| is_lease(text));
+            match of_all.or(own) {
+                Some(lease) => claimed.push((id, (*lease).to_owned())),
+                None => refused.push(id),
+            }
+        }
+    }
+    (claimed, refused)
+}
+
+pub(super) fn is_lease(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once(['@', '#'])
+        .is_some_and(|(attempt, time)| is_number(attempt) && is_number(time))
+}
+
+/// The attempt that a lease is for.
+pub(super) fn attempt_of(lease: &str) -> u32 {
+    let digits = lease.split(['@', '#']).next().unwrap_or_default();
+    digits.parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts<'a>(words: &[&'a str]) -> Value<'a> {
+        Value::List(
+            words
+                .iter()
+                .map(|word| Value::Text(word.as_bytes()))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_lease_may_stand_before_the_jobs_that_share_it() {
+        let done =
+            |id: &str, lease: &str| (id.parse().unwrap(), lease.to_owned(), "done".to_owned());
+        let args = [
+            "me", "6000", "2", "1@5", "2", "low-1", "low-2", "1@6", "1", "low-3",
+        ];
+        let args = [
+            &args[..],
+            &["1", "retry", "low-4", "2#7", "", "{}", "", "", "0"],
+        ]
+        .concat();
+        let settles = settlements(&args);
+        let retry = (
+            "low-4".parse().unwrap(),
+            "2#7".to_owned(),
+            "retry".to_owned(),
+        );
+        let plain = [
+            done("low-1", "1@5"),
+            done("low-2", "1@5"),
+            done("low-3", "1@6"),
+        ];
+        assert_eq!(settles, [&plain[..], &[retry]].concat());
+
+        let answer = Value::List(vec![
+            texts(&["low-2"]),
+            texts(&["1@8", "high-1", "{}", "high-2", "{}"]),
+            texts(&["high-3", "2#8", "1 0", "{}"]),
+        ]);
+        let claim = |id: &str, lease: &str| (id.parse::<JobId>().unwrap(), lease.to_owned());
+        let (claimed, refused) = read_answer(&answer);
+        assert_eq!(
+            claimed,
+            [
+                claim("high-1", "1@8"),
+                claim("high-2", "1@8"),
+                claim("high-3", "2#8")
+            ]
+        );
+        assert_eq!(refused, ["low-2".parse().unwrap()]);
+    }
+
+    #[test]
+    fn only_a_lease_looks_like_one() {
+        assert!(is_lease("12@1790000000000000") && is_lease("1#5"));
+        for text in ["", "@", "1@", "low-1", "1 1", "1@x", "p0.1-3"] {
+            assert!(!is_lease(text), "{text}");
+        }
+        assert_eq!(attempt_of("12#5"), 12);
+    }
+}
