@@ -285,6 +285,7 @@ impl<P> Split<'_, P> {
         };
         let args = args_of(task).map_err(child)?;
         write(&Body {
+            lane: task.lane(),
             group,
             follows,
             ..Body::new(T::NAME, Cow::Owned(args))

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::{Lane, unique::Hold};
 use crate::id::IdError;
 
 /// A priority class, and the Redis list of that name. Workers take `high` before `default` before `low`.
@@ -130,6 +131,9 @@ crate::id_as_text!(JobId);
 /// other.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Body<'a> {
+    /// The lane that it goes through. It stands first, where the scripts look for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
     /// Name of the task.
     #[serde(borrow)]
     pub task: std::borrow::Cow<'a, str>,
@@ -145,6 +149,9 @@ pub struct Body<'a> {
     /// The master whose group this follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<JobId>,
+    /// The key that no other job may have meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Hold>,
 }
 
 /// What hears of a job's end, as the scripts read it.
@@ -156,6 +163,12 @@ pub(super) struct Ties {
     /// The group that it follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) follows: Option<JobId>,
+    /// The lane that it holds a slot of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lane: Option<String>,
+    /// The key that it may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unique: Option<String>,
 }
 
 impl Ties {
@@ -183,8 +196,10 @@ impl<'a> Body<'a> {
             task: task.into(),
             args: args.into(),
             max_attempts: None,
+            lane: None,
             group: None,
             follows: None,
+            unique: None,
         }
     }
 
@@ -197,6 +212,8 @@ impl<'a> Body<'a> {
         Ties {
             group: self.group,
             follows: self.follows,
+            lane: self.lane.as_ref().map(|lane| lane.name().to_owned()),
+            unique: self.unique.as_ref().map(|hold| hold.key.clone()),
         }
     }
 

@@ -1,7 +1,10 @@
 //! The queue: jobs on Redis lists, run by any number of workers, none of them lost.
 //!
 //! ```text
-//!              enqueue                    claim                 done
+//!              enqueue
+//!        ┌──────────────▶ laned (in the line of its lane)
+//!        │                 │ let go: the lane has a slot for it
+//!        │     enqueue     ▼          claim                 done
 //!   (nothing) ─────────▶ waiting ───────────────────▶ claimed ────────▶ (gone)
 //!        │                 ▲  ▲ ▲    BRPOP, RPOP         │ │
 //!        │ enqueue         │  │ └────── given back, ─────┘ │
@@ -12,6 +15,8 @@
 //!                           dead ◀── attempts used up, fatal, poison, unknown task
 //! ```
 //!
+//! A job that has a lane becomes *laned* wherever the picture says waiting, but for what is given back.
+//!
 //! A job's body lies in one hash from enqueue until it is settled; the lists hold ids. Popping an id is
 //! not yet a claim: a worker that dies between the two leaves a job that still waits, and the sweep
 //! lists it again. The claim is one script and the only gate, so an id that stands twice in a list is
@@ -19,7 +24,8 @@
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
 //! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), `settle`. Beside it: `heartbeat`,
-//! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`] and [`audit`] (for people). The
+//! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`] and [`audit`] (for people). What
+//! holds jobs up on purpose: [`lane`], [`unique`]. The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
 pub mod audit;
@@ -31,6 +37,7 @@ pub mod enqueue;
 mod heartbeat;
 pub mod inspect;
 mod job;
+pub mod lane;
 mod limits;
 #[cfg(test)]
 mod model_test;
@@ -40,15 +47,18 @@ mod run;
 mod settle;
 pub mod task;
 mod turn;
+pub mod unique;
 mod worker;
 
 pub use context::{FanOutError, JobContext, OnDeath, Split};
 pub use enqueue::{EnqueueError, Options, Producer, When};
 pub use job::{Body, JobId, Queue};
+pub use lane::Lane;
 pub use limits::Limits;
 pub use registry::Registry;
 pub use task::{Task, TaskError};
+pub use unique::{Enqueued, Unique};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 
 /// What the scripts share.
-const LIB: &str = include_str!("lua/lib.lua");
+const LIB: &str = concat!(include_str!("lua/lib.lua"), include_str!("lua/lanes.lua"));

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
@@ -21,8 +21,12 @@ use super::{
     registry::{Entry, Output},
     settle::{Settlement, Verdict},
     turn::{Claimed, Turns},
+    unique::{Held, Until},
 };
-use crate::shutdown::Shutdown;
+use crate::{error::Chain, shutdown::Shutdown};
+
+/// Before a job whose key could not be released is given back.
+const UNRELEASED: Duration = Duration::from_secs(1);
 
 /// What every job of a worker runs with.
 #[derive(Debug, Clone)]
@@ -73,6 +77,10 @@ impl Runner {
             settlement.verdict = Verdict::Bury { error };
             return settlement;
         }
+        if !self.may_start(&claimed, &body).await {
+            settlement.verdict = Verdict::Back;
+            return settlement;
+        }
         let job = JobContext {
             turns: self.turns,
             id: claimed.id,
@@ -100,6 +108,25 @@ impl Runner {
         });
         settlement.had_group = job.had_group.load(Ordering::Relaxed);
         settlement
+    }
+}
+
+impl Runner {
+    /// Releases the key of a job that is unique until it is started; before its start, so that it sees all that
+    /// was done before an enqueue that found it here. What cannot be released is not run.
+    async fn may_start(&self, claimed: &Claimed, body: &Body<'_>) -> bool {
+        let Some(hold) = body.unique.as_ref().filter(|h| h.until == Until::Started) else {
+            return true;
+        };
+        let (id, key) = (claimed.id, &hold.key);
+        match self.turns.release(id, &claimed.lease, key).await {
+            Ok(held) => held == Held::Yes,
+            Err(error) => {
+                tracing::warn!(job.id = %id, error = %Chain(&error), "{id} waits again: cannot release `{key}`");
+                tokio::time::sleep(UNRELEASED).await;
+                false
+            }
+        }
     }
 }
 

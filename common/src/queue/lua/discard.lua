@@ -6,13 +6,15 @@ for arg = 1, #ARGV, 2 do
   local id = ARGV[arg]
   local queue = queue_of(id)
   if redis.call('HEXISTS', jobs, id) == 1 then
+    local ties = read_ties(ARGV[arg + 1])
     local found = fresh_number(state_of(queue), id) and 1 or 0 -- its entry in the list is passed over
     found = found + redis.call('ZREM', ns .. 'loose:' .. queue, id)
     found = found + redis.call('ZREM', scheduled, id) + redis.call('ZREM', dead, id)
+    if ties.lane then found = found + leave_line(id, ties.lane) end
     if found > 0 then
       forget(id)
       count('discarded:' .. queue, 1)
-      finish(id, read_ties(ARGV[arg + 1]), 'discarded')
+      finish(id, ties, 'discarded')
       removed[#removed + 1] = id
     end
   end

@@ -2,7 +2,7 @@
 -- KEYS 1 is always the namespace, e.g. `{rhubarb}:`; every other key is built from it and so lives
 -- in the same Redis Cluster slot. The list of all keys is in `kv/keys.rs`.
 --
--- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled when it was made).
+-- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled or put into a lane then).
 -- The n of pushed ids has no gaps, and a list is first in, first out. So one number per queue, the
 -- *cursor*, tells what waits: an id above it is still in the list; of the ids at or below it only
 -- those in the *loose* set still wait. Score of a loose id = its place in line (see `tail_of`);
@@ -10,6 +10,12 @@
 local ns = KEYS[1]
 local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 'scheduled', ns .. 'dead'
 local stats, workers = ns .. 'stats', ns .. 'workers'
+local lanes, lane_jobs, lane_limits = ns .. 'lanes', ns .. 'lanes:jobs', ns .. 'lanes:limits'
+local in_line, unique = ns .. 'lanes:waiting', ns .. 'unique'
+
+-- Made in lanes.lua, which stands below.
+local set_lane, push_laned, let_go, leave_lane
+local LANE = string.byte('l') -- third byte of a body that has a lane: `{"lane":…`
 
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
 local STEP = 2 ^ -20 -- between the places of two ids that are listed again one after the other
@@ -75,9 +81,10 @@ local function draw(queue, counter, n)
   return number - n
 end
 
--- Pushes new jobs at the back of one queue; returns their ids.
-local function push_new(queue, bodies)
+-- Pushes new jobs that have no lane at the back of one queue; returns their ids.
+local function push_plain(queue, bodies)
   local n = #bodies
+  if n == 0 then return {} end
   local number = draw(queue, 'last', n)
   local ids, fields, at = {}, {}, stamp()
   for i = 1, n do
@@ -91,10 +98,19 @@ local function push_new(queue, bodies)
   return ids
 end
 
--- Makes a job that is in no list yet (scheduled or dead at birth); returns its id.
+-- Pushes new jobs at the back of one queue, or into their lanes; returns their ids.
+local function push_new(queue, bodies)
+  for i = 1, #bodies do
+    if string.byte(bodies[i], 3) == LANE then return push_laned(queue, bodies) end
+  end
+  return push_plain(queue, bodies)
+end
+
+-- Makes a job that is in no list yet (scheduled, in a lane, or dead at birth); returns its id.
 local function make_unlisted(queue, body, due)
   local id = queue .. '+' .. integer(draw(queue, 'later', 1) + 1)
   redis.call('HSET', jobs, id, stamp(due) .. string.sub(body, 2))
+  if string.byte(body, 3) == LANE then set_lane(id, body) end
   count('enqueued:' .. queue, 1)
   return id
 end
@@ -215,6 +231,8 @@ end
 -- did not end well.
 local function part(id, ties, failure)
   if ties.group then leave_group(ties.group, id, failure) end
+  if ties.unique and redis.call('HGET', unique, ties.unique) == id then redis.call('HDEL', unique, ties.unique) end
+  if ties.lane then leave_lane(id, ties.lane) end
 end
 
 local function bury(id, ties, entry, reason)
@@ -229,6 +247,7 @@ local function finish(id, ties, failure)
   settle_master(id)
   if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
   part(id, ties, failure)
+  if ties.lane then redis.call('HDEL', lane_jobs, id) end
 end
 
 -- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they

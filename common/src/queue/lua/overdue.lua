@@ -1,6 +1,8 @@
--- What needs care now: scheduled jobs that are due are pushed; workers that stopped beating are named.
+-- What needs care now: scheduled jobs that are due are pushed; lanes whose time has come let jobs go; workers
+-- that stopped beating are named.
 -- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most, 2 the caller's time to live, ms
--- Returns { how many were pushed, ms until the next is due or -1, names of dead workers }
+-- Returns { how many were pushed, ms until the next job or lane is due or -1, names of dead workers }
+local LANES, SOME = 100, 10 -- lanes that let go by the clock at most; lanes at random whose slots are looked at
 local time_to_live = tonumber(ARGV[2])
 
 -- Nobody looked for a while: Redis was away or its clock was set forward, and who lives could not show
@@ -14,8 +16,18 @@ end
 local due = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))
 if #due > 0 then
   redis.call('ZREM', scheduled, unpack(due))
-  for _, id in ipairs(due) do push_back(id) end
+  for _, id in ipairs(due) do wait_in_line(id) end
 end
-local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
-local wait = next_due and math.max(0, tonumber(next_due) - now_ms) or -1
+
+-- A lane comes by itself as long as its jobs end. By the clock: where its rate holds it up. And a few at
+-- random: a slot whose job somebody has deleted by hand would be taken for ever.
+if redis.call('EXISTS', lanes) == 1 then
+  local ready = redis.call('ZRANGEBYSCORE', lanes, '-inf', now_ms, 'LIMIT', 0, LANES)
+  for _, lane in ipairs(ready) do let_go(lane) end
+  for _, lane in ipairs(redis.call('ZRANDMEMBER', lanes, SOME)) do check_slots(lane) end
+end
+
+local next_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or 'inf')
+next_due = math.min(next_due, tonumber(redis.call('ZRANGE', lanes, 0, 0, 'WITHSCORES')[2] or 'inf'))
+local wait = next_due < math.huge and math.max(0, next_due - now_ms) or -1
 return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10) }

@@ -1,5 +1,6 @@
 -- Where jobs are: what the scripts that look share. They write nothing.
--- A job that is not settled is in exactly one place: waiting, scheduled, claimed or dead.
+-- A job that is not settled is in exactly one place: waiting, laned (in a lane's line), scheduled, claimed
+-- or dead.
 
 local marks = {}
 local function mark_of(queue)
@@ -27,6 +28,8 @@ end
 local function places_of(id)
   local places = {}
   if waits(id) then places[#places + 1] = 'waiting' end
+  local lane = lane_of(id)
+  if lane and redis.call('ZSCORE', ns .. 'lane:' .. lane, id) then places[#places + 1] = 'laned' end
   if redis.call('ZSCORE', scheduled, id) then places[#places + 1] = 'scheduled' end
   if redis.call('ZSCORE', dead, id) then places[#places + 1] = 'dead' end
   return places

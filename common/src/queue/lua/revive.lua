@@ -1,4 +1,4 @@
--- Push dead or scheduled jobs now, with their attempts counted anew.
+-- Push dead or scheduled jobs now, or have them wait in their lanes, with their attempts counted anew.
 -- KEYS 1 namespace     ARGV ids
 -- Returns the ids that were pushed.
 local pushed = {}
@@ -9,7 +9,7 @@ for _, id in ipairs(ARGV) do
   if (was_dead or was_scheduled) and redis.call('HEXISTS', jobs, id) == 1 then
     redis.call('HSET', attempts, id, '0 0')
     note(id, '{"event":"revived"}')
-    push_back(id)
+    wait_in_line(id)
     pushed[#pushed + 1] = id
   end
 end

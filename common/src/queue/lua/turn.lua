@@ -78,11 +78,18 @@ function settle.done(id, lease, ties)
   finish(id, ties)
 end
 
-function settle.retry(id, lease, _, details)
+function settle.retry(id, lease, ties, details)
   record_attempt(id, lease)
   note(id, details.entry)
   count('retried', 1)
-  if details.delay_ms > 0 then schedule(id, now_ms + details.delay_ms) else push_back(id) end
+  if ties.lane then leave_lane(id, ties.lane) end -- it comes back through its lane
+  if details.delay_ms > 0 then
+    schedule(id, now_ms + details.delay_ms)
+  elseif ties.lane then
+    wait_in_line(id)
+  else
+    push_back(id)
+  end
 end
 
 function settle.bury(id, lease, ties, details)

@@ -74,6 +74,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outco
         queue: Some(args.queue),
         when,
         max_attempts: args.max_attempts,
+        ..Options::default()
     };
     let producer = Producer::new(connection.redis.clone(), connection.keys.clone());
     let ids = enqueue(&producer, &args, &body, &options).await?;
