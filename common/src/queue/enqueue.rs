@@ -70,7 +70,9 @@ pub enum EnqueueError {
         lane: String,
     },
     /// The key of the unique job is too long.
-    #[error("the key of a unique `{task}` job has {bytes} bytes, its name included; {MAX_KEY} is the most")]
+    #[error(
+        "the key of a unique `{task}` job has {bytes} bytes, its name included; {MAX_KEY} is the most"
+    )]
     LongKey {
         /// Name of the task.
         task: String,

@@ -81,6 +81,11 @@ impl Lane {
         &self.name
     }
 
+    /// How wide it is, and how fast.
+    pub(super) fn limits(&self) -> (u32, Option<Rate>) {
+        (self.width, self.rate)
+    }
+
     /// Whether the scripts can find the name at the head of a body.
     pub(super) fn is_valid(&self) -> bool {
         let strange = |c: char| c.is_control() || c == '"' || c == '\\';

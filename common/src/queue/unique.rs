@@ -163,10 +163,7 @@ pub(super) fn write(unique: Option<&Keyed>, call: &mut ScriptInvocation<'_>) {
         Mode::OnceIn(period) => ("once", millis(period), 0),
         Mode::Debounced { delay, at_most } => ("debounce", millis(delay), millis(at_most)),
     };
-    call.arg(name)
-        .arg(&unique.key)
-        .arg(ms)
-        .arg(at_most);
+    call.arg(name).arg(&unique.key).arg(ms).arg(at_most);
 }
 
 /// Whether a claim still holds.

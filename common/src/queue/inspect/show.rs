@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, score, status::WorkerInfo, tries,
+    Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, lanes::LaneOfJob, score,
+    status::WorkerInfo, tries,
 };
 use crate::{
     kv::{KvError, Script},
-    queue::{Body, JobId, Queue, job::Birth, turn::Lease},
+    queue::{Body, JobId, Lane, Queue, job::Birth, turn::Lease, unique::Hold},
 };
 
 static SHOW: LazyLock<Script> = LazyLock::new(|| {
@@ -56,7 +57,7 @@ pub struct Job {
     pub now_ms: u64,
     /// Its id.
     pub id: JobId,
-    /// `waiting`, `scheduled`, `claimed` or `dead`; `nowhere` and two at once are for
+    /// `waiting`, `laned`, `scheduled`, `claimed` or `dead`; `nowhere` and two at once are for
     /// [`super::super::audit`] to mend.
     pub state: String,
     /// Its queue.
@@ -86,6 +87,12 @@ pub struct Job {
     pub buried_ms: Option<u64>,
     /// Who runs it.
     pub claim: Option<Claim>,
+    /// The lane that it goes through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane: Option<LaneOfJob>,
+    /// The key that no other job may have meanwhile, and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Hold>,
     /// What happened to it, the latest last.
     pub history: Vec<Entry>,
     /// The group that it is a child of.
@@ -172,6 +179,9 @@ impl Inspector {
         }
         let mut job = read(id, reply);
         self.add_groups(&mut job).await?;
+        if let Some(lane) = &job.lane {
+            job.job.lane = Some(self.lane_of(id, lane).await?);
+        }
         Ok(Known::Job(Box::new(job.job)))
     }
 
@@ -212,6 +222,7 @@ impl Inspector {
 
 struct Read {
     job: Job,
+    lane: Option<Lane>,
     child_of: Option<JobId>,
     follows: Option<JobId>,
 }
@@ -235,7 +246,7 @@ fn read(id: JobId, reply: Reply) -> Read {
                 lease,
             }
         });
-    let waits = places.iter().any(|place| place == "waiting");
+    let waits = places.iter().any(|p| p == "waiting" || p == "laned");
     let state = if places.is_empty() {
         "nowhere".to_owned()
     } else {
@@ -259,6 +270,8 @@ fn read(id: JobId, reply: Reply) -> Read {
         due_ms: score(&due),
         buried_ms: score(&buried),
         claim,
+        lane: None,
+        unique: body.as_ref().and_then(|body| body.unique.clone()),
         history,
         child_of: None,
         follows: None,
@@ -266,6 +279,7 @@ fn read(id: JobId, reply: Reply) -> Read {
     };
     Read {
         job,
+        lane: body.and_then(|body| body.lane),
         child_of,
         follows,
     }

@@ -36,6 +36,15 @@ local function places_of(id)
 end
 
 local function has_body(id) return redis.call('HEXISTS', jobs, id) == 1 end
+
+-- A job of a lane holds a slot while it waits in its queue or runs.
+local function has_slot(id, lane) return redis.call('SISMEMBER', ns .. 'slots:' .. lane, id) == 1 end
+local function needs_slot(id)
+  if not has_body(id) then return false end
+  local places = places_of(id)
+  return places[1] == 'waiting' or #places == 0 and holder_of(id) ~= nil
+end
+
 local function body_of(id) return redis.call('HGET', jobs, id) or '' end
 local function tries_of(id) return redis.call('HGET', attempts, id) or '' end
 local function last_entry_of(id) return redis.call('LINDEX', ns .. 'history:' .. id, -1) or '' end

@@ -4,11 +4,13 @@ mod claim;
 mod death;
 mod enqueue;
 mod fan_out;
+mod lanes;
 mod outage;
 mod settle;
 mod shutdown;
 mod stage;
 mod sweep;
+mod unique;
 
 use std::{collections::BTreeMap, ops::Range};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use common::queue::{JobId, Options, Producer, Queue, When};
+use common::queue::{JobId, Lane, Options, Producer, Queue, Unique, When};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
@@ -44,6 +44,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
 
+    /// The lane to go through
+    #[arg(long, value_name = "NAME", requires = "width")]
+    lane: Option<String>,
+
+    /// How many jobs of the lane may be under way at once
+    #[arg(long, value_name = "N", requires = "lane", value_parser = clap::value_parser!(u32).range(1..))]
+    width: Option<u32>,
+
+    /// Not if a job of this task and key is here that has not come to its end
+    #[arg(long, value_name = "KEY", conflicts_with = "count")]
+    unique: Option<String>,
+
     /// How many such jobs
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
@@ -74,7 +86,12 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outco
         queue: Some(args.queue),
         when,
         max_attempts: args.max_attempts,
-        ..Options::default()
+        lane: args
+            .lane
+            .clone()
+            .zip(args.width)
+            .map(|(lane, width)| Lane::new(lane, width)),
+        unique: args.unique.clone().map(Unique::until_done),
     };
     let producer = Producer::new(connection.redis.clone(), connection.keys.clone());
     let ids = enqueue(&producer, &args, &body, &options).await?;
