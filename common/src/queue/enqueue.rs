@@ -12,15 +12,25 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    JobId, Lane, Queue, Task,
+    JobId, Lane, Queue, Task, head_of_lib,
     job::Body,
     lane::MAX_LANE,
     unique::{self, ADMIT, Enqueued, Keyed, MAX_KEY, Unique},
 };
 use crate::kv::{Keys, KvError, Redis, Script};
 
-static ENQUEUE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("push jobs", &[super::LIB, include_str!("lua/enqueue.lua")]));
+static ENQUEUE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "push jobs",
+        &[head_of_lib(), include_str!("lua/enqueue.lua")],
+    )
+});
+static ENQUEUE_LANED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "push jobs through their lanes",
+        &[super::LIB, include_str!("lua/enqueue.lua")],
+    )
+});
 static SCHEDULE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "schedule jobs",
@@ -235,6 +245,7 @@ impl Producer {
         let some_unique = jobs.iter().any(|asked| asked.unique.is_some());
         let script = match when {
             _ if some_unique => &ADMIT,
+            When::Now if jobs.iter().any(|asked| asked.laned) => &ENQUEUE_LANED,
             When::Now => &ENQUEUE,
             When::In(_) | When::At(_) => &SCHEDULE,
         };
@@ -287,6 +298,7 @@ impl Producer {
 struct Asked {
     body: String,
     unique: Option<Keyed>,
+    laned: bool,
 }
 
 impl Asked {
@@ -310,13 +322,18 @@ impl Asked {
             let (task, bytes) = (body.task.into_owned(), keyed.key.len());
             return Err(EnqueueError::LongKey { task, bytes });
         }
+        let laned = lane.is_some();
         let body = write(&Body {
             lane,
             unique: unique.as_ref().and_then(Keyed::hold),
             max_attempts: options.max_attempts,
             ..body
         })?;
-        Ok(Self { body, unique })
+        Ok(Self {
+            body,
+            unique,
+            laned,
+        })
     }
 }
 

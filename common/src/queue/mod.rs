@@ -62,3 +62,8 @@ pub use worker::{Worker, WorkerError, WorkerOptions};
 
 /// What the scripts share.
 const LIB: &str = concat!(include_str!("lua/lib.lua"), include_str!("lua/lanes.lua"));
+
+/// What of it a script needs that only makes jobs without a lane: it makes no function that it does not call.
+fn head_of_lib() -> &'static str {
+    LIB.split("\n-- ===").next().unwrap_or(LIB)
+}

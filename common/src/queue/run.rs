@@ -120,7 +120,7 @@ impl Runner {
         };
         let (id, key) = (claimed.id, &hold.key);
         match self.turns.release(id, &claimed.lease, key).await {
-            Ok(held) => held == Held::Yes,
+            Ok(claim) => claim == Held::Yes,
             Err(error) => {
                 tracing::warn!(job.id = %id, error = %Chain(&error), "{id} waits again: cannot release `{key}`");
                 tokio::time::sleep(UNRELEASED).await;

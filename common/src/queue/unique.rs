@@ -187,3 +187,66 @@ impl Turns {
         Ok(if held == 1 { Held::Yes } else { Held::No })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::BootId,
+        queue::{
+            Options, Queue,
+            limits::Demand,
+            settle::{Settlement, Verdict},
+        },
+        testing::TestQueue,
+    };
+
+    #[tokio::test]
+    async fn a_key_is_released_by_the_claim_that_holds_it_and_by_no_other() {
+        let queue = TestQueue::start();
+        let enqueue = async || -> JobId {
+            let options = Options {
+                unique: Some(Unique::until_started("k")),
+                ..Options::default()
+            };
+            let args = serde_json::value::RawValue::NULL;
+            let producer = queue.producer();
+            producer
+                .enqueue_raw("test.any", args, &options)
+                .await
+                .unwrap()
+        };
+        let turns = Turns {
+            redis: queue.redis.clone(),
+            keys: queue.keys.clone(),
+            worker: BootId::fresh(),
+            time_to_live: Duration::from_secs(9),
+        };
+        let demand = Demand {
+            order: vec![(Queue::Default, 1)],
+            free: 1,
+        };
+        let first = enqueue().await;
+        let reply = turns.take(&[], None, &demand).await.unwrap();
+        let claimed = &reply.claimed[0];
+        let key = "test.any:k";
+
+        // Claimed and not started: a worker that dies now has not started it.
+        assert_eq!(enqueue().await, first);
+        let late = Lease::from("1@7");
+        assert_eq!(turns.release(first, &late, key).await.unwrap(), Held::No);
+        assert_eq!(enqueue().await, first);
+        let released = turns.release(first, &claimed.lease, key).await.unwrap();
+        assert_eq!(released, Held::Yes);
+        let second = enqueue().await;
+        assert_ne!(second, first);
+
+        // Neither a release that was sent twice nor the end of the first takes the key from the second.
+        turns.release(first, &claimed.lease, key).await.unwrap();
+        let mut end = Settlement::of(claimed, Verdict::Done);
+        end.ties = crate::queue::job::Ties::of(&claimed.body);
+        assert_eq!(end.ties.unique.as_deref(), Some(key));
+        turns.take(&[end], None, &demand).await.unwrap();
+        assert_eq!(enqueue().await, second);
+    }
+}

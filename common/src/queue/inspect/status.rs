@@ -121,7 +121,7 @@ impl Inspector {
         }
         let (now_ms, queues, counts, totals, workers): Reply =
             STATUS.run(&self.redis, &call).await?;
-        let (jobs, scheduled, next_due, dead, laned, lanes) = counts;
+        let (jobs, scheduled, next_due, dead, laned, lane_count) = counts;
         let queues = queues
             .into_iter()
             .map(|(queue, waiting, listed, oldest, body, entry)| {
@@ -153,7 +153,7 @@ impl Inspector {
             claimed: workers.iter().map(|worker| worker.holds).sum(),
             dead,
             laned,
-            lanes,
+            lanes: lane_count,
             workers,
             totals,
         })

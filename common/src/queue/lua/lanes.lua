@@ -7,6 +7,8 @@
 -- wait for another attempt; then the next one is let go. A lane without jobs in line or in slots has no key.
 -- A body tells its lane at its head: "lane":"<limits>;<lane>", limits `<width>` or
 -- `<width> <jobs>/<ms>+<burst>`; `lanes:limits` holds those that came last.
+local lanes, lane_jobs, lane_limits = ns .. 'lanes', ns .. 'lanes:jobs', ns .. 'lanes:limits'
+local in_line, unique = ns .. 'lanes:waiting', ns .. 'unique'
 local AT_ONCE = 100 -- slots that care looks at in one lane
 
 -- The limits and the name of the lane that a body tells; nil if it tells none.
@@ -133,6 +135,14 @@ end
 function leave_lane(id, lane)
   redis.call('SREM', ns .. 'slots:' .. lane, id)
   let_go(lane)
+end
+
+-- A job is gone for good.
+function forget_lane(id) redis.call('HDEL', lane_jobs, id) end
+
+-- A unique job gives its key up, unless another one has it by now.
+function release(id, key)
+  if redis.call('HGET', unique, key) == id then redis.call('HDEL', unique, key) end
 end
 
 -- Frees slots of jobs that are not under way, as far as they can be told cheaply.

@@ -10,11 +10,9 @@
 local ns = KEYS[1]
 local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 'scheduled', ns .. 'dead'
 local stats, workers = ns .. 'stats', ns .. 'workers'
-local lanes, lane_jobs, lane_limits = ns .. 'lanes', ns .. 'lanes:jobs', ns .. 'lanes:limits'
-local in_line, unique = ns .. 'lanes:waiting', ns .. 'unique'
 
 -- Made in lanes.lua, which stands below.
-local set_lane, push_laned, let_go, leave_lane
+local set_lane, push_laned, let_go, leave_lane, forget_lane, release
 local LANE = string.byte('l') -- third byte of a body that has a lane: `{"lane":…`
 
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
@@ -114,6 +112,8 @@ local function make_unlisted(queue, body, due)
   count('enqueued:' .. queue, 1)
   return id
 end
+
+-- === What only makes jobs that have no lane needs no more than what is above.
 
 -- A queue's marks. The caller writes `cursor` back if it moves it.
 local function state_of(queue)
@@ -231,7 +231,7 @@ end
 -- did not end well.
 local function part(id, ties, failure)
   if ties.group then leave_group(ties.group, id, failure) end
-  if ties.unique and redis.call('HGET', unique, ties.unique) == id then redis.call('HDEL', unique, ties.unique) end
+  if ties.unique then release(id, ties.unique) end
   if ties.lane then leave_lane(id, ties.lane) end
 end
 
@@ -247,7 +247,7 @@ local function finish(id, ties, failure)
   settle_master(id)
   if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
   part(id, ties, failure)
-  if ties.lane then redis.call('HDEL', lane_jobs, id) end
+  if ties.lane then forget_lane(id) end
 end
 
 -- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they

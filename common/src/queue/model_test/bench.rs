@@ -64,14 +64,14 @@ impl Bench {
 
     pub(super) async fn step(&mut self, op: Op) {
         match op {
-            Op::Enqueue { queue, jobs } => {
-                let tasks: Vec<_> = (0..jobs).map(|_| Nop(0)).collect();
+            Op::Enqueue { queue, jobs, lane } => {
+                let tasks: Vec<_> = (0..jobs).map(|_| Nop(lane)).collect();
                 self.enqueue(&tasks, QUEUES[queue], When::Now, &Place::Waiting)
                     .await;
             }
-            Op::Schedule { queue, due } => {
+            Op::Schedule { queue, due, lane } => {
                 let when = When::In(if due { Duration::ZERO } else { LONG });
-                self.enqueue(&[Nop(0)], QUEUES[queue], when, &Place::Scheduled { due })
+                self.enqueue(&[Nop(lane)], QUEUES[queue], when, &Place::Scheduled { due })
                     .await;
             }
             Op::Claim {
@@ -141,8 +141,9 @@ impl Bench {
                     .command(&["DEL", &self.queue.keys.queue(QUEUES[queue])])
                     .await;
                 let queue = QUEUES[queue];
+                let laned = self.laned().await;
                 for id in self.model.ids(|job| job.place == Place::Waiting) {
-                    if id.queue() == queue {
+                    if id.queue() == queue && !laned.contains(&id) {
                         self.model.lost.insert(id);
                     }
                 }
@@ -196,12 +197,12 @@ impl Bench {
             free: wanted,
         };
         let take = popped.map(Popped::Take);
+        let laned = self.laned().await;
         let reply = self.workers[worker].take(&[], take, &demand).await.unwrap();
 
-        let listed = self.model.ids(|job| job.place == Place::Waiting).len();
-        let at_least = wanted
-            .min(listed - self.model.lost.len())
-            .saturating_sub(self.model.ghosts);
+        let mut listed = self.model.ids(|job| job.place == Place::Waiting);
+        listed.retain(|id| !laned.contains(id) && !self.model.lost.contains(id));
+        let at_least = wanted.min(listed.len()).saturating_sub(self.model.ghosts);
         assert!(
             (at_least..=wanted).contains(&reply.claimed.len()),
             "claimed {} where {at_least} to {wanted} were due",
@@ -244,6 +245,7 @@ impl Bench {
             ties: Ties {
                 group: job.and_then(|job| job.child_of),
                 follows: job.and_then(|job| job.follows),
+                lane: job.and_then(|job| job.lane.clone()),
                 ..Ties::default()
             },
             had_group,

@@ -29,6 +29,8 @@ pub(super) struct Job {
     pub(super) deaths: u32,
     pub(super) child_of: Option<JobId>,
     pub(super) follows: Option<JobId>,
+    /// The lane that it goes through. What waits may wait in its line.
+    pub(super) lane: Option<String>,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl Model {
             deaths: 0,
             child_of,
             follows,
+            lane: None, // its body tells
         };
         assert!(
             self.jobs.insert(id, job).is_none(),

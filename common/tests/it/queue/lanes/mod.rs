@@ -1,8 +1,11 @@
-//! Lanes: at most so many at once, in turn, at a rate; nothing sticks whatever becomes of a job.
+//! Lanes: at most so many at once, each in its turn, fair to each other.
+
+mod accidents;
+mod rate;
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,7 +20,6 @@ use common::{
             list::{Listing, State},
             show::Known,
         },
-        operate::Operator,
     },
     testing::{TestQueue, eventually},
 };
@@ -190,76 +192,6 @@ async fn a_flood_of_one_tenant_does_not_delay_another() {
 }
 
 #[tokio::test]
-async fn a_job_that_waits_for_another_attempt_is_not_in_its_lanes_way() {
-    let queue = TestQueue::start();
-    let stage = Stage::new();
-    let producer = queue.producer();
-    for one in [act("flaw", Plot::Fails(1)), act("next", Plot::Waits)] {
-        producer.enqueue_with(&one, &through(1)).await.unwrap();
-    }
-
-    let worker = queue.worker(stage.registry(), TestQueue::options("default=4"));
-    stage.has_started("next").await;
-    queue.lines_up(1).await; // back in its lane
-    queue.sound().await;
-    stage.open();
-    stage.have_ended(2).await;
-
-    assert_eq!(stage.started(), ["flaw", "next", "flaw"]);
-    queue.ends_clean().await;
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_dead_job_frees_its_slot_and_is_revived_through_its_lane() {
-    let queue = TestQueue::start();
-    let stage = Stage::new();
-    let producer = queue.producer();
-    let fatal = act("fatal", Plot::Fatal);
-    let dead = producer.enqueue_with(&fatal, &through(1)).await.unwrap();
-    let waits = act("waits", Plot::Waits);
-    producer.enqueue_with(&waits, &through(1)).await.unwrap();
-    let worker = queue.worker(stage.registry(), TestQueue::options("default=4"));
-    queue.dies(dead).await;
-    stage.has_started("waits").await;
-
-    let operator = Operator::new(queue.redis.clone(), queue.keys.clone());
-    assert_eq!(operator.retry(&[dead]).await.unwrap(), [dead]);
-
-    assert_eq!(queue.in_line().await, 1);
-    queue.sound().await;
-    assert_eq!(operator.discard(&[dead]).await.unwrap(), [dead]);
-    assert_eq!(queue.in_line().await, 0);
-    stage.open();
-    queue.ends_clean().await;
-    assert_eq!(stage.starts_of("fatal"), 1);
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn the_jobs_of_a_dead_worker_keep_their_slots() {
-    let queue = TestQueue::start();
-    let stage = Stage::new();
-    for name in ["one", "two"] {
-        let one = act(name, Plot::Waits);
-        let producer = queue.producer();
-        producer.enqueue_with(&one, &through(1)).await.unwrap();
-    }
-    let first = queue.worker(stage.registry(), TestQueue::options("default=4"));
-    stage.has_started("one").await;
-
-    first.vanish().await;
-    let second = queue.worker(stage.registry(), TestQueue::options("default=4"));
-    stage.has_started_times("one", 2).await;
-
-    assert_eq!((queue.in_slots().await, queue.in_line().await), (1, 1));
-    stage.open();
-    queue.ends_clean().await;
-    assert_eq!(stage.started(), ["one", "one", "two"]);
-    second.stop().await;
-}
-
-#[tokio::test]
 async fn the_limits_are_those_that_came_last() {
     let queue = TestQueue::start();
     let stage = Stage::new();
@@ -315,177 +247,6 @@ async fn scheduled_jobs_and_children_go_through_their_lanes() {
         .await
         .unwrap();
     stage.has_ended("sum[]").await;
-    queue.ends_clean().await;
-    worker.stop().await;
-}
-
-/// Notes Redis's time when it starts.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stamp;
-
-#[derive(Debug)]
-struct Stamps {
-    queue: Arc<TestQueue>,
-    at_us: Mutex<Vec<u64>>,
-}
-
-async fn redis_us(queue: &TestQueue) -> u64 {
-    let (seconds, micros): (u64, u64) = queue.command(&["TIME"]).await;
-    seconds * 1_000_000 + micros
-}
-
-impl Task for Stamp {
-    const NAME: &'static str = "test.stamp";
-    type Context = Stamps;
-    type Output = ();
-
-    fn lane(&self) -> Option<Lane> {
-        let lane = Lane::new("a", 5);
-        Some(lane.rate(50, Duration::from_secs(1)).burst(3))
-    }
-
-    async fn run(self, stamps: &Stamps, _job: &JobContext) -> Result<(), TaskError> {
-        let now = redis_us(&stamps.queue).await;
-        stamps.at_us.lock().expect("no panic").push(now);
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn a_lane_lets_no_more_go_than_its_rate_and_its_burst() {
-    const INTERVAL_US: u64 = 20_000;
-    const BURST: u64 = 3;
-    let queue = Arc::new(TestQueue::start());
-    let stamps = Arc::new(Stamps {
-        queue: Arc::clone(&queue),
-        at_us: Mutex::default(),
-    });
-    let start = || {
-        let registry = Registry::new().with::<Stamp>(&stamps);
-        queue.worker(registry, TestQueue::options("default=8"))
-    };
-    let workers = [start(), start()];
-    let begin = redis_us(&queue).await;
-
-    let jobs: Vec<_> = (0..30).map(|_| Stamp).collect();
-    queue
-        .producer()
-        .enqueue_all(&jobs, &Options::default())
-        .await
-        .unwrap();
-    queue.ends_clean().await;
-
-    let mut at_us = stamps.at_us.lock().expect("no panic").clone();
-    at_us.sort_unstable();
-    assert_eq!(at_us.len(), 30);
-    for (nth, at) in (1..).zip(at_us) {
-        // The nth goes when the bucket has been filled so often, and starts at or after that.
-        let earliest = begin + u64::saturating_sub(nth, BURST) * INTERVAL_US;
-        assert!(at >= earliest, "start {nth} was {} µs early", earliest - at);
-    }
-    for worker in workers {
-        worker.stop().await;
-    }
-}
-
-#[tokio::test]
-async fn new_limits_hold_at_once_for_what_an_old_rate_held_up() {
-    let queue = TestQueue::start();
-    let stage = Stage::new();
-    let slow = Options {
-        lane: Some(Lane::new("a", 5).rate(1, Duration::from_secs(3600))),
-        ..Options::default()
-    };
-    let producer = queue.producer();
-    producer.enqueue_all(&brief(0..3), &slow).await.unwrap();
-    let worker = queue.worker(stage.registry(), TestQueue::options("default=4"));
-    stage.has_ended("0").await;
-    assert_eq!(queue.in_line().await, 2);
-
-    let quick = Options {
-        lane: Some(Lane::new("a", 5).rate(1000, Duration::from_secs(1))),
-        ..Options::default()
-    };
-    producer
-        .enqueue_with(&act("last", Plot::Brief), &quick)
-        .await
-        .unwrap();
-
-    stage.have_ended(4).await;
-    assert_eq!(stage.started(), ["0", "1", "2", "last"]);
-    queue.ends_clean().await;
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_slot_whose_job_vanished_is_found_by_care() {
-    let queue = TestQueue::start();
-    let stage = Stage::new();
-    let ids = queue
-        .producer()
-        .enqueue_all(&brief(0..2), &through(1))
-        .await
-        .unwrap();
-    let _: usize = queue
-        .command(&["HDEL", &queue.keys.jobs(), &ids[0].to_string()])
-        .await;
-    let _: usize = queue
-        .command(&["HINCRBY", &queue.keys.stats(), "discarded:default", "1"])
-        .await;
-
-    let worker = queue.worker(stage.registry(), TestQueue::options("default=4"));
-
-    stage.has_ended("1").await;
-    let _: usize = queue
-        .command(&["HDEL", &queue.keys.lane_jobs(), &ids[0].to_string()])
-        .await;
-    queue.ends_clean().await;
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn what_hands_deleted_of_a_lane_is_repaired_by_an_audit() {
-    let queue = TestQueue::start();
-    let stage = Stage::new();
-    let keys = &queue.keys;
-    let audit = async || {
-        let auditor = Auditor::new(queue.redis.clone(), keys.clone());
-        let mut report = auditor.audit(|_| {}).await.unwrap();
-        let found = report.findings.len();
-        let left = auditor.repair(&mut report.findings, |_| {}).await.unwrap();
-        assert_eq!(left, 0, "{:?}", report.findings);
-        queue.sound().await;
-        found
-    };
-    let acts = brief(0..10);
-    let producer = queue.producer();
-    producer.enqueue_all(&acts, &through(2)).await.unwrap();
-    queue.sound().await;
-
-    for key in [
-        keys.lane("a"),
-        keys.lane_jobs(),
-        keys.slots("a"),
-        keys.lanes(),
-        keys.lane_limits(),
-        keys.lanes_waiting(),
-    ] {
-        let _: usize = queue.command(&["DEL", &key]).await;
-        let found = audit().await;
-        assert_eq!(found == 0, key == keys.lane_limits(), "{key}: {found}");
-        assert_eq!(queue.in_line().await + queue.in_slots().await, 10, "{key}");
-    }
-    let _: usize = queue.command(&["SADD", &keys.slots("a"), "low+77"]).await;
-    let _: usize = queue
-        .command(&["HSET", &keys.lane_jobs(), "low+77", "a"])
-        .await;
-    let _: usize = queue
-        .command(&["ZADD", &keys.lane("a"), "7", "low+78"])
-        .await;
-    assert!(audit().await >= 3);
-
-    let worker = queue.worker(stage.registry(), TestQueue::options("default=4"));
-    stage.have_ended(10).await;
     queue.ends_clean().await;
     worker.stop().await;
 }
