@@ -1,6 +1,6 @@
 
--- Lanes: at most so many jobs of a kind at once, and at most so many in a time (docs/limits.md, docs/decisions/0014). Stands
--- below lib.lua in every script.
+-- Lanes: at most so many jobs of a kind at once, and at most so many in a time (docs/limits.md,
+-- docs/decisions/0014). Stands below lib.lua in every script but that which makes jobs without lanes.
 --
 -- A job of a lane waits in `lane:<lane>`, first in, first out, until it is *let go*: it takes a slot and is
 -- listed at the back of its queue, as any other job. It gives the slot up when it comes to its end, or is to
@@ -9,7 +9,7 @@
 -- `<width> <jobs>/<ms>+<burst>`; `lanes:limits` holds those that came last.
 local lanes, lane_jobs, lane_limits = ns .. 'lanes', ns .. 'lanes:jobs', ns .. 'lanes:limits'
 local in_line, unique = ns .. 'lanes:waiting', ns .. 'unique'
-local AT_ONCE = 100 -- slots that care looks at in one lane
+local AT_ONCE = 20 -- slots that care looks at in one lane
 
 -- The limits and the name of the lane that a body tells; nil if it tells none.
 local function lane_in(body)
@@ -148,11 +148,11 @@ end
 -- Frees slots of jobs that are not under way, as far as they can be told cheaply.
 local function check_slots(lane)
   local slots = ns .. 'slots:' .. lane
-  for _, id in ipairs(redis.call('SRANDMEMBER', slots, AT_ONCE)) do
-    if redis.call('HEXISTS', jobs, id) == 0 or redis.call('ZSCORE', scheduled, id)
-      or redis.call('ZSCORE', dead, id) then
-      redis.call('SREM', slots, id)
-    end
+  local some = redis.call('SRANDMEMBER', slots, AT_ONCE)
+  local due = #some > 0 and redis.call('ZMSCORE', scheduled, unpack(some))
+  local buried = #some > 0 and redis.call('ZMSCORE', dead, unpack(some))
+  for i, id in ipairs(some) do
+    if due[i] or buried[i] or redis.call('HEXISTS', jobs, id) == 0 then redis.call('SREM', slots, id) end
   end
   let_go(lane)
 end

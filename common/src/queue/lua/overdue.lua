@@ -2,7 +2,7 @@
 -- that stopped beating are named.
 -- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most, 2 the caller's time to live, ms
 -- Returns { how many were pushed, ms until the next job or lane is due or -1, names of dead workers }
-local LANES, SOME = 100, 10 -- lanes that let go by the clock at most; lanes at random whose slots are looked at
+local LANES, SOME = 100, 3 -- lanes that let go by the clock at most; lanes at random whose slots are looked at
 local time_to_live = tonumber(ARGV[2])
 
 -- Nobody looked for a while: Redis was away or its clock was set forward, and who lives could not show

@@ -12,7 +12,7 @@ use super::{
         settle::{Settlement, Verdict},
         turn::{Claimed, Lease, Popped, Turns},
     },
-    End, LONG, MAX_DEATHS, Nop, Op, QUEUES,
+    End, LONG, MAX_DEATHS, Nop, Op, QUEUES, full_key,
     model::{Job, Model, Place},
 };
 use crate::{
@@ -69,6 +69,7 @@ impl Bench {
                 self.enqueue(&tasks, QUEUES[queue], When::Now, &Place::Waiting)
                     .await;
             }
+            Op::EnqueueUnique { queue, key } => self.enqueue_unique(QUEUES[queue], key).await,
             Op::Schedule { queue, due, lane } => {
                 let when = When::In(if due { Duration::ZERO } else { LONG });
                 self.enqueue(&[Nop(lane)], QUEUES[queue], when, &Place::Scheduled { due })
@@ -246,7 +247,7 @@ impl Bench {
                 group: job.and_then(|job| job.child_of),
                 follows: job.and_then(|job| job.follows),
                 lane: job.and_then(|job| job.lane.clone()),
-                ..Ties::default()
+                unique: job.and_then(|job| job.key).map(full_key),
             },
             had_group,
             output: None,

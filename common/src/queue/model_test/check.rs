@@ -8,6 +8,7 @@ use super::{
     super::{JobId, Queue, job::Body},
     End, LANES, QUEUES,
     bench::Bench,
+    full_key,
     model::{Job, Place},
 };
 
@@ -52,6 +53,11 @@ impl Bench {
             let left: BTreeSet<JobId> = self.command(&["SMEMBERS", &key]).await;
             assert_eq!(left, group.left, "left of {master}");
         }
+        let keys: BTreeMap<String, JobId> =
+            self.command(&["HGETALL", &self.queue.keys.unique()]).await;
+        let held = self.model.keys.iter();
+        let held: BTreeMap<_, _> = held.map(|(key, id)| (full_key(*key), *id)).collect();
+        assert_eq!(keys, held, "keys of unique jobs");
         self.check_lanes(&laned).await;
         self.check_stats().await;
     }

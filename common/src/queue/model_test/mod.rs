@@ -46,6 +46,11 @@ impl Task for Nop {
     }
 }
 
+/// A key of a unique `Nop`, as Redis has it.
+fn full_key(key: u8) -> String {
+    format!("{}:{key}", Nop::NAME)
+}
+
 /// What may happen. Numbers pick among what there is: a queue, a worker, a job.
 #[derive(Debug, Clone)]
 enum Op {
@@ -53,6 +58,10 @@ enum Op {
         queue: usize,
         jobs: usize,
         lane: u8,
+    },
+    EnqueueUnique {
+        queue: usize,
+        key: u8,
     },
     Schedule {
         queue: usize,
@@ -136,6 +145,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (queue.clone(), 1..6_usize, 0..3_u8)
             .prop_map(|(queue, jobs, lane)| Op::Enqueue { queue, jobs, lane }),
+        2 => (queue.clone(), 0..2_u8).prop_map(|(queue, key)| Op::EnqueueUnique { queue, key }),
         1 => (queue.clone(), any::<bool>(), 0..3_u8)
             .prop_map(|(queue, due, lane)| Op::Schedule { queue, due, lane }),
         6 => (worker.clone(), prop_oneof![Just([0, 1]), Just([1, 0])], 1..5_usize)
