@@ -55,19 +55,21 @@ impl Lane {
         }
     }
 
-    /// Lets at most `jobs` of it go in any `period` (each at least one, and one ms), evenly spaced unless there is
-    /// a [`Self::burst`].
+    /// Lets at most `jobs` of it go in a `period` (at least one in one ms), evenly spaced but for [`Self::burst`].
     #[must_use]
     pub fn rate(mut self, jobs: u32, period: Duration) -> Self {
+        let period_ms = super::enqueue::millis(period).max(1);
         self.rate = Some(Rate {
             jobs: jobs.max(1),
-            period_ms: super::enqueue::millis(period).max(1),
+            period_ms,
             burst: 1,
         });
-        self
+        // A tenth of a second's jobs.
+        self.burst(u32::try_from(u64::from(jobs) * 100 / period_ms).unwrap_or(u32::MAX))
     }
 
-    /// With a rate: how many may go at once after a quiet time. In any time t, at most `burst` + t × rate go.
+    /// With a rate: how many may go at once after a quiet time. In any time t, at most `burst` + t × rate go. It is
+    /// at least one; a tenth of a second's jobs if not set.
     #[must_use]
     pub fn burst(mut self, burst: u32) -> Self {
         if let Some(rate) = &mut self.rate {

@@ -10,6 +10,8 @@
 local lanes, lane_jobs, lane_limits = ns .. 'lanes', ns .. 'lanes:jobs', ns .. 'lanes:limits'
 local in_line, unique = ns .. 'lanes:waiting', ns .. 'unique'
 local AT_ONCE = 20 -- slots that care looks at in one lane
+local PATIENCE = 50 -- ms for which a rate gathers tokens, if its bucket is large enough
+local in_care = false -- set by care's own script: it tells when to come again
 
 -- The limits and the name of the lane that a body tells; nil if it tells none.
 local function lane_in(body)
@@ -28,11 +30,14 @@ local function count_in_line(n)
   if redis.call('INCRBY', in_line, n) <= 0 then redis.call('DEL', in_line) end
 end
 
--- Puts a job at the end of a lane's line. The caller then lets go what may.
-local function join_lane(id, lane)
+-- Puts jobs at the end of a lane's line. The caller then lets go what may.
+local function join_lane(lane, ids)
   local line = ns .. 'lane:' .. lane
-  local last = redis.call('ZREVRANGE', line, 0, 0, 'WITHSCORES')[2]
-  count_in_line(redis.call('ZADD', line, 'NX', integer((last or 0) + 1), id))
+  local place = tonumber(redis.call('ZREVRANGE', line, 0, 0, 'WITHSCORES')[2] or 0)
+  local entries = {}
+  for i, id in ipairs(ids) do entries[2 * i - 1], entries[2 * i] = place + i, id end
+  in_chunks(entries, function(...) count_in_line(redis.call('ZADD', line, 'NX', ...)) end)
+  redis.call('ZADD', lanes, 'NX', 'inf', lane)
 end
 
 -- Takes a job out of a lane's line; returns 1 if it was there.
@@ -42,57 +47,81 @@ local function leave_line(id, lane)
   return was_there
 end
 
--- Lets go what a lane's limits allow now. The rate is a bucket of `burst` tokens that fills by Redis's clock;
--- `pace:<lane>` tells when it was, or will be, full but for one: it says all and expires by itself.
-function let_go(lane)
-  local line, slots, pace = ns .. 'lane:' .. lane, ns .. 'slots:' .. lane, ns .. 'pace:' .. lane
-  local id = redis.call('ZRANGE', line, 0, 0)[1]
-  local look = 'inf' -- when care is to come for this lane
-  if id then
-    local limits = redis.call('HGET', lane_limits, lane)
-    if not limits then
-      limits = lane_in(redis.call('HGET', jobs, id) or '') or '1'
-      redis.call('HSET', lane_limits, lane, limits)
-    end
-    local width, jobs_per, ms, burst = string.match(limits, '^(%d+) ?(%d*)/?(%d*)%+?(%d*)$')
-    local interval = tonumber(jobs_per) and ms * 1000 / jobs_per
-    local slack = interval and (burst - 1) * interval
-    local free = tonumber(width or 1) - redis.call('SCARD', slots)
-    local ready, most = now_us, now_us
-    if interval then
-      ready, most = math.max(now_us, tonumber(redis.call('GET', pace) or 0)), now_us + slack + interval
-    end
-    local gone, changed = 0, ready > most -- the limits were other ones, or the clock was set back
-    ready = math.min(ready, most)
-    while id and free > 0 do
-      if interval and ready - slack > now_us then
-        look = math.ceil((ready - slack) / 1000)
-        break
-      elseif gone == CHUNK then
-        look = now_ms
-        break
-      end
-      redis.call('ZREM', line, id)
-      gone = gone + 1
-      if redis.call('HEXISTS', jobs, id) == 1 then
-        redis.call('SADD', slots, id)
-        push_back(id)
-        free = free - 1
-        if interval then ready, changed = ready + interval, true end
-      end
-      id = redis.call('ZRANGE', line, 0, 0)[1]
-    end
-    if gone > 0 then count_in_line(-gone) end
-    if changed then
-      redis.call('SET', pace, integer(ready), 'PX', math.max(1, math.ceil((ready - now_us) / 1000)))
-    end
+-- Lists jobs at the back of their queues.
+local function list_all(ids)
+  local of_queue = { high = {}, default = {}, low = {} }
+  for _, id in ipairs(ids) do table.insert(of_queue[queue_of(id)], id) end
+  for queue, its in pairs(of_queue) do
+    if #its > 0 then push_all_back(queue, its) end
   end
-  if not id and redis.call('EXISTS', slots) == 0 then
+end
+
+-- The limits of a lane: width, and for a rate the µs between two jobs, and how many µs a burst is ahead.
+local function limits_of(lane)
+  local limits = redis.call('HGET', lane_limits, lane)
+  if not limits then
+    -- It was empty meanwhile: those of its next job.
+    local id = redis.call('ZRANGE', ns .. 'lane:' .. lane, 0, 0)[1]
+    limits = id and lane_in(redis.call('HGET', jobs, id) or '')
+    if not limits then return 1 end
+    redis.call('HSET', lane_limits, lane, limits)
+  end
+  local width, jobs_per, ms, burst = string.match(limits, '^(%d+) ?(%d*)/?(%d*)%+?(%d*)$')
+  if not tonumber(burst) then return tonumber(width or 1) end
+  local interval = ms * 1000 / jobs_per
+  return tonumber(width), interval, (burst - 1) * interval
+end
+
+-- Has care come for a lane at a time, if it would not come before.
+local function look_at(lane, at_us)
+  local is_earlier = redis.call('ZADD', lanes, 'LT', 'CH', math.ceil(at_us / 1000), lane) == 1
+  if is_earlier and not in_care and redis.call('ZRANK', lanes, lane) == 0 then ring('look') end
+end
+
+-- Notes that a lane is to let go at the end of the script, when a job of it has given its slot up.
+local deferred -- while a script ends many jobs
+local function defer(lane, id)
+  local freed = deferred.freed
+  if not freed[lane] then table.insert(deferred.names, lane) freed[lane] = {} end
+  if id then table.insert(freed[lane], id) end
+end
+
+-- Lets go what a lane's limits allow now. The rate is a bucket of `burst` tokens that fills by Redis's clock;
+-- `pace:<lane>` tells when it will be full: it says all, and expires by itself.
+function let_go(lane)
+  if deferred then return defer(lane) end
+  local line, slots, pace = ns .. 'lane:' .. lane, ns .. 'slots:' .. lane, ns .. 'pace:' .. lane
+  local width, interval, slack = limits_of(lane)
+  local free = math.max(0, width - redis.call('SCARD', slots))
+  local n, full = math.min(free, CHUNK), now_us
+  if interval and free > 0 then
+    -- No later than an empty bucket would be, had the limits been the same and the clock not been set back.
+    full = math.min(math.max(now_us, tonumber(redis.call('GET', pace) or 0)), now_us + slack + interval)
+    n = math.min(n, math.max(0, math.floor((now_us + slack - full) / interval) + 1))
+  end
+  local gone = {}
+  if n > 0 then
+    local popped = redis.call('ZPOPMIN', line, n)
+    for i = 1, #popped, 2 do gone[#gone + 1] = popped[i] end
+  end
+  if #gone > 0 then
+    redis.call('SADD', slots, unpack(gone))
+    list_all(gone)
+    count_in_line(-#gone)
+  elseif free > 0 and redis.call('EXISTS', line, slots) == 0 then
     redis.call('ZREM', lanes, lane)
     redis.call('HDEL', lane_limits, lane)
-  elseif redis.call('ZADD', lanes, 'CH', look, lane) == 1 and look ~= 'inf' and
-    redis.call('ZRANK', lanes, lane) == 0 then
-    ring('look')
+    return
+  end
+  if interval and free > 0 then
+    full = full + #gone * interval
+    if full > now_us then redis.call('SET', pace, integer(full), 'PX', math.ceil((full - now_us) / 1000)) end
+    -- Held up by its rate: care comes when there is a token, and if they come quickly, when there are some.
+    if #gone == n and n < free and redis.call('EXISTS', line) == 1 then
+      look_at(lane, math.max(full - slack, math.min(full, now_us + 1000 * PATIENCE)))
+    end
+  elseif #gone == CHUNK then
+    look_at(lane, now_us)
   end
 end
 
@@ -104,41 +133,74 @@ function set_lane(id, body)
   are_lanes = true
 end
 
--- Pushes new jobs of which some have lanes; returns their ids, in the order of the bodies.
+-- Makes new jobs of which some have lanes; returns their ids, in the order of the bodies.
 function push_laned(queue, bodies)
-  local ids, plain, plain_at, joined, seen = {}, {}, {}, {}, {}
+  local ids, plain, plain_at, laned, names, joining = {}, {}, {}, {}, {}, {}
   for i, body in ipairs(bodies) do
     local limits, lane = lane_in(body)
     if lane then
-      ids[i] = make_unlisted(queue, body)
-      join_lane(ids[i], lane)
-      redis.call('HSET', lane_limits, lane, limits)
-      if not seen[lane] then joined[#joined + 1], seen[lane] = lane, true end
+      laned[#laned + 1] = i
+      if not joining[lane] then names[#names + 1], joining[lane] = lane, {} end
+      joining[lane].limits = limits
+      table.insert(joining[lane], i)
     else
       plain[#plain + 1], plain_at[#plain + 1] = body, i
     end
   end
-  for i, id in ipairs(push_plain(queue, plain)) do ids[plain_at[i]] = id end
-  for _, lane in ipairs(joined) do let_go(lane) end
+  for nth, id in ipairs(push_plain(queue, plain)) do ids[plain_at[nth]] = id end
+
+  local number, at, fields = draw(queue, 'later', #laned), stamp(), {}
+  for nth, i in ipairs(laned) do
+    ids[i] = queue .. '+' .. integer(number + nth)
+    fields[2 * nth - 1], fields[2 * nth] = ids[i], at .. string.sub(bodies[i], 2)
+  end
+  in_chunks(fields, function(...) redis.call('HSET', jobs, ...) end)
+  count('enqueued:' .. queue, #laned)
+  are_lanes = true
+  for _, lane in ipairs(names) do
+    local its, of_lane = joining[lane], {}
+    for nth, i in ipairs(its) do
+      its[nth], of_lane[2 * nth - 1], of_lane[2 * nth] = ids[i], ids[i], lane
+    end
+    in_chunks(of_lane, function(...) redis.call('HSET', lane_jobs, ...) end)
+    redis.call('HSET', lane_limits, lane, its.limits)
+    join_lane(lane, its)
+    let_go(lane)
+  end
   return ids
+end
+
+-- A script that ends many jobs lets each of their lanes go once, when it has come to all ends.
+local function defer_lanes() deferred = { names = {}, freed = {}, forgotten = {} } end
+local function let_all_go()
+  local all = deferred
+  deferred = nil
+  in_chunks(all.forgotten, function(...) redis.call('HDEL', lane_jobs, ...) end)
+  for _, lane in ipairs(all.names) do
+    in_chunks(all.freed[lane], function(...) redis.call('SREM', ns .. 'slots:' .. lane, ...) end)
+    let_go(lane)
+  end
+end
+
+-- A job gives its slot up.
+function leave_lane(id, lane)
+  if deferred then defer(lane, id) return end
+  redis.call('SREM', ns .. 'slots:' .. lane, id)
+  let_go(lane)
 end
 
 -- Has a job wait: at the end of its lane, if it has one, else at the back of its queue.
 local function wait_in_line(id)
   local lane = lane_of(id)
   if not lane then return push_back(id) end
-  join_lane(id, lane)
-  let_go(lane)
-end
-
--- A job gives its slot up.
-function leave_lane(id, lane)
-  redis.call('SREM', ns .. 'slots:' .. lane, id)
+  join_lane(lane, { id })
   let_go(lane)
 end
 
 -- A job is gone for good.
-function forget_lane(id) redis.call('HDEL', lane_jobs, id) end
+function forget_lane(id)
+  if deferred then table.insert(deferred.forgotten, id) else redis.call('HDEL', lane_jobs, id) end
+end
 
 -- A unique job gives its key up, unless another one has it by now.
 function release(id, key)
@@ -147,6 +209,7 @@ end
 
 -- Frees slots of jobs that are not under way, as far as they can be told cheaply.
 local function check_slots(lane)
+  redis.call('ZADD', lanes, 'NX', 'inf', lane)
   local slots = ns .. 'slots:' .. lane
   local some = redis.call('SRANDMEMBER', slots, AT_ONCE)
   local due = #some > 0 and redis.call('ZMSCORE', scheduled, unpack(some))

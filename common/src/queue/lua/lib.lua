@@ -163,16 +163,19 @@ local function push_front(id)
   on_list('RPUSH', state.queue, id)
 end
 
--- Lists an id again behind all that wait: a retry or a scheduled job that is due. Its place is above all
--- others, so that it shows when its pop is lost, and below the next number. Should a million of them wait
+-- Lists ids again behind all that wait: a retry, a scheduled job that is due, what a lane lets go. Their places are
+-- above all others, so that it shows when a pop is lost, and below the next number. Should a million of them wait
 -- and no new job come, they reach into the next numbers: a lost pop shows a little later then.
-local function push_back(id)
-  local state = state_of(queue_of(id))
-  local loose = ns .. 'loose:' .. state.queue
+local function push_all_back(queue, ids)
+  local loose = ns .. 'loose:' .. queue
   local highest = tonumber(redis.call('ZREVRANGE', loose, 0, 0, 'WITHSCORES')[2] or 0)
-  redis.call('ZADD', loose, math.max(state.last, highest) + STEP, id)
-  on_list('LPUSH', state.queue, id)
+  local place = math.max(state_of(queue).last, highest)
+  local entries = {}
+  for i, id in ipairs(ids) do entries[2 * i - 1], entries[2 * i] = place + i * STEP, id end
+  in_chunks(entries, function(...) redis.call('ZADD', loose, ...) end)
+  in_chunks(ids, function(...) on_list('LPUSH', queue, ...) end)
 end
+local function push_back(id) push_all_back(queue_of(id), { id }) end
 
 -- Adds an entry, a JSON object, to what happened to a job.
 local function note(id, entry)

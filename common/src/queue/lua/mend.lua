@@ -64,7 +64,7 @@ local problems = {
       return redis.call('EXISTS', ns .. 'lane:' .. lane, ns .. 'slots:' .. lane) > 0
         and not redis.call('ZSCORE', lanes, lane)
     end,
-    function(lane) let_go(lane) return 'listed again' end,
+    function(lane) check_slots(lane) return 'listed again' end,
   },
   -- Subject: how many are in line, by count. Once all lanes are listed.
   miscount = {

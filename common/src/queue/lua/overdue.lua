@@ -13,6 +13,7 @@ if not redis.call('SET', ns .. 'looked', 1, 'PX', math.floor(time_to_live / 2), 
   end
 end
 
+in_care = true
 local due = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))
 if #due > 0 then
   redis.call('ZREM', scheduled, unpack(due))
@@ -23,7 +24,10 @@ end
 -- random: a slot whose job somebody has deleted by hand would be taken for ever.
 if redis.call('EXISTS', lanes) == 1 then
   local ready = redis.call('ZRANGEBYSCORE', lanes, '-inf', now_ms, 'LIMIT', 0, LANES)
-  for _, lane in ipairs(ready) do let_go(lane) end
+  for _, lane in ipairs(ready) do
+    redis.call('ZADD', lanes, 'XX', 'inf', lane)
+    let_go(lane)
+  end
   for _, lane in ipairs(redis.call('ZRANDMEMBER', lanes, SOME)) do check_slots(lane) end
 end
 

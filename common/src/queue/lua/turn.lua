@@ -103,9 +103,13 @@ function settle.back(id)
   push_front(id)
 end
 
-for _, it in ipairs(ends) do
-  local verdict, id, lease, ties, details = unpack(it)
-  settle[verdict](id, lease, ties, details)
+if #ends > 0 then
+  defer_lanes()
+  for _, it in ipairs(ends) do
+    local verdict, id, lease, ties, details = unpack(it)
+    settle[verdict](id, lease, ties, details)
+  end
+  let_all_go()
 end
 for queue, n in pairs(completed) do
   if n > 0 then count('completed:' .. queue, n) end
