@@ -19,20 +19,20 @@ end
 
 -- The second arguments may ask for another lane.
 local function change_lane(id, body, before, waits_for_time)
-  local limits, lane = lane_in(body)
+  local limits, lane = lanes.in_body(body)
   if lane == before then return end
-  if before then redis.call('HDEL', lane_jobs, id) end
-  if lane then set_lane(id, body) end
+  if before then redis.call('HDEL', ns .. 'lanes:jobs', id) end
+  if lane then lanes.set(id, body) end
   if waits_for_time then return end
   redis.call('ZREM', ns .. 'loose:' .. queue_of(id), id) -- its entry in the list is passed over
-  if before then leave_line(id, before) leave_lane(id, before) end
-  if lane then redis.call('HSET', lane_limits, lane, limits) end
-  wait_in_line(id)
+  if before then lanes.leave_line(id, before) lanes.leave(id, before) end
+  if lane then redis.call('HSET', ns .. 'lanes:limits', lane, limits) end
+  lanes.wait(id)
 end
 
 -- Gives a job that has not been started its new arguments and its new time; false if it has been.
 local function replace(id, body, delay, most)
-  local lane = lane_of(id)
+  local lane = lanes.of(id)
   local waits_for_time = redis.call('ZSCORE', scheduled, id)
   if not (waits_for_time or redis.call('ZSCORE', ns .. 'loose:' .. queue_of(id), id)
     or lane and redis.call('ZSCORE', ns .. 'lane:' .. lane, id)) then
@@ -47,7 +47,7 @@ local function replace(id, body, delay, most)
 end
 
 local function here(key)
-  local id = redis.call('HGET', unique, key)
+  local id = redis.call('HGET', ns .. 'unique', key)
   return id and redis.call('HEXISTS', jobs, id) == 1 and id or nil
 end
 
@@ -66,7 +66,7 @@ function admit.done(key, _, _, body)
   local id = here(key)
   if id then return id, 1 end
   id = make(body, due)
-  redis.call('HSET', unique, key, id)
+  redis.call('HSET', ns .. 'unique', key, id)
   return id, 0
 end
 admit.started = admit.done
@@ -75,7 +75,7 @@ function admit.debounce(key, delay, most, body)
   local id = here(key)
   if id and replace(id, body, delay, most) then return id, 1 end
   id = make(body, now_ms + math.min(delay, most))
-  redis.call('HSET', unique, key, id)
+  redis.call('HSET', ns .. 'unique', key, id)
   return id, 0
 end
 

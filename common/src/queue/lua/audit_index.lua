@@ -10,10 +10,10 @@ local scans = {
   attempts = { 'HSCAN', attempts, 2 },
   claims = { 'HSCAN', ns .. 'claims:' .. of, 2 },
   left = { 'SSCAN', ns .. 'group:' .. of .. ':left', 1 },
-  lane_jobs = { 'HSCAN', lane_jobs, 2 },
+  lane_jobs = { 'HSCAN', ns .. 'lanes:jobs', 2 },
   lane = { 'ZSCAN', ns .. 'lane:' .. of, 2 },
   slots = { 'SSCAN', ns .. 'slots:' .. of, 1 },
-  unique = { 'HSCAN', unique, 2 },
+  unique = { 'HSCAN', ns .. 'unique', 2 },
 }
 local command, key, step = unpack(scans[kind])
 local page = redis.call(command, key, cursor, 'COUNT', wanted)

@@ -10,7 +10,7 @@ for arg = 1, #ARGV, 2 do
     local found = fresh_number(state_of(queue), id) and 1 or 0 -- its entry in the list is passed over
     found = found + redis.call('ZREM', ns .. 'loose:' .. queue, id)
     found = found + redis.call('ZREM', scheduled, id) + redis.call('ZREM', dead, id)
-    if ties.lane then found = found + leave_line(id, ties.lane) end
+    if ties.lane then found = found + lanes.leave_line(id, ties.lane) end
     if found > 0 then
       forget(id)
       count('discarded:' .. queue, 1)

@@ -7,7 +7,7 @@ for i = 2, #ARGV do
   local lane = ARGV[i]
   local line = ns .. 'lane:' .. lane
   reply[i - 1] = { lane, redis.call('ZCARD', line), redis.call('SCARD', ns .. 'slots:' .. lane),
-    redis.call('HGET', lane_limits, lane) or '', redis.call('ZSCORE', lanes, lane) or '',
+    redis.call('HGET', ns .. 'lanes:limits', lane) or '', redis.call('ZSCORE', ns .. 'lanes', lane) or '',
     redis.call('ZRANK', line, ARGV[1]) or -1 }
 end
 return reply

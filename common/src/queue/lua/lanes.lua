@@ -7,21 +7,24 @@
 -- wait for another attempt; then the next one is let go. A lane without jobs in line or in slots has no key.
 -- A body tells its lane at its head: "lane":"<limits>;<lane>", limits `<width>` or
 -- `<width> <jobs>/<ms>+<burst>`; `lanes:limits` holds those that came last.
-local lanes, lane_jobs, lane_limits = ns .. 'lanes', ns .. 'lanes:jobs', ns .. 'lanes:limits'
-local in_line, unique = ns .. 'lanes:waiting', ns .. 'unique'
+--
+-- The functions are made when the first of them is called: most calls of most scripts need none.
+lanes = setmetatable({}, { __index = function(_, wanted)
+
+local index, lane_jobs, lane_limits = ns .. 'lanes', ns .. 'lanes:jobs', ns .. 'lanes:limits'
+local in_line = ns .. 'lanes:waiting'
 local AT_ONCE = 20 -- slots that care looks at in one lane
 local PATIENCE = 50 -- ms for which a rate gathers tokens, if its bucket is large enough
-local in_care = false -- set by care's own script: it tells when to come again
 
 -- The limits and the name of the lane that a body tells; nil if it tells none.
-local function lane_in(body)
+function lanes.in_body(body)
   local text = string.match(body, '^{[atdue%d":,]*"lane":"([^"]*)"')
   return string.match(text or '', '^([^;]*);(.+)$')
 end
 
 -- The lane of a job, whatever its place; nil if it has none. One question tells if there are lanes at all.
 local are_lanes
-local function lane_of(id)
+function lanes.of(id)
   if are_lanes == nil then are_lanes = redis.call('EXISTS', lane_jobs) == 1 end
   return are_lanes and redis.call('HGET', lane_jobs, id) or nil
 end
@@ -31,17 +34,17 @@ local function count_in_line(n)
 end
 
 -- Puts jobs at the end of a lane's line. The caller then lets go what may.
-local function join_lane(lane, ids)
+function lanes.join(lane, ids)
   local line = ns .. 'lane:' .. lane
   local place = tonumber(redis.call('ZREVRANGE', line, 0, 0, 'WITHSCORES')[2] or 0)
   local entries = {}
   for i, id in ipairs(ids) do entries[2 * i - 1], entries[2 * i] = place + i, id end
   in_chunks(entries, function(...) count_in_line(redis.call('ZADD', line, 'NX', ...)) end)
-  redis.call('ZADD', lanes, 'NX', 'inf', lane)
+  redis.call('ZADD', index, 'NX', 'inf', lane)
 end
 
 -- Takes a job out of a lane's line; returns 1 if it was there.
-local function leave_line(id, lane)
+function lanes.leave_line(id, lane)
   local was_there = redis.call('ZREM', ns .. 'lane:' .. lane, id)
   if was_there == 1 then count_in_line(-1) end
   return was_there
@@ -62,7 +65,7 @@ local function limits_of(lane)
   if not limits then
     -- It was empty meanwhile: those of its next job.
     local id = redis.call('ZRANGE', ns .. 'lane:' .. lane, 0, 0)[1]
-    limits = id and lane_in(redis.call('HGET', jobs, id) or '')
+    limits = id and lanes.in_body(redis.call('HGET', jobs, id) or '')
     if not limits then return 1 end
     redis.call('HSET', lane_limits, lane, limits)
   end
@@ -74,13 +77,13 @@ end
 
 -- Has care come for a lane at a time, if it would not come before.
 local function look_at(lane, at_us)
-  local is_earlier = redis.call('ZADD', lanes, 'LT', 'CH', math.ceil(at_us / 1000), lane) == 1
-  if is_earlier and not in_care and redis.call('ZRANK', lanes, lane) == 0 then ring('look') end
+  local is_earlier = redis.call('ZADD', index, 'LT', 'CH', math.ceil(at_us / 1000), lane) == 1
+  if is_earlier and not rawget(lanes, 'in_care') and redis.call('ZRANK', index, lane) == 0 then ring('look') end
 end
 
 -- Notes that a lane is to let go at the end of the script, when a job of it has given its slot up.
 local deferred -- while a script ends many jobs
-local function defer(lane, id)
+local function note_lane(lane, id)
   local freed = deferred.freed
   if not freed[lane] then table.insert(deferred.names, lane) freed[lane] = {} end
   if id then table.insert(freed[lane], id) end
@@ -88,8 +91,8 @@ end
 
 -- Lets go what a lane's limits allow now. The rate is a bucket of `burst` tokens that fills by Redis's clock;
 -- `pace:<lane>` tells when it will be full: it says all, and expires by itself.
-function let_go(lane)
-  if deferred then return defer(lane) end
+function lanes.let_go(lane)
+  if deferred then return note_lane(lane) end
   local line, slots, pace = ns .. 'lane:' .. lane, ns .. 'slots:' .. lane, ns .. 'pace:' .. lane
   local width, interval, slack = limits_of(lane)
   local free = math.max(0, width - redis.call('SCARD', slots))
@@ -109,7 +112,7 @@ function let_go(lane)
     list_all(gone)
     count_in_line(-#gone)
   elseif free > 0 and redis.call('EXISTS', line, slots) == 0 then
-    redis.call('ZREM', lanes, lane)
+    redis.call('ZREM', index, lane)
     redis.call('HDEL', lane_limits, lane)
     return
   end
@@ -126,18 +129,18 @@ function let_go(lane)
 end
 
 -- Remembers the lane of a new job.
-function set_lane(id, body)
-  local _, lane = lane_in(body)
+function lanes.set(id, body)
+  local _, lane = lanes.in_body(body)
   if not lane then return end
   redis.call('HSET', lane_jobs, id, lane)
   are_lanes = true
 end
 
 -- Makes new jobs of which some have lanes; returns their ids, in the order of the bodies.
-function push_laned(queue, bodies)
+function lanes.push(queue, bodies)
   local ids, plain, plain_at, laned, names, joining = {}, {}, {}, {}, {}, {}
   for i, body in ipairs(bodies) do
-    local limits, lane = lane_in(body)
+    local limits, lane = lanes.in_body(body)
     if lane then
       laned[#laned + 1] = i
       if not joining[lane] then names[#names + 1], joining[lane] = lane, {} end
@@ -148,6 +151,7 @@ function push_laned(queue, bodies)
     end
   end
   for nth, id in ipairs(push_plain(queue, plain)) do ids[plain_at[nth]] = id end
+  if #laned == 0 then return ids end
 
   local number, at, fields = draw(queue, 'later', #laned), stamp(), {}
   for nth, i in ipairs(laned) do
@@ -164,52 +168,47 @@ function push_laned(queue, bodies)
     end
     in_chunks(of_lane, function(...) redis.call('HSET', lane_jobs, ...) end)
     redis.call('HSET', lane_limits, lane, its.limits)
-    join_lane(lane, its)
-    let_go(lane)
+    lanes.join(lane, its)
+    lanes.let_go(lane)
   end
   return ids
 end
 
 -- A script that ends many jobs lets each of their lanes go once, when it has come to all ends.
-local function defer_lanes() deferred = { names = {}, freed = {}, forgotten = {} } end
-local function let_all_go()
+function lanes.defer() deferred = { names = {}, freed = {}, forgotten = {} } end
+function lanes.let_all_go()
   local all = deferred
   deferred = nil
   in_chunks(all.forgotten, function(...) redis.call('HDEL', lane_jobs, ...) end)
   for _, lane in ipairs(all.names) do
     in_chunks(all.freed[lane], function(...) redis.call('SREM', ns .. 'slots:' .. lane, ...) end)
-    let_go(lane)
+    lanes.let_go(lane)
   end
 end
 
 -- A job gives its slot up.
-function leave_lane(id, lane)
-  if deferred then defer(lane, id) return end
+function lanes.leave(id, lane)
+  if deferred then return note_lane(lane, id) end
   redis.call('SREM', ns .. 'slots:' .. lane, id)
-  let_go(lane)
+  lanes.let_go(lane)
 end
 
 -- Has a job wait: at the end of its lane, if it has one, else at the back of its queue.
-local function wait_in_line(id)
-  local lane = lane_of(id)
+function lanes.wait(id)
+  local lane = lanes.of(id)
   if not lane then return push_back(id) end
-  join_lane(lane, { id })
-  let_go(lane)
+  lanes.join(lane, { id })
+  lanes.let_go(lane)
 end
 
 -- A job is gone for good.
-function forget_lane(id)
+function lanes.forget(id)
   if deferred then table.insert(deferred.forgotten, id) else redis.call('HDEL', lane_jobs, id) end
 end
 
--- A unique job gives its key up, unless another one has it by now.
-function release(id, key)
-  if redis.call('HGET', unique, key) == id then redis.call('HDEL', unique, key) end
-end
-
 -- Frees slots of jobs that are not under way, as far as they can be told cheaply.
-local function check_slots(lane)
-  redis.call('ZADD', lanes, 'NX', 'inf', lane)
+function lanes.check_slots(lane)
+  redis.call('ZADD', index, 'NX', 'inf', lane)
   local slots = ns .. 'slots:' .. lane
   local some = redis.call('SRANDMEMBER', slots, AT_ONCE)
   local due = #some > 0 and redis.call('ZMSCORE', scheduled, unpack(some))
@@ -217,5 +216,8 @@ local function check_slots(lane)
   for i, id in ipairs(some) do
     if due[i] or buried[i] or redis.call('HEXISTS', jobs, id) == 0 then redis.call('SREM', slots, id) end
   end
-  let_go(lane)
+  lanes.let_go(lane)
 end
+
+return rawget(lanes, wanted)
+end })

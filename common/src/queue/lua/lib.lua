@@ -11,8 +11,7 @@ local ns = KEYS[1]
 local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 'scheduled', ns .. 'dead'
 local stats, workers = ns .. 'stats', ns .. 'workers'
 
--- Made in lanes.lua, which stands below.
-local set_lane, push_laned, let_go, leave_lane, forget_lane, release
+local lanes -- what lanes.lua has, which stands below
 local LANE = string.byte('l') -- third byte of a body that has a lane: `{"lane":…`
 
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
@@ -99,7 +98,7 @@ end
 -- Pushes new jobs at the back of one queue, or into their lanes; returns their ids.
 local function push_new(queue, bodies)
   for i = 1, #bodies do
-    if string.byte(bodies[i], 3) == LANE then return push_laned(queue, bodies) end
+    if string.byte(bodies[i], 3) == LANE then return lanes.push(queue, bodies) end
   end
   return push_plain(queue, bodies)
 end
@@ -108,7 +107,7 @@ end
 local function make_unlisted(queue, body, due)
   local id = queue .. '+' .. integer(draw(queue, 'later', 1) + 1)
   redis.call('HSET', jobs, id, stamp(due) .. string.sub(body, 2))
-  if string.byte(body, 3) == LANE then set_lane(id, body) end
+  if string.byte(body, 3) == LANE then lanes.set(id, body) end
   count('enqueued:' .. queue, 1)
   return id
 end
@@ -230,12 +229,17 @@ local function settle_master(id)
   if g[3] ~= '1' then redis.call('HSET', key, 'master_settled', 1) end
 end
 
+-- A unique job gives its key up, unless another one has it by now.
+local function release(id, key)
+  if redis.call('HGET', ns .. 'unique', key) == id then redis.call('HDEL', ns .. 'unique', key) end
+end
+
 -- A job has come to an end: what it is tied to hears of it, here and nowhere else. `failure`: why, if it
 -- did not end well.
 local function part(id, ties, failure)
   if ties.group then leave_group(ties.group, id, failure) end
   if ties.unique then release(id, ties.unique) end
-  if ties.lane then leave_lane(id, ties.lane) end
+  if ties.lane then lanes.leave(id, ties.lane) end
 end
 
 local function bury(id, ties, entry, reason)
@@ -250,7 +254,7 @@ local function finish(id, ties, failure)
   settle_master(id)
   if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
   part(id, ties, failure)
-  if ties.lane then forget_lane(id) end
+  if ties.lane then lanes.forget(id) end
 end
 
 -- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they

@@ -13,25 +13,25 @@ if not redis.call('SET', ns .. 'looked', 1, 'PX', math.floor(time_to_live / 2), 
   end
 end
 
-in_care = true
+lanes.in_care = true -- this script tells itself when care is to come again
 local due = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))
 if #due > 0 then
   redis.call('ZREM', scheduled, unpack(due))
-  for _, id in ipairs(due) do wait_in_line(id) end
+  for _, id in ipairs(due) do lanes.wait(id) end
 end
 
 -- A lane comes by itself as long as its jobs end. By the clock: where its rate holds it up. And a few at
 -- random: a slot whose job somebody has deleted by hand would be taken for ever.
-if redis.call('EXISTS', lanes) == 1 then
-  local ready = redis.call('ZRANGEBYSCORE', lanes, '-inf', now_ms, 'LIMIT', 0, LANES)
+if redis.call('EXISTS', ns .. 'lanes') == 1 then
+  local ready = redis.call('ZRANGEBYSCORE', ns .. 'lanes', '-inf', now_ms, 'LIMIT', 0, LANES)
   for _, lane in ipairs(ready) do
-    redis.call('ZADD', lanes, 'XX', 'inf', lane)
-    let_go(lane)
+    redis.call('ZADD', ns .. 'lanes', 'XX', 'inf', lane)
+    lanes.let_go(lane)
   end
-  for _, lane in ipairs(redis.call('ZRANDMEMBER', lanes, SOME)) do check_slots(lane) end
+  for _, lane in ipairs(redis.call('ZRANDMEMBER', ns .. 'lanes', SOME)) do lanes.check_slots(lane) end
 end
 
 local next_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or 'inf')
-next_due = math.min(next_due, tonumber(redis.call('ZRANGE', lanes, 0, 0, 'WITHSCORES')[2] or 'inf'))
+next_due = math.min(next_due, tonumber(redis.call('ZRANGE', ns .. 'lanes', 0, 0, 'WITHSCORES')[2] or 'inf'))
 local wait = next_due < math.huge and math.max(0, next_due - now_ms) or -1
 return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10) }

@@ -28,7 +28,7 @@ end
 local function places_of(id)
   local places = {}
   if waits(id) then places[#places + 1] = 'waiting' end
-  local lane = lane_of(id)
+  local lane = lanes.of(id)
   if lane and redis.call('ZSCORE', ns .. 'lane:' .. lane, id) then places[#places + 1] = 'laned' end
   if redis.call('ZSCORE', scheduled, id) then places[#places + 1] = 'scheduled' end
   if redis.call('ZSCORE', dead, id) then places[#places + 1] = 'dead' end

@@ -9,7 +9,7 @@ for _, id in ipairs(ARGV) do
   if (was_dead or was_scheduled) and redis.call('HEXISTS', jobs, id) == 1 then
     redis.call('HSET', attempts, id, '0 0')
     note(id, '{"event":"revived"}')
-    wait_in_line(id)
+    lanes.wait(id)
     pushed[#pushed + 1] = id
   end
 end

@@ -37,5 +37,5 @@ for i = 1, #known, 2 do
 end
 return { now_ms, queues,
   { redis.call('HLEN', jobs), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead),
-    tonumber(redis.call('GET', in_line) or 0), redis.call('ZCARD', lanes) },
+    tonumber(redis.call('GET', ns .. 'lanes:waiting') or 0), redis.call('ZCARD', ns .. 'lanes') },
   redis.call('HGETALL', stats), beats }

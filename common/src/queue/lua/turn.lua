@@ -58,12 +58,14 @@ end
 
 -- Settle the rest. All claims go before the first group is looked at, so that what a fan-in enqueues
 -- finds them settled.
-local ends = {}
+local ends, some_laned = {}, false
 for _ = 1, tonumber(next_arg()) do
   local verdict, id, lease, ties, details = next_arg(), next_arg(), next_arg(), next_arg(), next_arg()
   if redis.call('HGET', claims, id) == lease then
     redis.call('HDEL', claims, id)
-    ends[#ends + 1] = { verdict, id, lease, read_ties(ties), cjson.decode(details) }
+    ties = read_ties(ties)
+    some_laned = some_laned or ties.lane
+    ends[#ends + 1] = { verdict, id, lease, ties, cjson.decode(details) }
   else
     refused[#refused + 1] = id
   end
@@ -82,11 +84,11 @@ function settle.retry(id, lease, ties, details)
   record_attempt(id, lease)
   note(id, details.entry)
   count('retried', 1)
-  if ties.lane then leave_lane(id, ties.lane) end -- it comes back through its lane
+  if ties.lane then lanes.leave(id, ties.lane) end -- it comes back through its lane
   if details.delay_ms > 0 then
     schedule(id, now_ms + details.delay_ms)
   elseif ties.lane then
-    wait_in_line(id)
+    lanes.wait(id)
   else
     push_back(id)
   end
@@ -103,14 +105,12 @@ function settle.back(id)
   push_front(id)
 end
 
-if #ends > 0 then
-  defer_lanes()
-  for _, it in ipairs(ends) do
-    local verdict, id, lease, ties, details = unpack(it)
-    settle[verdict](id, lease, ties, details)
-  end
-  let_all_go()
+if some_laned then lanes.defer() end
+for _, it in ipairs(ends) do
+  local verdict, id, lease, ties, details = unpack(it)
+  settle[verdict](id, lease, ties, details)
 end
+if some_laned then lanes.let_all_go() end
 for queue, n in pairs(completed) do
   if n > 0 then count('completed:' .. queue, n) end
 end
