@@ -12,3 +12,7 @@ struct TasksPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/results.md")]
 struct ResultsPage;
+/// The examples of `docs/limits.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/limits.md")]
+struct LimitsPage;

@@ -143,6 +143,54 @@ impl Keys {
         format!("{}cancels:{worker}", self.prefix)
     }
 
+    /// ZSET of ids in the line of a lane, by their place. Written by enqueue, retry and promotion; let go when a
+    /// slot is free.
+    pub fn lane(&self, lane: &str) -> String {
+        format!("{}lane:{lane}", self.prefix)
+    }
+
+    /// SET of ids that a lane has let go and that have not come to their end: they wait in their queue, or run.
+    pub fn slots(&self, lane: &str) -> String {
+        format!("{}slots:{lane}", self.prefix)
+    }
+
+    /// STRING with expiry: the µs up to which a lane's rate is used up. Written when a job is let go.
+    pub fn pace(&self, lane: &str) -> String {
+        format!("{}pace:{lane}", self.prefix)
+    }
+
+    /// ZSET of lanes with jobs in line or in slots, by the ms at which their rate lets the next one go; `inf` if no
+    /// rate holds them up. Written with each change of a lane; read by care.
+    pub fn lanes(&self) -> String {
+        format!("{}lanes", self.prefix)
+    }
+
+    /// HASH id → lane of every job that has one and is not settled.
+    pub fn lane_jobs(&self) -> String {
+        format!("{}lanes:jobs", self.prefix)
+    }
+
+    /// HASH lane → limits, `<width>` or `<width> <jobs>/<ms>+<burst>`: those that came last. Written by enqueue.
+    pub fn lane_limits(&self) -> String {
+        format!("{}lanes:limits", self.prefix)
+    }
+
+    /// STRING: how many jobs are in the lines of all lanes.
+    pub fn lanes_waiting(&self) -> String {
+        format!("{}lanes:waiting", self.prefix)
+    }
+
+    /// HASH `<task>:<key>` → id of the unique job that holds the key. Written by enqueue; removed at the job's
+    /// start or end.
+    pub fn unique(&self) -> String {
+        format!("{}unique", self.prefix)
+    }
+
+    /// STRING with expiry: id of the job that was the first with this `<task>:<key>` in a period. Written by enqueue.
+    pub fn once(&self, key: &str) -> String {
+        format!("{}once:{key}", self.prefix)
+    }
+
     /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
     /// `cancelled:<queue>`, `expired:<queue>`, `retried`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
     pub fn stats(&self) -> String {

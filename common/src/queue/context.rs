@@ -296,6 +296,7 @@ impl<P> Split<'_, P> {
         };
         let args = args_of(task).map_err(child)?;
         write(&Body {
+            lane: task.lane(),
             group,
             follows,
             keep: T::KEEP_RESULT.map(millis),

@@ -11,11 +11,27 @@ use futures_util::{TryStreamExt, stream::FuturesOrdered};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{JobId, Queue, Task, job::Body, results::Hearing};
+use super::{
+    JobId, Lane, Queue, Task, head_of_lib,
+    job::Body,
+    lane::MAX_LANE,
+    results::Hearing,
+    unique::{self, ADMIT, Enqueued, Keyed, MAX_KEY, Unique},
+};
 use crate::kv::{Keys, KvError, Redis, Script};
 
-static ENQUEUE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("push jobs", &[super::LIB, include_str!("lua/enqueue.lua")]));
+static ENQUEUE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "push jobs",
+        &[head_of_lib(), include_str!("lua/enqueue.lua")],
+    )
+});
+static ENQUEUE_LANED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "push jobs through their lanes",
+        &[super::LIB, include_str!("lua/enqueue.lua")],
+    )
+});
 static SCHEDULE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "schedule jobs",
@@ -56,6 +72,24 @@ pub enum EnqueueError {
         /// Its size.
         bytes: usize,
     },
+    /// The name of the lane cannot be used.
+    #[error(
+        "`{lane}` cannot be the name of a lane: it has 1 to {MAX_LANE} bytes, and no quotes, backslashes or control characters"
+    )]
+    Lane {
+        /// The name.
+        lane: String,
+    },
+    /// The key of the unique job is too long.
+    #[error(
+        "the key of a unique `{task}` job has {bytes} bytes, its name included; {MAX_KEY} is the most"
+    )]
+    LongKey {
+        /// Name of the task.
+        task: String,
+        /// Its length.
+        bytes: usize,
+    },
     /// Redis's memory is full.
     #[error(
         "Redis's memory is full, so it takes no new jobs; what it holds is safe and is worked off"
@@ -93,6 +127,10 @@ pub struct Options {
     pub when: When,
     /// Attempts at most; the task's own if not set.
     pub max_attempts: Option<u32>,
+    /// The lane to go through; the task's own if not set.
+    pub lane: Option<Lane>,
+    /// Whether there may be another such job; the task's own way if not set.
+    pub unique: Option<Unique>,
     /// How long to keep how it ended; the task's own if not set, zero for not at all.
     pub keep_result: Option<Duration>,
     /// How long one attempt may take; the task's own if not set.
@@ -108,7 +146,7 @@ impl Options {
     fn put<'a>(&self, body: Body<'a>) -> Body<'a> {
         Body {
             max_attempts: self.max_attempts,
-            keep: self.keep_result.map(millis),
+            keep: self.keep_result.map(millis).or(body.keep),
             timeout: self.timeout.map(millis),
             soft_timeout: self.soft_timeout.map(millis),
             expires: self.expires_in.map(millis),
@@ -143,7 +181,8 @@ impl Producer {
         self.enqueue_with(task, &Options::default()).await
     }
 
-    /// Enqueues one job in another way than the task's own.
+    /// Enqueues one job in another way than the task's own. If it is unique and such a job is here, the id is
+    /// of that one.
     ///
     /// # Errors
     /// As [`Self::enqueue`].
@@ -152,6 +191,19 @@ impl Producer {
         task: &T,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
+        let enqueued = self.enqueue_unique(task, options).await?;
+        Ok(enqueued.id)
+    }
+
+    /// Enqueues one job, and tells whether it was here already: see [`Unique`].
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`].
+    pub async fn enqueue_unique<T: Task>(
+        &self,
+        task: &T,
+        options: &Options,
+    ) -> Result<Enqueued, EnqueueError> {
         self.enqueue_for(task, options, None).await
     }
 
@@ -161,11 +213,11 @@ impl Producer {
         task: &T,
         options: &Options,
         reply: Option<&str>,
-    ) -> Result<JobId, EnqueueError> {
-        let body = body_of(task, options, reply)?;
+    ) -> Result<Enqueued, EnqueueError> {
+        let asked = Asked::of(task, options, reply)?;
         let queue = options.queue.unwrap_or(T::QUEUE);
-        let ids = self.push(queue, options.when, vec![body]).await?;
-        Ok(ids[0])
+        let made = self.push(queue, options.when, vec![asked]).await?;
+        Ok(made[0])
     }
 
     /// Enqueues many jobs, in chunks that are pipelined. If it fails, an unknown part of them has been
@@ -183,22 +235,23 @@ impl Producer {
         let mut under_way = FuturesOrdered::new();
         let mut tasks = tasks.iter().peekable();
         while tasks.peek().is_some() {
-            let (mut bodies, mut bytes) = (Vec::new(), 0);
-            while bodies.len() < CHUNK
+            let (mut chunk, mut bytes) = (Vec::new(), 0);
+            while chunk.len() < CHUNK
                 && bytes < CHUNK_BYTES
                 && let Some(task) = tasks.next()
             {
-                let body = body_of(task, options, None)?;
-                bytes += body.len();
-                bodies.push(body);
+                let asked = Asked::of(task, options, None)?;
+                bytes += asked.body.len();
+                chunk.push(asked);
             }
             if under_way.len() == PIPELINE {
-                ids.extend(under_way.try_next().await?.unwrap_or_default());
+                let made: Vec<Enqueued> = under_way.try_next().await?.unwrap_or_default();
+                ids.extend(made.into_iter().map(|made| made.id));
             }
-            under_way.push_back(self.push(queue, options.when, bodies));
+            under_way.push_back(self.push(queue, options.when, chunk));
         }
-        while let Some(more) = under_way.try_next().await? {
-            ids.extend(more);
+        while let Some(made) = under_way.try_next().await? {
+            ids.extend(made.into_iter().map(|made| made.id));
         }
         Ok(ids)
     }
@@ -213,26 +266,33 @@ impl Producer {
         args: &RawValue,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
-        let body = write(&options.put(Body::new(task, Cow::Borrowed(args))))?;
+        let lane = options.lane.clone();
+        let unique = options.unique.clone();
+        let asked = Asked::new(Body::new(task, Cow::Borrowed(args)), lane, unique, options)?;
         let queue = options.queue.unwrap_or(Queue::Default);
-        let ids = self.push(queue, options.when, vec![body]).await?;
-        Ok(ids[0])
+        let made = self.push(queue, options.when, vec![asked]).await?;
+        Ok(made[0].id)
     }
 
     async fn push(
         &self,
         queue: Queue,
         when: When,
-        bodies: Vec<String>,
-    ) -> Result<Vec<JobId>, EnqueueError> {
-        let script = if matches!(when, When::Now) {
-            &ENQUEUE
-        } else {
-            &SCHEDULE
+        jobs: Vec<Asked>,
+    ) -> Result<Vec<Enqueued>, EnqueueError> {
+        let some_unique = jobs.iter().any(|asked| asked.unique.is_some());
+        let script = match when {
+            _ if some_unique => &ADMIT,
+            When::Now if jobs.iter().any(|asked| asked.laned) => &ENQUEUE_LANED,
+            When::Now => &ENQUEUE,
+            When::In(_) | When::At(_) => &SCHEDULE,
         };
         let mut call = script.on(self.keys.prefix());
         call.arg(queue);
         match when {
+            When::Now if some_unique => {
+                call.arg("now").arg("");
+            }
             When::Now => {}
             When::In(delay) => {
                 call.arg("in").arg(millis(delay));
@@ -242,10 +302,26 @@ impl Producer {
                 call.arg("at").arg(millis(since_1970));
             }
         }
-        for body in bodies {
-            call.arg(body);
+        for asked in &jobs {
+            if some_unique {
+                unique::write(asked.unique.as_ref(), &mut call);
+            }
+            call.arg(&asked.body);
         }
-        let pushed = script.run(&self.redis, &call).await;
+        let pushed = if some_unique {
+            let made: Result<Vec<(JobId, bool)>, _> = script.run(&self.redis, &call).await;
+            made.map(|made| {
+                let made = made.into_iter();
+                made.map(|(id, existed)| Enqueued { id, existed }).collect()
+            })
+        } else {
+            let ids: Result<Vec<JobId>, _> = script.run(&self.redis, &call).await;
+            let existed = false;
+            ids.map(|ids| {
+                let ids = ids.into_iter();
+                ids.map(|id| Enqueued { id, existed }).collect()
+            })
+        };
         pushed.map_err(|source| {
             if source.is_out_of_memory() {
                 EnqueueError::Full(source)
@@ -256,23 +332,55 @@ impl Producer {
     }
 }
 
+/// A job that somebody wants enqueued.
+struct Asked {
+    body: String,
+    unique: Option<Keyed>,
+    laned: bool,
+}
+
+impl Asked {
+    fn of<T: Task>(task: &T, options: &Options, reply: Option<&str>) -> Result<Self, EnqueueError> {
+        let lane = options.lane.clone().or_else(|| task.lane());
+        let unique = options.unique.clone().or_else(|| task.unique());
+        let body = Body {
+            keep: T::KEEP_RESULT.map(millis),
+            reply: reply.map(Cow::Borrowed),
+            ..Body::new(T::NAME, Cow::Owned(args_of(task)?))
+        };
+        Self::new(body, lane, unique, options)
+    }
+
+    fn new(
+        body: Body<'_>,
+        lane: Option<Lane>,
+        unique: Option<Unique>,
+        options: &Options,
+    ) -> Result<Self, EnqueueError> {
+        let unique = unique.map(|unique| unique.of(&body.task));
+        if let Some(keyed) = &unique
+            && keyed.key.len() > MAX_KEY
+        {
+            let (task, bytes) = (body.task.into_owned(), keyed.key.len());
+            return Err(EnqueueError::LongKey { task, bytes });
+        }
+        let laned = lane.is_some();
+        let body = write(&Body {
+            lane,
+            unique: unique.as_ref().and_then(Keyed::hold),
+            ..options.put(body)
+        })?;
+        Ok(Self {
+            body,
+            unique,
+            laned,
+        })
+    }
+}
+
 /// Whole milliseconds, for Redis.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Writes a job of `task` that is not part of a group.
-fn body_of<T: Task>(
-    task: &T,
-    options: &Options,
-    reply: Option<&str>,
-) -> Result<String, EnqueueError> {
-    let body = options.put(Body::new(T::NAME, Cow::Owned(args_of(task)?)));
-    write(&Body {
-        keep: body.keep.or(T::KEEP_RESULT.map(millis)),
-        reply: reply.map(Cow::Borrowed),
-        ..body
-    })
 }
 
 /// Writes a task's arguments.
@@ -283,8 +391,12 @@ pub(super) fn args_of<T: Task>(task: &T) -> Result<Box<RawValue>, EnqueueError> 
     })
 }
 
-/// Writes a body, if it is not too large.
+/// Writes a body, if it is not too large and the scripts can read what they must of it.
 pub(super) fn write(body: &Body<'_>) -> Result<String, EnqueueError> {
+    if let Some(lane) = body.lane.as_ref().filter(|lane| !lane.is_valid()) {
+        let lane = lane.name().to_owned();
+        return Err(EnqueueError::Lane { lane });
+    }
     let text = body.write().map_err(|source| EnqueueError::Write {
         task: body.task.to_string(),
         source,

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::{Lane, unique::Hold};
 use crate::id::IdError;
 
 /// A priority class, and the Redis list of that name. Workers take `high` before `default` before `low`.
@@ -130,6 +131,9 @@ crate::id_as_text!(JobId);
 /// other.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Body<'a> {
+    /// The lane that it goes through. It stands first, where the scripts look for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
     /// Name of the task.
     #[serde(borrow)]
     pub task: std::borrow::Cow<'a, str>,
@@ -160,6 +164,9 @@ pub struct Body<'a> {
     /// How long after it may run it must have been started, ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// The key that no other job may have meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Hold>,
 }
 
 /// What hears of a job's end, as the scripts read it.
@@ -181,6 +188,12 @@ pub(super) struct Ties {
     /// cancelled.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) heard: bool,
+    /// The lane that it holds a slot of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lane: Option<String>,
+    /// The key that it may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unique: Option<String>,
 }
 
 impl Ties {
@@ -208,6 +221,7 @@ impl<'a> Body<'a> {
             task: task.into(),
             args: args.into(),
             max_attempts: None,
+            lane: None,
             group: None,
             follows: None,
             keep: None,
@@ -215,6 +229,7 @@ impl<'a> Body<'a> {
             timeout: None,
             soft_timeout: None,
             expires: None,
+            unique: None,
         }
     }
 
@@ -231,6 +246,8 @@ impl<'a> Body<'a> {
             keep: self.keep.filter(|ms| *ms > 0),
             reply: self.reply.as_deref().map(str::to_owned),
             heard: false,
+            lane: self.lane.as_ref().map(|lane| lane.name().to_owned()),
+            unique: self.unique.as_ref().map(|hold| hold.key.clone()),
         }
     }
 

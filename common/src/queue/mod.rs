@@ -1,7 +1,10 @@
 //! The queue: jobs on Redis lists, run by any number of workers, none of them lost.
 //!
 //! ```text
-//!              enqueue                    claim                 done
+//!              enqueue
+//!        ┌──────────────▶ laned (in the line of its lane)
+//!        │                 │ let go: the lane has a slot for it
+//!        │     enqueue     ▼          claim                 done
 //!   (nothing) ─────────▶ waiting ───────────────────▶ claimed ────────▶ (gone)
 //!        │                 ▲  ▲ ▲    BRPOP, RPOP         │ │
 //!        │ enqueue         │  │ └────── given back, ─────┘ │
@@ -12,6 +15,7 @@
 //!                           dead ◀── attempts used up, fatal, poison, unknown task
 //! ```
 //!
+//! A job that has a lane becomes *laned* wherever the picture says waiting, but for what is given back.
 //! Two ends are left out. [`cancel`] ends a job from wherever it is: at once if nobody runs it, otherwise as
 //! soon as its worker has heard. A job that is not started in time (`Options::expires_in`) ends when it is
 //! claimed. In the same step as a job ends, [`results`] keeps and pushes how, if anybody wants to know.
@@ -22,9 +26,10 @@
 //! harmless.
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
-//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), `settle`. Beside it: `heartbeat`,
-//! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`],
-//! [`cancel`] and [`audit`] (for people), `stop` and `progress` (for tasks that take long). The
+//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), `settle`.
+//! Beside it: `heartbeat`, [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once),
+//! [`inspect`], [`operate`], [`cancel`] and [`audit`] (for people), `stop` and `progress` (for tasks that take
+//! long). What holds jobs up on purpose: [`lane`], [`unique`]. The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
 pub mod audit;
@@ -37,6 +42,7 @@ pub mod enqueue;
 mod heartbeat;
 pub mod inspect;
 mod job;
+pub mod lane;
 mod limits;
 #[cfg(test)]
 mod model_test;
@@ -50,21 +56,29 @@ mod settle;
 mod stop;
 pub mod task;
 mod turn;
+pub mod unique;
 mod worker;
 
 pub use context::{FanOutError, JobContext, OnDeath, Split};
 pub use enqueue::{EnqueueError, Options, Producer, When};
 pub use job::{Body, JobId, Queue};
+pub use lane::Lane;
 pub use limits::Limits;
 pub use progress::ProgressError;
 pub use registry::Registry;
 pub use results::{CallError, JobHandle, Outcome};
 pub use stop::Stop;
 pub use task::{Task, TaskError};
+pub use unique::{Enqueued, Unique};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 
 /// What the scripts share.
-const LIB: &str = include_str!("lua/lib.lua");
+const LIB: &str = concat!(include_str!("lua/lib.lua"), include_str!("lua/lanes.lua"));
+
+/// What of it a script needs that only makes jobs without a lane: it makes no function that it does not call.
+fn head_of_lib() -> &'static str {
+    LIB.split("\n-- ===").next().unwrap_or(LIB)
+}
 /// What the scripts share that take jobs out of where they wait.
 const WITHDRAW: &str = include_str!("lua/withdraw.lua");
 /// What the scripts share that end claims.

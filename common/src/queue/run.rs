@@ -25,8 +25,12 @@ use super::{
     settle::{Settlement, Verdict},
     stop::Stops,
     turn::{Claimed, Lease, Turns},
+    unique::{Held, Until},
 };
-use crate::shutdown::Shutdown;
+use crate::{error::Chain, shutdown::Shutdown};
+
+/// Before a job whose key could not be released is given back.
+const UNRELEASED: Duration = Duration::from_secs(1);
 
 /// What every job of a worker runs with.
 #[derive(Debug, Clone)]
@@ -78,6 +82,10 @@ impl Runner {
             settlement.verdict = Verdict::Bury { error };
             return settlement;
         }
+        if !self.may_start(&claimed, &body).await {
+            settlement.verdict = Verdict::Back;
+            return settlement;
+        }
         if let Some(reason) = too_late(&body, text, &claimed.lease) {
             tracing::warn!(job.id = %claimed.id, task = entry.name, "{} has expired: {reason}", claimed.id);
             metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => "expired")
@@ -126,6 +134,25 @@ impl Runner {
         settlement.had_group = job.had_group.load(Ordering::Relaxed);
         settlement.ties.heard = job.told_progress.load(Ordering::Relaxed) || job.is_cancelled();
         settlement
+    }
+}
+
+impl Runner {
+    /// Releases the key of a job that is unique until it is started; before its start, so that it sees all that
+    /// was done before an enqueue that found it here. What cannot be released is not run.
+    async fn may_start(&self, claimed: &Claimed, body: &Body<'_>) -> bool {
+        let Some(hold) = body.unique.as_ref().filter(|h| h.until == Until::Started) else {
+            return true;
+        };
+        let (id, key) = (claimed.id, &hold.key);
+        match self.turns.release(id, &claimed.lease, key).await {
+            Ok(claim) => claim == Held::Yes,
+            Err(error) => {
+                tracing::warn!(job.id = %id, error = %Chain(&error), "{id} waits again: cannot release `{key}`");
+                tokio::time::sleep(UNRELEASED).await;
+                false
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Queue, context::JobContext};
+use super::{Lane, Queue, Unique, context::JobContext};
 use crate::error::Chain;
 
 /// Code that can run. The value is the arguments; they travel as JSON.
@@ -59,6 +59,18 @@ pub trait Task: Serialize + DeserializeOwned + Send + Sync + 'static {
         context: &Self::Context,
         job: &JobContext,
     ) -> impl Future<Output = Result<Self::Output, TaskError>> + Send;
+
+    /// The lane that this job goes through, if the one who enqueues does not choose: it limits how many run at
+    /// once, and how many in a time. Children of a group, and what follows it, go through theirs, too.
+    fn lane(&self) -> Option<Lane> {
+        None
+    }
+
+    /// Whether there may be another such job, if the one who enqueues does not choose. Not asked for children of a
+    /// group, and what follows it: each of them is one of a kind.
+    fn unique(&self) -> Option<Unique> {
+        None
+    }
 
     /// How long to wait before the next attempt, after `attempt` have failed. Half of it is random, so
     /// that jobs that failed together do not come back together.

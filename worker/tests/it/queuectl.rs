@@ -13,7 +13,7 @@ use common::{
 use serde_json::Value;
 
 /// A namespace of its own, and `queuectl` on it.
-struct Desk {
+pub(crate) struct Desk {
     queue: TestQueue,
 }
 
@@ -41,7 +41,7 @@ fn queuectl(redis_url: &str, args: &[&str]) -> Command {
 }
 
 impl Desk {
-    fn set() -> Self {
+    pub(crate) fn set() -> Self {
         Self {
             queue: TestQueue::start(),
         }
@@ -53,7 +53,7 @@ impl Desk {
     }
 
     /// What a call prints that ends well.
-    fn ask(&self, args: &[&str]) -> String {
+    pub(crate) fn ask(&self, args: &[&str]) -> String {
         let ended = self.call(args);
         assert_eq!(ended.code, 0, "{args:?}: {}", ended.err);
         ended.out
@@ -304,7 +304,12 @@ async fn a_call_in_a_wrong_way_ends_with_2_and_says_what_would_be_right() {
     for (args, hint) in [
         (vec!["show", "high"], "such as high-17"),
         (vec!["show", "high-07"], "such as high-17"),
-        (vec!["jobs", "zombies"], "waiting, scheduled, claimed, dead"),
+        (
+            vec!["jobs", "zombies"],
+            "waiting, laned, scheduled, claimed",
+        ),
+        (vec!["jobs", "dead", "--lane", "a"], "queuectl jobs laned"),
+        (vec!["enqueue", "demo.a", "--lane", "a"], "--width"),
         (vec!["jobs", "dead", "--queue", "low"], "waiting jobs only"),
         (vec!["jobs", "--cursor", "x"], "take it from the last page"),
         (vec!["enqueue", "demo.a", "{x}"], "Quote it for the shell"),

@@ -62,6 +62,7 @@ impl Site {
 impl Task for Errand {
     const NAME: &'static str = "chaos.errand";
     type Context = Site;
+    type Output = ();
 
     async fn run(self, site: &Site, job: &JobContext) -> Result<(), TaskError> {
         let (key, attempt) = (self.key, job.attempt());

@@ -45,6 +45,8 @@ pub enum Problem {
     UnknownWorker,
     /// Ids are in use above the number that was given out last.
     LowMark,
+    /// A job's body names a lane, and the index of lanes does not.
+    Unlaned,
     /// A job is in no place.
     Nowhere,
     /// A job is in two places.
@@ -67,6 +69,20 @@ pub enum Problem {
     NoBodyHistory,
     /// A group waits for a child that has no body.
     NoBodyLeft,
+    /// A lane's line names a job that has no body.
+    NoBodyLane,
+    /// The index of lanes names a job that has no body.
+    NoBodyLaneJobs,
+    /// A job is under way without a slot of its lane.
+    NoSlot,
+    /// A slot is held by a job that is not under way.
+    IdleSlot,
+    /// A lane has jobs and is not on the list of lanes.
+    SleepingLane,
+    /// The count of the jobs in all lines is wrong.
+    Miscount,
+    /// A key is held by a job that has no body.
+    NoBodyUnique,
     /// A group has no child left and what follows it was not enqueued.
     Unfired,
     /// The totals do not come out.
@@ -79,6 +95,7 @@ impl Problem {
         match self {
             Self::UnknownWorker => "unknown_worker",
             Self::LowMark => "low_mark",
+            Self::Unlaned => "unlaned",
             Self::Nowhere => "nowhere",
             Self::Twice => "twice",
             Self::NoId => "no_id",
@@ -90,6 +107,13 @@ impl Problem {
             Self::NoBodyAttempts => "no_body_attempts",
             Self::NoBodyHistory => "no_body_history",
             Self::NoBodyLeft => "no_body_left",
+            Self::NoBodyLane => "no_body_lane",
+            Self::NoBodyLaneJobs => "no_body_lane_jobs",
+            Self::NoSlot => "no_slot",
+            Self::IdleSlot => "idle_slot",
+            Self::SleepingLane => "sleeping_lane",
+            Self::Miscount => "miscount",
+            Self::NoBodyUnique => "no_body_unique",
             Self::Unfired => "unfired",
             Self::Imbalance => "imbalance",
         }
@@ -100,9 +124,10 @@ impl Problem {
     }
 
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 23] = [
         Self::UnknownWorker,
         Self::LowMark,
+        Self::Unlaned,
         Self::Nowhere,
         Self::Twice,
         Self::NoId,
@@ -114,6 +139,13 @@ impl Problem {
         Self::NoBodyAttempts,
         Self::NoBodyHistory,
         Self::NoBodyLeft,
+        Self::NoBodyLane,
+        Self::NoBodyLaneJobs,
+        Self::NoSlot,
+        Self::IdleSlot,
+        Self::SleepingLane,
+        Self::Miscount,
+        Self::NoBodyUnique,
         Self::Unfired,
         Self::Imbalance,
     ];
@@ -145,6 +177,23 @@ impl fmt::Display for Finding {
                 f,
                 "`mark:{subject}` is below the numbers in use ({at}): they would be given out again"
             ),
+            Problem::Unlaned => write!(f, "`lanes:jobs` does not say that {subject} has lane {at}"),
+            Problem::NoBodyLane => {
+                write!(f, "{subject} is in the line of lane {at} and has no body")
+            }
+            Problem::NoBodyLaneJobs => write!(f, "`lanes:jobs` has {subject}, which has no body"),
+            Problem::NoSlot => write!(f, "{subject} is under way without a slot of lane {at}"),
+            Problem::IdleSlot => write!(
+                f,
+                "{subject} holds a slot of lane {at} and is not under way"
+            ),
+            Problem::SleepingLane => {
+                write!(f, "lane {subject} has jobs and is not on the list of lanes")
+            }
+            Problem::Miscount => write!(f, "`lanes:waiting` is not how many wait in lanes"),
+            Problem::NoBodyUnique => {
+                write!(f, "the key {subject} is held by {at}, which has no body")
+            }
             Problem::Nowhere => write!(f, "{subject} is in no place"),
             Problem::Twice => write!(f, "{subject} is {at} at once"),
             Problem::NoId => write!(f, "`jobs` has a field that is no id: {subject:?}"),

@@ -66,6 +66,8 @@ pub struct Account {
     pub lost: i64,
     /// Seen on the walk, as are the next ones.
     pub waiting: u64,
+    /// In the lines of lanes.
+    pub laned: u64,
     /// For their time.
     pub scheduled: u64,
     /// With a worker.
@@ -83,7 +85,7 @@ pub struct Account {
 impl Account {
     /// Jobs that are not settled.
     pub fn present(&self) -> u64 {
-        self.waiting + self.scheduled + self.claimed + self.dead + self.nowhere
+        self.waiting + self.laned + self.scheduled + self.claimed + self.dead + self.nowhere
     }
 
     /// Enqueued jobs that are not accounted for.

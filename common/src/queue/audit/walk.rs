@@ -93,6 +93,8 @@ struct Names {
     masters: Vec<String>,
     /// Masters of groups with children that have not settled.
     lefts: Vec<String>,
+    lines: Vec<String>,
+    slots: Vec<String>,
 }
 
 type Problems = Vec<(String, String, String)>;
@@ -134,6 +136,8 @@ impl Auditor {
             self.index(&mut report, "left", master, &mut progress)
                 .await?;
         }
+        self.lanes(&mut report, &names, &mut progress).await?;
+        self.index(&mut report, "unique", "", &mut progress).await?;
         let histories = of(Problem::NoBodyHistory, &names.histories);
         report.findings.extend(self.confirm(histories).await?);
         let unfired = of(Problem::Unfired, &names.masters);
@@ -146,6 +150,29 @@ impl Auditor {
         report.findings.dedup();
         report.findings.sort_by_cached_key(Finding::order);
         Ok(report)
+    }
+
+    /// Walks over the lines and slots of all lanes.
+    async fn lanes(
+        &self,
+        report: &mut Report,
+        names: &Names,
+        progress: &mut impl FnMut(Step),
+    ) -> Result<(), KvError> {
+        self.index(report, "lane_jobs", "", progress).await?;
+        for lane in &names.lines {
+            self.index(report, "lane", lane, progress).await?;
+        }
+        for lane in &names.slots {
+            self.index(report, "slots", lane, progress).await?;
+        }
+        let lanes = names.lines.iter().chain(&names.slots);
+        let mut suspects: Vec<_> = lanes
+            .map(|lane| Finding::new(Problem::SleepingLane, lane, ""))
+            .collect();
+        suspects.push(Finding::new(Problem::Miscount, "lanes", ""));
+        report.findings.extend(self.confirm(suspects).await?);
+        Ok(())
     }
 
     /// Walks over the names of all keys.
@@ -162,7 +189,7 @@ impl Auditor {
             let (next, some): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
                 .arg(cursor)
                 .arg("MATCH")
-                .arg(format!("{prefix}[cgh]*"))
+                .arg(format!("{prefix}[cghls]*"))
                 .arg("COUNT")
                 .arg(Pace::MOST)
                 .query_async(&mut connection)
@@ -311,6 +338,10 @@ impl Names {
             self.holders.push(worker.to_owned());
         } else if let Some(job) = name.strip_prefix("history:") {
             self.histories.push(job.to_owned());
+        } else if let Some(lane) = name.strip_prefix("lane:") {
+            self.lines.push(lane.to_owned());
+        } else if let Some(lane) = name.strip_prefix("slots:") {
+            self.slots.push(lane.to_owned());
         } else if let Some(group) = name.strip_prefix("group:") {
             match group.split_once(':') {
                 None => self.masters.push(group.to_owned()),
@@ -327,6 +358,8 @@ impl Names {
             &mut self.histories,
             &mut self.masters,
             &mut self.lefts,
+            &mut self.lines,
+            &mut self.slots,
         ] {
             names.sort_unstable();
             names.dedup();
@@ -347,6 +380,7 @@ impl Account {
     fn add(&mut self, state: &str, n: u64) {
         match state {
             "waiting" => self.waiting += n,
+            "laned" => self.laned += n,
             "scheduled" => self.scheduled += n,
             "claimed" => self.claimed += n,
             "dead" => self.dead += n,

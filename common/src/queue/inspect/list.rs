@@ -29,6 +29,8 @@ static JOBS: LazyLock<Script> = LazyLock::new(|| {
 const CHUNK: usize = 100;
 /// Calls for one page at most: leftovers in a list make pages shorter, not slower.
 const CALLS: usize = 50;
+/// Lanes that are looked through at most.
+const LANES: usize = 1000;
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ValueEnum)]
@@ -36,6 +38,8 @@ const CALLS: usize = 50;
 pub enum State {
     /// In line.
     Waiting,
+    /// In the line of its lane.
+    Laned,
     /// For its time to come.
     Scheduled,
     /// With a worker.
@@ -49,6 +53,7 @@ impl State {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Laned => "laned",
             Self::Scheduled => "scheduled",
             Self::Claimed => "claimed",
             Self::Dead => "dead",
@@ -62,7 +67,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Where a page begins: a place (a queue, a worker, or the name of the state) and how many of its jobs
+/// Where a page begins: a place (a queue, a lane, a worker, or the name of the state) and how many of its jobs
 /// come before. Jobs that move meanwhile may be seen twice or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
@@ -104,6 +109,8 @@ pub struct Listing {
     pub state: State,
     /// Of those that wait: in this queue. All, by priority, if not set.
     pub queue: Option<Queue>,
+    /// Of those in lanes: in this one. If not set, in all, but for those beyond the first thousand lanes.
+    pub lane: Option<String>,
     /// How many at most.
     pub limit: usize,
     /// From the beginning, if not set.
@@ -141,6 +148,9 @@ pub struct Row {
     /// Since when it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_since_ms: Option<u64>,
+    /// The lane in whose line it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
     /// When it is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<u64>,
@@ -228,6 +238,10 @@ impl Inspector {
                 .filter(|queue| listing.queue.is_none_or(|wanted| wanted == *queue))
                 .map(|queue| queue.to_string())
                 .collect()),
+            State::Laned => match &listing.lane {
+                Some(lane) => Ok(vec![lane.clone()]),
+                None => self.lane_names(0, LANES).await,
+            },
             State::Claimed => {
                 let mut workers: Vec<String> = self.worker_names().await?;
                 workers.sort_unstable();
@@ -266,6 +280,10 @@ fn row(state: State, place: &str, (id, detail, before, entry, body): Found) -> R
     };
     match state {
         State::Waiting => row.waiting_since_ms = times.waiting_since(last.as_ref()),
+        State::Laned => {
+            row.waiting_since_ms = times.waiting_since(last.as_ref());
+            row.lane = Some(place.to_owned());
+        }
         State::Scheduled => row.due_ms = score(&detail),
         State::Dead => row.buried_ms = score(&detail),
         State::Claimed => {

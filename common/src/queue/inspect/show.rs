@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, score, status::WorkerInfo, tries,
+    Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, lanes::LaneOfJob, score,
+    status::WorkerInfo, tries,
 };
 use crate::{
     kv::{KvError, Script},
-    queue::{Body, JobId, Queue, job::Birth, results::AnyOutcome, turn::Lease},
+    queue::{Body, JobId, Lane, Queue, job::Birth, results::AnyOutcome, turn::Lease, unique::Hold},
 };
 
 static SHOW: LazyLock<Script> = LazyLock::new(|| {
@@ -58,7 +59,7 @@ pub struct Job {
     pub now_ms: u64,
     /// Its id.
     pub id: JobId,
-    /// `waiting`, `scheduled`, `claimed` or `dead`; `nowhere` and two at once are for
+    /// `waiting`, `laned`, `scheduled`, `claimed` or `dead`; `nowhere` and two at once are for
     /// [`super::super::audit`] to mend.
     pub state: String,
     /// Its queue.
@@ -90,6 +91,12 @@ pub struct Job {
     pub claim: Option<Claim>,
     /// What it last told of its progress.
     pub progress: Option<Box<RawValue>>,
+    /// The lane that it goes through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lane: Option<LaneOfJob>,
+    /// The key that no other job may have meanwhile, and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Hold>,
     /// What happened to it, the latest last.
     pub history: Vec<Entry>,
     /// The group that it is a child of.
@@ -180,6 +187,9 @@ impl Inspector {
         }
         let mut job = read(id, reply);
         self.add_groups(&mut job).await?;
+        if let Some(lane) = &job.lane {
+            job.job.lane = Some(self.lane_of(id, lane).await?);
+        }
         Ok(Known::Job(Box::new(job.job)))
     }
 
@@ -220,6 +230,7 @@ impl Inspector {
 
 struct Read {
     job: Job,
+    lane: Option<Lane>,
     child_of: Option<JobId>,
     follows: Option<JobId>,
 }
@@ -244,7 +255,7 @@ fn read(id: JobId, reply: Reply) -> Read {
                 lease,
             }
         });
-    let waits = places.iter().any(|place| place == "waiting");
+    let waits = places.iter().any(|p| p == "waiting" || p == "laned");
     let state = if places.is_empty() {
         "nowhere".to_owned()
     } else {
@@ -269,6 +280,8 @@ fn read(id: JobId, reply: Reply) -> Read {
         buried_ms: score(&buried),
         claim,
         progress: RawValue::from_string(progress).ok(),
+        lane: None,
+        unique: body.as_ref().and_then(|body| body.unique.clone()),
         history,
         child_of: None,
         follows: None,
@@ -276,6 +289,7 @@ fn read(id: JobId, reply: Reply) -> Read {
     };
     Read {
         job,
+        lane: body.and_then(|body| body.lane),
         child_of,
         follows,
     }

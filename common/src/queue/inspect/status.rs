@@ -29,7 +29,7 @@ pub struct Status {
     pub now_ms: u64,
     /// By priority.
     pub queues: Vec<QueueStatus>,
-    /// Jobs that are not settled: all that wait, are scheduled, claimed or dead.
+    /// Jobs that are not settled: all that wait, are in the lines of lanes, scheduled, claimed or dead.
     pub jobs: u64,
     /// Jobs that wait for their time.
     pub scheduled: u64,
@@ -39,6 +39,10 @@ pub struct Status {
     pub claimed: u64,
     /// Jobs that are kept for somebody to look at.
     pub dead: u64,
+    /// Jobs in the lines of lanes.
+    pub laned: u64,
+    /// Lanes with jobs in line or in flight.
+    pub lanes: u64,
     /// Everybody who runs jobs.
     pub workers: Vec<WorkerStatus>,
     /// Counted since ever.
@@ -100,7 +104,7 @@ impl WorkerInfo {
 type Reply = (
     u64,
     Vec<(Queue, u64, i64, String, Vec<u8>, String)>,
-    (u64, u64, String, u64),
+    (u64, u64, String, u64, u64, u64),
     BTreeMap<String, i64>,
     Vec<(String, String, String, u64)>,
 );
@@ -117,7 +121,7 @@ impl Inspector {
         }
         let (now_ms, queues, counts, totals, workers): Reply =
             STATUS.run(&self.redis, &call).await?;
-        let (jobs, scheduled, next_due, dead) = counts;
+        let (jobs, scheduled, next_due, dead, laned, lane_count) = counts;
         let queues = queues
             .into_iter()
             .map(|(queue, waiting, listed, oldest, body, entry)| {
@@ -148,6 +152,8 @@ impl Inspector {
             next_due_ms: score(&next_due),
             claimed: workers.iter().map(|worker| worker.holds).sum(),
             dead,
+            laned,
+            lanes: lane_count,
             workers,
             totals,
         })

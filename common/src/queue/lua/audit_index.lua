@@ -1,5 +1,6 @@
 -- One chunk of the walk over what points at jobs: which entries point at nothing?
--- KEYS 1 namespace     ARGV 1 kind: scheduled, dead, attempts, claims, left; 2 worker or master or '';
+-- KEYS 1 namespace     ARGV 1 kind: scheduled, dead, attempts, claims, left, lane_jobs, lane, slots, unique;
+--                           2 worker, master or lane or '';
 --                           3 cursor, 4 how many (about)
 -- Returns { next cursor, entries seen, { problem, id, where, ... } }
 local kind, of, cursor, wanted = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -9,20 +10,30 @@ local scans = {
   attempts = { 'HSCAN', attempts, 2 },
   claims = { 'HSCAN', ns .. 'claims:' .. of, 2 },
   left = { 'SSCAN', ns .. 'group:' .. of .. ':left', 1 },
+  lane_jobs = { 'HSCAN', ns .. 'lanes:jobs', 2 },
+  lane = { 'ZSCAN', ns .. 'lane:' .. of, 2 },
+  slots = { 'SSCAN', ns .. 'slots:' .. of, 1 },
+  unique = { 'HSCAN', ns .. 'unique', 2 },
 }
 local command, key, step = unpack(scans[kind])
 local page = redis.call(command, key, cursor, 'COUNT', wanted)
 local problems = {}
+local function problem(...)
+  for _, word in ipairs({ ... }) do problems[#problems + 1] = word end
+end
 for i = 1, #page[2], step do
-  local id = page[2][i]
-  local at = #problems
-  if not has_body(id) then
-    problems[at + 1], problems[at + 2], problems[at + 3] = 'no_body_' .. kind, id, of
+  local id, of_id = page[2][i], page[2][i + 1]
+  if kind == 'unique' then
+    if not has_body(of_id) then problem('no_body_unique', id, of_id) end
+  elseif kind == 'slots' then
+    if not needs_slot(id) then problem('idle_slot', id, of) end
+  elseif not has_body(id) then
+    problem('no_body_' .. kind, id, of)
   elseif kind == 'claims' then
     local places = places_of(id)
-    if #places > 0 then
-      problems[at + 1], problems[at + 2], problems[at + 3] = 'twice', id, 'claimed and ' .. places[1]
-    end
+    if #places > 0 then problem('twice', id, 'claimed and ' .. places[1]) end
+  elseif kind == 'lane_jobs' then
+    if not has_slot(id, of_id) and needs_slot(id) then problem('no_slot', id, of_id) end
   end
 end
 return { page[1], #page[2] / step, problems }

@@ -48,7 +48,12 @@ local function account_for(id)
 end
 
 local page = redis.call('HSCAN', jobs, ARGV[1], 'COUNT', ARGV[2])
-for i = 1, #page[2], 2 do account_for(page[2][i]) end
+for i = 1, #page[2], 2 do
+  local id = page[2][i]
+  account_for(id)
+  local _, lane = lanes.in_body(page[2][i + 1])
+  if lane and lanes.of(id) ~= lane then problem('unlaned', id, lane) end
+end
 
 local tallies, above = {}, {}
 for queue, states in pairs(tally) do

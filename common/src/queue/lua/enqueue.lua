@@ -1,4 +1,4 @@
--- Make jobs waiting, at the back of their queue.
+-- Make jobs waiting, at the back of their queue, or in their lanes.
 -- KEYS 1 namespace     ARGV 1 queue, 2.. bodies
 -- Returns the ids, in the order of the bodies.
 local bodies = {}

@@ -1,5 +1,5 @@
 -- One page of the jobs in one state.
--- KEYS 1 namespace     ARGV 1 state, 2 queue (waiting) or worker (claimed) or '', 3 from, 4 how many at most
+-- KEYS 1 namespace     ARGV 1 state, 2 queue (waiting), lane (laned) or worker (claimed) or '', 3 from, 4 how many at most
 -- Returns { now, ms, entries passed, 1 if there is more, { id, detail, attempts, last history entry, body }... }
 -- Detail: '' | due time | lease | time of burial. Order: next to run first; of the dead, the latest first.
 local state, where, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -8,6 +8,9 @@ if state == 'waiting' then
   total = on_list('LLEN', where) or 0
   local page = on_list('LRANGE', where, -from - limit, -from - 1) or {}
   for at = #page, 1, -1 do ids[#ids + 1] = page[at] end
+elseif state == 'laned' then
+  total = redis.call('ZCARD', ns .. 'lane:' .. where)
+  ids = redis.call('ZRANGE', ns .. 'lane:' .. where, from, from + limit - 1)
 elseif state == 'claimed' then
   local held = redis.call('HGETALL', ns .. 'claims:' .. where)
   total = #held / 2

@@ -2,7 +2,7 @@
 -- KEYS 1 is always the namespace, e.g. `{rhubarb}:`; every other key is built from it and so lives
 -- in the same Redis Cluster slot. The list of all keys is in `kv/keys.rs`.
 --
--- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled when it was made).
+-- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled or put into a lane then).
 -- The n of pushed ids has no gaps, and a list is first in, first out. So one number per queue, the
 -- *cursor*, tells what waits: an id above it is still in the list; of the ids at or below it only
 -- those in the *loose* set still wait. Score of a loose id = its place in line (see `tail_of`);
@@ -10,6 +10,9 @@
 local ns = KEYS[1]
 local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 'scheduled', ns .. 'dead'
 local stats, workers = ns .. 'stats', ns .. 'workers'
+
+local lanes -- what lanes.lua has, which stands below
+local LANE = string.byte('l') -- third byte of a body that has a lane: `{"lane":…`
 
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
 local STEP = 2 ^ -20 -- between the places of two ids that are listed again one after the other
@@ -76,9 +79,10 @@ local function draw(queue, counter, n)
   return number - n
 end
 
--- Pushes new jobs at the back of one queue; returns their ids.
-local function push_new(queue, bodies)
+-- Pushes new jobs that have no lane at the back of one queue; returns their ids.
+local function push_plain(queue, bodies)
   local n = #bodies
+  if n == 0 then return {} end
   local number = draw(queue, 'last', n)
   local ids, fields, at = {}, {}, stamp()
   for i = 1, n do
@@ -92,13 +96,24 @@ local function push_new(queue, bodies)
   return ids
 end
 
--- Makes a job that is in no list yet (scheduled or dead at birth); returns its id.
+-- Pushes new jobs at the back of one queue, or into their lanes; returns their ids.
+local function push_new(queue, bodies)
+  for i = 1, #bodies do
+    if string.byte(bodies[i], 3) == LANE then return lanes.push(queue, bodies) end
+  end
+  return push_plain(queue, bodies)
+end
+
+-- Makes a job that is in no list yet (scheduled, in a lane, or dead at birth); returns its id.
 local function make_unlisted(queue, body, due)
   local id = queue .. '+' .. integer(draw(queue, 'later', 1) + 1)
   redis.call('HSET', jobs, id, stamp(due) .. string.sub(body, 2))
+  if string.byte(body, 3) == LANE then lanes.set(id, body) end
   count('enqueued:' .. queue, 1)
   return id
 end
+
+-- === What only makes jobs that have no lane needs no more than what is above.
 
 -- A queue's marks. The caller writes `cursor` back if it moves it.
 local function state_of(queue)
@@ -148,16 +163,19 @@ local function push_front(id)
   on_list('RPUSH', state.queue, id)
 end
 
--- Lists an id again behind all that wait: a retry or a scheduled job that is due. Its place is above all
--- others, so that it shows when its pop is lost, and below the next number. Should a million of them wait
+-- Lists ids again behind all that wait: a retry, a scheduled job that is due, what a lane lets go. Their places are
+-- above all others, so that it shows when a pop is lost, and below the next number. Should a million of them wait
 -- and no new job come, they reach into the next numbers: a lost pop shows a little later then.
-local function push_back(id)
-  local state = state_of(queue_of(id))
-  local loose = ns .. 'loose:' .. state.queue
+local function push_all_back(queue, ids)
+  local loose = ns .. 'loose:' .. queue
   local highest = tonumber(redis.call('ZREVRANGE', loose, 0, 0, 'WITHSCORES')[2] or 0)
-  redis.call('ZADD', loose, math.max(state.last, highest) + STEP, id)
-  on_list('LPUSH', state.queue, id)
+  local place = math.max(state_of(queue).last, highest)
+  local entries = {}
+  for i, id in ipairs(ids) do entries[2 * i - 1], entries[2 * i] = place + i * STEP, id end
+  in_chunks(entries, function(...) redis.call('ZADD', loose, ...) end)
+  in_chunks(ids, function(...) on_list('LPUSH', queue, ...) end)
 end
+local function push_back(id) push_all_back(queue_of(id), { id }) end
 
 -- Adds an entry, a JSON object, to what happened to a job.
 local function note(id, entry)
@@ -212,6 +230,11 @@ local function settle_master(id)
   if g[3] ~= '1' then redis.call('HSET', key, 'master_settled', 1) end
 end
 
+-- A unique job gives its key up, unless another one has it by now.
+local function release(id, key)
+  if redis.call('HGET', ns .. 'unique', key) == id then redis.call('HDEL', ns .. 'unique', key) end
+end
+
 -- Keeps how a job ended, for as long as it is asked for, and tells whoever awaits it.
 local function tell_outcome(id, ties, how, failure, output)
   if how == 'done' and not (ties.keep or ties.reply or ties.heard) then return end
@@ -229,6 +252,8 @@ end
 local function part(id, ties, how, failure, output)
   tell_outcome(id, ties, how, failure, output)
   if ties.group then leave_group(ties.group, id, failure) end
+  if ties.unique then release(id, ties.unique) end
+  if ties.lane then lanes.leave(id, ties.lane) end
 end
 
 local function bury(id, ties, entry, reason)
@@ -243,6 +268,7 @@ local function finish(id, ties, how, failure, output)
   settle_master(id)
   if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
   part(id, ties, how, failure, output)
+  if ties.lane then lanes.forget(id) end
 end
 
 -- A job is gone for good without having run to its end: `how` is cancelled, expired or discarded.

@@ -19,7 +19,9 @@ local function put_back(id)
     redis.call('ZADD', scheduled, due, id)
     return 'scheduled again'
   end
-  push_back(id)
+  local lane = lanes.of(id)
+  if lane then redis.call('SREM', ns .. 'slots:' .. lane, id) end
+  lanes.wait(id)
   return 'waiting again'
 end
 
@@ -28,6 +30,56 @@ local problems = {
   nowhere = {
     function(id) return has_body(id) and #places_of(id) == 0 and not holder_of(id) end,
     put_back,
+  },
+  unlaned = {
+    function(id, lane) return has_body(id) and lanes.of(id) ~= lane end,
+    function(id) lanes.set(id, body_of(id)) return 'known to go through its lane again' end,
+  },
+  no_slot = {
+    function(id, lane) return lanes.of(id) == lane and not has_slot(id, lane) and needs_slot(id) end,
+    function(id, lane)
+      redis.call('SADD', ns .. 'slots:' .. lane, id)
+      lanes.let_go(lane)
+      return 'counted again'
+    end,
+  },
+  idle_slot = {
+    function(id, lane) return has_slot(id, lane) and not needs_slot(id) end,
+    function(id, lane) lanes.leave(id, lane) return 'freed' end,
+  },
+  no_body_lane = {
+    function(id, lane) return redis.call('ZSCORE', ns .. 'lane:' .. lane, id) and not has_body(id) end,
+    function(id, lane) lanes.leave_line(id, lane) lanes.let_go(lane) return 'entry removed' end,
+  },
+  no_body_lane_jobs = {
+    function(id) return redis.call('HEXISTS', ns .. 'lanes:jobs', id) == 1 and not has_body(id) end,
+    function(id) redis.call('HDEL', ns .. 'lanes:jobs', id) return 'entry removed' end,
+  },
+  no_body_unique = {
+    function(key, id) return redis.call('HGET', ns .. 'unique', key) == id and not has_body(id) end,
+    function(key) redis.call('HDEL', ns .. 'unique', key) return 'entry removed' end,
+  },
+  sleeping_lane = {
+    function(lane)
+      return redis.call('EXISTS', ns .. 'lane:' .. lane, ns .. 'slots:' .. lane) > 0
+        and not redis.call('ZSCORE', ns .. 'lanes', lane)
+    end,
+    function(lane) lanes.check_slots(lane) return 'listed again' end,
+  },
+  -- Subject: how many are in line, by count. Once all lanes are listed.
+  miscount = {
+    function()
+      local there = 0
+      for _, lane in ipairs(redis.call('ZRANGE', ns .. 'lanes', 0, -1)) do
+        there = there + redis.call('ZCARD', ns .. 'lane:' .. lane)
+      end
+      return there ~= tonumber(redis.call('GET', ns .. 'lanes:waiting') or 0) and there + 1 -- 0 is true in Lua, not in Redis
+    end,
+    function(_, _, there)
+      redis.call('DEL', ns .. 'lanes:waiting')
+      if there > 1 then redis.call('SET', ns .. 'lanes:waiting', integer(there - 1)) end
+      return 'set right'
+    end,
   },
   twice = { function() return true end },
   no_id = {

@@ -1,8 +1,10 @@
--- What needs care now: scheduled jobs that are due are pushed; workers that stopped beating are named.
+-- What needs care now: scheduled jobs that are due are pushed; lanes whose time has come let jobs go; workers
+-- that stopped beating are named.
 -- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most, 2 the caller's time to live, ms
--- Returns { how many were pushed, ms until the next is due or -1, names of dead workers,
+-- Returns { how many were pushed, ms until the next job or lane is due or -1, names of dead workers,
 --           1 if a pop may be lost: what comes next in some list is not what comes next in line,
 --           queues whose list holds something }
+local LANES, SOME = 100, 3 -- lanes that let go by the clock at most; lanes at random whose slots are looked at
 local time_to_live = tonumber(ARGV[2])
 
 -- Nobody looked for a while: Redis was away or its clock was set forward, and who lives could not show
@@ -13,13 +15,28 @@ if not redis.call('SET', ns .. 'looked', 1, 'PX', math.floor(time_to_live / 2), 
   end
 end
 
+lanes.in_care = true -- this script tells itself when care is to come again
 local due = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))
 if #due > 0 then
   redis.call('ZREM', scheduled, unpack(due))
-  for _, id in ipairs(due) do push_back(id) end
+  for _, id in ipairs(due) do lanes.wait(id) end
 end
-local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
-local wait = next_due and math.max(0, tonumber(next_due) - now_ms) or -1
+
+-- A lane comes by itself as long as its jobs end. By the clock: where its rate holds it up. And a few at
+-- random: a slot whose job somebody has deleted by hand would be taken for ever.
+if redis.call('EXISTS', ns .. 'lanes') == 1 then
+  local ready = redis.call('ZRANGEBYSCORE', ns .. 'lanes', '-inf', now_ms, 'LIMIT', 0, LANES)
+  for _, lane in ipairs(ready) do
+    redis.call('ZADD', ns .. 'lanes', 'XX', 'inf', lane)
+    lanes.let_go(lane)
+  end
+  for _, lane in ipairs(redis.call('ZRANDMEMBER', ns .. 'lanes', SOME)) do lanes.check_slots(lane) end
+end
+
+local next_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or 'inf')
+next_due = math.min(next_due, tonumber(redis.call('ZRANGE', ns .. 'lanes', 0, 0, 'WITHSCORES')[2] or 'inf'))
+local wait = next_due < math.huge and math.max(0, next_due - now_ms) or -1
+
 local to_sweep, listed = 0, {}
 for _, queue in ipairs({ 'high', 'default', 'low' }) do
   local state = state_of(queue)

@@ -1,5 +1,6 @@
 -- Where jobs are: what the scripts that look share. They write nothing.
--- A job that is not settled is in exactly one place: waiting, scheduled, claimed or dead.
+-- A job that is not settled is in exactly one place: waiting, laned (in a lane's line), scheduled, claimed
+-- or dead.
 
 local marks = {}
 local function mark_of(queue)
@@ -27,12 +28,23 @@ end
 local function places_of(id)
   local places = {}
   if waits(id) then places[#places + 1] = 'waiting' end
+  local lane = lanes.of(id)
+  if lane and redis.call('ZSCORE', ns .. 'lane:' .. lane, id) then places[#places + 1] = 'laned' end
   if redis.call('ZSCORE', scheduled, id) then places[#places + 1] = 'scheduled' end
   if redis.call('ZSCORE', dead, id) then places[#places + 1] = 'dead' end
   return places
 end
 
 local function has_body(id) return redis.call('HEXISTS', jobs, id) == 1 end
+
+-- A job of a lane holds a slot while it waits in its queue or runs.
+local function has_slot(id, lane) return redis.call('SISMEMBER', ns .. 'slots:' .. lane, id) == 1 end
+local function needs_slot(id)
+  if not has_body(id) then return false end
+  local places = places_of(id)
+  return places[1] == 'waiting' or #places == 0 and holder_of(id) ~= nil
+end
+
 local function body_of(id) return redis.call('HGET', jobs, id) or '' end
 local function tries_of(id) return redis.call('HGET', attempts, id) or '' end
 local function last_entry_of(id) return redis.call('LINDEX', ns .. 'history:' .. id, -1) or '' end

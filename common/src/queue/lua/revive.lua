@@ -1,4 +1,4 @@
--- Push dead or scheduled jobs now, with their attempts counted anew.
+-- Push dead or scheduled jobs now, or have them wait in their lanes, with their attempts counted anew.
 -- KEYS 1 namespace     ARGV ids
 -- Returns the ids that were pushed.
 local pushed = {}
@@ -10,7 +10,7 @@ for _, id in ipairs(ARGV) do
     redis.call('HSET', attempts, id, '0 0')
     note(id, '{"event":"revived"}')
     redis.call('DEL', ns .. 'result:' .. id) -- it has not ended after all
-    push_back(id)
+    lanes.wait(id)
     pushed[#pushed + 1] = id
   end
 end

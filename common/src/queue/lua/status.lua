@@ -3,7 +3,7 @@
 -- Returns { now, ms,
 --           { queue, jobs that wait, length of its list or -1 (it is none), the oldest that waits or '',
 --             its body's head, its last history entry }...,
---           { jobs, scheduled, due time of the next or '', dead },
+--           { jobs, scheduled, due time of the next or '', dead, in the lines of lanes, lanes },
 --           { total, value, ... },
 --           { worker, ms at which its heartbeat ends, what it told of itself (JSON), jobs it holds }... }
 local LOOK = 20 -- entries at the tail that may be leftovers (discarded, listed twice)
@@ -36,5 +36,6 @@ for i = 1, #known, 2 do
     redis.call('HLEN', ns .. 'claims:' .. worker) }
 end
 return { now_ms, queues,
-  { redis.call('HLEN', jobs), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead) },
+  { redis.call('HLEN', jobs), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead),
+    tonumber(redis.call('GET', ns .. 'lanes:waiting') or 0), redis.call('ZCARD', ns .. 'lanes') },
   redis.call('HGETALL', stats), beats }

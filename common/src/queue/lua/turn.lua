@@ -58,12 +58,14 @@ end
 
 -- Settle the rest. All claims go before the first group is looked at, so that what a fan-in enqueues
 -- finds them settled.
-local ends = {}
+local ends, some_laned = {}, false
 for _ = 1, tonumber(next_arg()) do
   local verdict, id, lease, ties, details = next_arg(), next_arg(), next_arg(), next_arg(), next_arg()
   if redis.call('HGET', claims, id) == lease then
     redis.call('HDEL', claims, id)
-    ends[#ends + 1] = { verdict, id, lease, read_ties(ties), cjson.decode(details) }
+    ties = read_ties(ties)
+    some_laned = some_laned or ties.lane
+    ends[#ends + 1] = { verdict, id, lease, ties, cjson.decode(details) }
   else
     refused[#refused + 1] = id
   end
@@ -78,11 +80,18 @@ function settle.done(id, lease, ties, details)
   finish(id, ties, 'done', nil, details.output)
 end
 
-function settle.retry(id, lease, _, details)
+function settle.retry(id, lease, ties, details)
   record_attempt(id, lease)
   note(id, details.entry)
   count('retried', 1)
-  if details.delay_ms > 0 then schedule(id, now_ms + details.delay_ms) else push_back(id) end
+  if ties.lane then lanes.leave(id, ties.lane) end -- it comes back through its lane
+  if details.delay_ms > 0 then
+    schedule(id, now_ms + details.delay_ms)
+  elseif ties.lane then
+    lanes.wait(id)
+  else
+    push_back(id)
+  end
 end
 
 function settle.bury(id, lease, ties, details)
@@ -108,6 +117,8 @@ local function ties_in_body(id)
   for name, kind in pairs({ group = 'string', follows = 'string', keep = 'number', reply = 'string' }) do
     if well and type(body) == 'table' and type(body[name]) == kind then ties[name] = body[name] end
   end
+  if well and type(body) == 'table' and type(body.unique) == 'table' then ties.unique = body.unique.key end
+  ties.lane = lanes.of(id)
   return ties
 end
 
@@ -123,6 +134,7 @@ local function called_off(verdict, id, ties, details)
 end
 
 local some_called_off = #ends > 0 and redis.call('EXISTS', ns .. 'cancels:' .. worker) == 1
+if some_laned then lanes.defer() end
 for _, it in ipairs(ends) do
   local verdict, id, lease, ties, details = unpack(it)
   if some_called_off and was_to_be_cancelled(worker, id, lease) then
@@ -130,6 +142,7 @@ for _, it in ipairs(ends) do
   end
   settle[verdict](id, lease, ties, details)
 end
+if some_laned then lanes.let_all_go() end
 for queue, n in pairs(completed) do
   if n > 0 then count('completed:' .. queue, n) end
 end

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{JobContext, JobId, OnDeath, cancel::Cancel, stop::Stops},
+    super::{JobContext, JobId, OnDeath, Options, Queue, Unique, cancel::Cancel, stop::Stops},
     MAX_DEATHS, Nop,
     bench::Bench,
     model::{Group, Job, Place},
@@ -75,6 +75,26 @@ impl Bench {
                 self.model.add(child, Place::Waiting, Some(id), None);
             }
             self.model.fire_if_done(id);
+        }
+    }
+
+    /// A second job of a key is made if the first has come to its end, and not before.
+    pub(super) async fn enqueue_unique(&mut self, queue: Queue, key: u8) {
+        let options = Options {
+            queue: Some(queue),
+            unique: Some(Unique::until_done(key.to_string())),
+            ..Options::default()
+        };
+        let producer = self.queue.producer();
+        let made = producer.enqueue_unique(&Nop(0), &options).await.unwrap();
+
+        let before = self.model.keys.insert(key, made.id);
+        assert_eq!(before.is_some(), made.existed, "of key {key}");
+        if made.existed {
+            assert_eq!(before, Some(made.id), "of key {key}");
+        } else {
+            self.model.add(made.id, Place::Waiting, None, None);
+            self.model.job(made.id).key = Some(key);
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
         settle::{Settlement, Verdict},
         turn::{Claimed, Lease, Popped, Turns},
     },
-    End, LONG, MAX_DEATHS, Nop, Op, QUEUES,
+    End, LONG, MAX_DEATHS, Nop, Op, QUEUES, full_key,
     model::{Job, Model, Place},
 };
 use crate::{
@@ -64,14 +64,15 @@ impl Bench {
 
     pub(super) async fn step(&mut self, op: Op) {
         match op {
-            Op::Enqueue { queue, jobs } => {
-                let tasks: Vec<_> = (0..jobs).map(|_| Nop(0)).collect();
+            Op::Enqueue { queue, jobs, lane } => {
+                let tasks: Vec<_> = (0..jobs).map(|_| Nop(lane)).collect();
                 self.enqueue(&tasks, QUEUES[queue], When::Now, &Place::Waiting)
                     .await;
             }
-            Op::Schedule { queue, due } => {
+            Op::EnqueueUnique { queue, key } => self.enqueue_unique(QUEUES[queue], key).await,
+            Op::Schedule { queue, due, lane } => {
                 let when = When::In(if due { Duration::ZERO } else { LONG });
-                self.enqueue(&[Nop(0)], QUEUES[queue], when, &Place::Scheduled { due })
+                self.enqueue(&[Nop(lane)], QUEUES[queue], when, &Place::Scheduled { due })
                     .await;
             }
             Op::Claim {
@@ -142,8 +143,9 @@ impl Bench {
                     .command(&["DEL", &self.queue.keys.queue(QUEUES[queue])])
                     .await;
                 let queue = QUEUES[queue];
+                let laned = self.laned().await;
                 for id in self.model.ids(|job| job.place == Place::Waiting) {
-                    if id.queue() == queue {
+                    if id.queue() == queue && !laned.contains(&id) {
                         self.model.lost.insert(id);
                     }
                 }
@@ -197,12 +199,12 @@ impl Bench {
             free: wanted,
         };
         let take = popped.map(Popped::Take);
+        let laned = self.laned().await;
         let reply = self.workers[worker].take(&[], take, &demand).await.unwrap();
 
-        let listed = self.model.ids(|job| job.place == Place::Waiting).len();
-        let at_least = wanted
-            .min(listed - self.model.lost.len())
-            .saturating_sub(self.model.ghosts);
+        let mut listed = self.model.ids(|job| job.place == Place::Waiting);
+        listed.retain(|id| !laned.contains(id) && !self.model.lost.contains(id));
+        let at_least = wanted.min(listed.len()).saturating_sub(self.model.ghosts);
         assert!(
             (at_least..=wanted).contains(&reply.claimed.len()),
             "claimed {} where {at_least} to {wanted} were due",
@@ -246,6 +248,8 @@ impl Bench {
             ties: Ties {
                 group: job.and_then(|job| job.child_of),
                 follows: job.and_then(|job| job.follows),
+                lane: job.and_then(|job| job.lane.clone()),
+                unique: job.and_then(|job| job.key).map(full_key),
                 ..Ties::default()
             },
             had_group,

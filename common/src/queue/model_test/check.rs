@@ -6,8 +6,9 @@ use redis::FromRedisValue;
 
 use super::{
     super::{JobId, Queue, heartbeat::retire, job::Body},
-    End, QUEUES,
+    End, LANES, QUEUES,
     bench::Bench,
+    full_key,
     model::{Job, Place},
 };
 
@@ -22,14 +23,22 @@ impl Bench {
                 self.model.add(*id, place, None, follows);
             }
         }
+        for (id, body) in &bodies {
+            let lane = Body::read(body).unwrap().lane;
+            if let Some(job) = self.model.jobs.get_mut(id) {
+                job.lane = lane.map(|lane| lane.name().to_owned());
+            }
+        }
 
         let places = self.places().await;
+        let laned = self.laned().await;
         let fired = &self.model.fired;
         assert!(fired.is_empty(), "nothing follows {fired:?}");
         let known: Vec<_> = self.model.jobs.keys().collect();
         assert_eq!(bodies.keys().collect::<Vec<_>>(), known);
         for (id, job) in &self.model.jobs {
             let right = match &job.place {
+                Place::Waiting if laned.contains(id) => "laned",
                 Place::Waiting => "waiting",
                 Place::Scheduled { .. } => "scheduled",
                 Place::Dead => "dead",
@@ -44,7 +53,48 @@ impl Bench {
             let left: BTreeSet<JobId> = self.command(&["SMEMBERS", &key]).await;
             assert_eq!(left, group.left, "left of {master}");
         }
+        let keys: BTreeMap<String, JobId> =
+            self.command(&["HGETALL", &self.queue.keys.unique()]).await;
+        let held = self.model.keys.iter();
+        let held: BTreeMap<_, _> = held.map(|(key, id)| (full_key(*key), *id)).collect();
+        assert_eq!(keys, held, "keys of unique jobs");
+        self.check_lanes(&laned).await;
         self.check_stats().await;
+    }
+
+    /// Who is in the line of a lane.
+    pub(super) async fn laned(&self) -> BTreeSet<JobId> {
+        let mut laned = BTreeSet::new();
+        for (lane, _) in LANES.into_iter().flatten() {
+            let line = self.queue.keys.lane(lane);
+            let ids: Vec<JobId> = self.command(&["ZRANGE", &line, "0", "-1"]).await;
+            laned.extend(ids);
+        }
+        laned
+    }
+
+    /// Who is under way holds a slot, and nobody else; no lane is wider than it may be, none holds back what may
+    /// go.
+    async fn check_lanes(&self, laned: &BTreeSet<JobId>) {
+        let keys = &self.queue.keys;
+        let count: Option<usize> = self.command(&["GET", &keys.lanes_waiting()]).await;
+        assert_eq!(count.unwrap_or(0), laned.len());
+        for (lane, width) in LANES.into_iter().flatten() {
+            let of_lane = |job: &Job| job.lane.as_deref() == Some(lane);
+            let under_way = self.model.ids(|job| {
+                let place = &job.place;
+                of_lane(job) && matches!(place, Place::Waiting | Place::Claimed { .. })
+            });
+            let under_way: BTreeSet<_> = under_way.into_iter().collect();
+            let slots: BTreeSet<JobId> = self.command(&["SMEMBERS", &keys.slots(lane)]).await;
+            assert_eq!(slots, &under_way - laned, "slots of {lane}");
+            assert!(slots.len() <= width as usize, "{lane} is too wide");
+            let in_line: usize = self.command(&["ZCARD", &keys.lane(lane)]).await;
+            assert!(
+                in_line == 0 || slots.len() == width as usize,
+                "{lane} sleeps"
+            );
+        }
     }
 
     async fn check_stats(&self) {
@@ -92,6 +142,7 @@ impl Bench {
             self.command(&["HKEYS", &claims[1]]).await,
             "claimed by the second",
         );
+        add(self.laned().await.into_iter().collect(), "laned");
         for queue in QUEUES {
             let (last, cursor): (Option<u64>, Option<u64>) = self
                 .command(&["HMGET", &keys.mark(queue), "last", "cursor"])

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::bench::Bench;
-use super::{JobContext, Queue, Task, TaskError};
+use super::{JobContext, Lane, Queue, Task, TaskError};
 
 /// Cases, unless `PROPTEST_CASES` says more.
 const CASES: u32 = 24;
@@ -24,6 +24,8 @@ const MAX_DEATHS: u32 = 3;
 /// So long that nothing ends by itself.
 const LONG: Duration = Duration::from_secs(3600);
 const QUEUES: [Queue; 2] = [Queue::High, Queue::Low];
+/// The lanes of jobs by their argument: children, too, are numbered from 0.
+const LANES: [Option<(&str, u32)>; 3] = [None, Some(("narrow", 1)), Some(("wide", 3))];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Nop(u8);
@@ -33,9 +35,20 @@ impl Task for Nop {
     type Context = ();
     type Output = ();
 
+    /// Some go through lanes.
+    fn lane(&self) -> Option<Lane> {
+        let (name, width) = LANES.get(usize::from(self.0))?.as_ref()?;
+        Some(Lane::new(*name, *width))
+    }
+
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
         Ok(())
     }
+}
+
+/// A key of a unique `Nop`, as Redis has it.
+fn full_key(key: u8) -> String {
+    format!("{}:{key}", Nop::NAME)
 }
 
 /// What may happen. Numbers pick among what there is: a queue, a worker, a job.
@@ -44,10 +57,16 @@ enum Op {
     Enqueue {
         queue: usize,
         jobs: usize,
+        lane: u8,
+    },
+    EnqueueUnique {
+        queue: usize,
+        key: u8,
     },
     Schedule {
         queue: usize,
         due: bool,
+        lane: u8,
     },
     Claim {
         worker: usize,
@@ -127,8 +146,11 @@ fn end() -> impl Strategy<Value = End> {
 fn op() -> impl Strategy<Value = Op> {
     let (queue, worker, job) = (0..2_usize, 0..2_usize, 0..1000_usize);
     prop_oneof![
-        4 => (queue.clone(), 1..6_usize).prop_map(|(queue, jobs)| Op::Enqueue { queue, jobs }),
-        1 => (queue.clone(), any::<bool>()).prop_map(|(queue, due)| Op::Schedule { queue, due }),
+        4 => (queue.clone(), 1..6_usize, 0..3_u8)
+            .prop_map(|(queue, jobs, lane)| Op::Enqueue { queue, jobs, lane }),
+        2 => (queue.clone(), 0..2_u8).prop_map(|(queue, key)| Op::EnqueueUnique { queue, key }),
+        1 => (queue.clone(), any::<bool>(), 0..3_u8)
+            .prop_map(|(queue, due, lane)| Op::Schedule { queue, due, lane }),
         6 => (worker.clone(), prop_oneof![Just([0, 1]), Just([1, 0])], 1..5_usize)
             .prop_map(|(worker, queues, wanted)| Op::Claim { worker, queues, wanted }),
         6 => (job.clone(), end()).prop_map(|(job, verdict)| Op::Settle { job, verdict }),

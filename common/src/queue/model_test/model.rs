@@ -31,6 +31,10 @@ pub(super) struct Job {
     pub(super) asked: bool,
     pub(super) child_of: Option<JobId>,
     pub(super) follows: Option<JobId>,
+    /// The lane that it goes through. What waits may wait in its line.
+    pub(super) lane: Option<String>,
+    /// Its key, if it is unique until it is done.
+    pub(super) key: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,8 @@ impl Group {
 pub(super) struct Model {
     pub(super) jobs: BTreeMap<JobId, Job>,
     pub(super) groups: BTreeMap<JobId, Group>,
+    /// Who holds a key.
+    pub(super) keys: BTreeMap<u8, JobId>,
     /// Groups whose follower the model has enqueued and not yet seen, and whether it is dead.
     pub(super) fired: BTreeMap<JobId, Place>,
     /// Waiting, and possibly in no list.
@@ -90,6 +96,8 @@ impl Model {
             asked: false,
             child_of,
             follows,
+            lane: None, // its body tells
+            key: None,
         };
         assert!(
             self.jobs.insert(id, job).is_none(),
@@ -116,6 +124,7 @@ impl Model {
     }
 
     pub(super) fn leave(&mut self, id: JobId, failed: bool) {
+        self.keys.retain(|_, holder| *holder != id);
         let Some(master) = self.jobs[&id].child_of else {
             return;
         };

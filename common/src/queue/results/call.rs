@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{CallError, JobHandle, hearing::LOOK_EVERY};
-use crate::queue::{JobId, Options, Producer, Task};
+use crate::queue::{Enqueued, JobId, Options, Producer, Task};
 
 /// How long the outcome of a call is kept, if nobody says: as long as the caller may be cut off.
 const KEEP: Duration = Duration::from_secs(60);
@@ -13,7 +13,8 @@ const KEEP: Duration = Duration::from_secs(60);
 impl Producer {
     /// Enqueues a job and waits until it has ended; returns what it gave back. That takes one call of Redis
     /// and one message from it. If the future is dropped, the job runs all the same: for a time limit, see
-    /// [`Options::expires_in`], [`Options::timeout`] and [`tokio::time::timeout`].
+    /// [`Options::expires_in`], [`Options::timeout`] and [`tokio::time::timeout`]. If the task is unique and such
+    /// a job is here already, its end is awaited; it must keep its outcome.
     ///
     /// # Errors
     /// If it cannot be enqueued, or did not end well: see [`CallError`].
@@ -36,8 +37,13 @@ impl Producer {
             keep_result: Some(keep),
             ..options.clone()
         };
-        let job = self.enqueue_for(task, &options, Some(&reply)).await?;
-        let first_look = Instant::now() + LOOK_EVERY;
+        let Enqueued { id: job, existed } = self.enqueue_for(task, &options, Some(&reply)).await?;
+        let mut first_look = Instant::now() + LOOK_EVERY;
+        if existed {
+            // A unique job that somebody else enqueued does not tell this call, but its own channel.
+            ear = self.hearing.job(job).await;
+            first_look = Instant::now();
+        }
         let outcome = self.hearing.end_of(job, &mut ear, first_look).await?;
         let outcome = outcome
             .typed()

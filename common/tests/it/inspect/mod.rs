@@ -179,6 +179,7 @@ impl Stage {
 
     async fn ids(&self, state: State) -> Vec<String> {
         let listing = common::queue::inspect::list::Listing {
+            lane: None,
             state,
             queue: None,
             limit: 100,

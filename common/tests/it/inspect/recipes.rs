@@ -110,6 +110,15 @@ async fn known_content(stage: &Stage) {
         .await;
     let failed = ["low-2", "the disk is on fire"];
     stage.command("HSET", "group:low-1:failed", &failed).await;
+    stage
+        .command("HSET", "lanes:limits", &["tenant-7", "2"])
+        .await;
+    stage
+        .command("SADD", "slots:tenant-7", &["low+1", "low+2"])
+        .await;
+    let line = ["1", "low+3", "2", "low+4", "3", "low+5"];
+    stage.command("ZADD", "lane:tenant-7", &line).await;
+    stage.command("INCRBY", "lanes:waiting", &["3"]).await;
     let meta = [
         "top",
         "1790000000000300",

@@ -109,6 +109,7 @@ async fn each_state_lists_its_jobs_with_what_matters_in_it() {
     let worker = stage.one_of_each().await;
     let list = async |state| {
         let listing = Listing {
+            lane: None,
             state,
             queue: None,
             limit: 10,
@@ -157,6 +158,7 @@ async fn pages_join_to_the_whole_in_the_order_of_running() {
         producer.enqueue_all(&jobs, &options).await.unwrap();
     }
     let mut listing = Listing {
+        lane: None,
         state: State::Waiting,
         queue: None,
         limit: 70,

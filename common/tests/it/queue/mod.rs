@@ -5,6 +5,7 @@ mod claim;
 mod death;
 mod enqueue;
 mod fan_out;
+mod lanes;
 mod outage;
 mod recite;
 mod results;
@@ -13,6 +14,7 @@ mod shutdown;
 mod stage;
 mod sweep;
 mod timeouts;
+mod unique;
 
 use std::{collections::BTreeMap, ops::Range};
 

@@ -111,6 +111,9 @@ fn table(report: &Report, out: &Out) -> String {
         row("claimed", |account| account.claimed.cast_signed()),
         row("dead", |account| account.dead.cast_signed()),
     ];
+    if report.queues.values().any(|account| account.laned > 0) {
+        rows.insert(4, row("laned", |account| account.laned.cast_signed()));
+    }
     if report.queues.values().any(|account| account.nowhere > 0) {
         rows.push(row("nowhere", |account| account.nowhere.cast_signed()));
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use common::queue::{JobId, Options, Producer, Queue, When};
+use common::queue::{JobId, Lane, Options, Producer, Queue, Unique, When};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
@@ -51,6 +51,17 @@ pub(crate) struct Args {
     /// Do not start it later than so long after it may run
     #[arg(long, value_name = "SPAN", value_parser = read_span)]
     expires: Option<Duration>,
+    /// The lane to go through
+    #[arg(long, value_name = "NAME", requires = "width")]
+    lane: Option<String>,
+
+    /// How many jobs of the lane may be under way at once
+    #[arg(long, value_name = "N", requires = "lane", value_parser = clap::value_parser!(u32).range(1..))]
+    width: Option<u32>,
+
+    /// Not if a job of this task and key is here that has not come to its end
+    #[arg(long, value_name = "KEY", conflicts_with = "count")]
+    unique: Option<String>,
 
     /// How many such jobs
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -82,6 +93,12 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outco
         queue: Some(args.queue),
         when,
         max_attempts: args.max_attempts,
+        lane: args
+            .lane
+            .clone()
+            .zip(args.width)
+            .map(|(lane, width)| Lane::new(lane, width)),
+        unique: args.unique.clone().map(Unique::until_done),
         keep_result: args.keep,
         expires_in: args.expires,
         ..Options::default()

@@ -25,6 +25,10 @@ pub(crate) struct Args {
     #[arg(long)]
     queue: Option<Queue>,
 
+    /// Of those in lanes: those in the line of one
+    #[arg(long, value_name = "NAME")]
+    lane: Option<String>,
+
     /// How many at most
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=5000))]
     limit: u16,
@@ -39,9 +43,14 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outco
         let text = "--queue chooses among waiting jobs only; the others are kept together";
         return Err(Failure::Usage(text.to_owned()));
     }
+    if args.lane.is_some() && args.state != State::Laned {
+        let text = "--lane chooses among jobs in lanes: queuectl jobs laned --lane NAME";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let listing = Listing {
         state: args.state,
         queue: args.queue,
+        lane: args.lane,
         limit: args.limit.into(),
         cursor: args.cursor,
     };
@@ -53,34 +62,40 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outco
 
 fn tell(page: &Page, listing: &Listing, out: &Out) -> String {
     if page.jobs.is_empty() && page.next.is_none() {
-        return match (&listing.cursor, listing.queue) {
-            (Some(_), _) => "There are no more.".to_owned(),
-            (None, Some(queue)) => format!("No job is waiting in queue {queue}."),
-            (None, None) => format!("No job is {}.", page.state),
+        return match (&listing.cursor, listing.queue, &listing.lane) {
+            (Some(_), ..) => "There are no more.".to_owned(),
+            (None, Some(queue), _) => format!("No job is waiting in queue {queue}."),
+            (None, None, Some(lane)) => format!("No job is in the line of lane {lane}."),
+            (None, None, None) => format!("No job is {}.", page.state),
         };
     }
     let mut told = out.table(&columns(page.state), rows(page));
     if let Some(next) = &page.next {
         let queue = listing.queue.map(|queue| format!(" --queue {queue}"));
-        let queue = queue.unwrap_or_default();
+        let lane = listing
+            .lane
+            .as_ref()
+            .map(|lane| format!(" --lane '{lane}'"));
+        let chosen = queue.or(lane).unwrap_or_default();
         let state = page.state;
         add(
             &mut told,
-            format_args!("\n\nMore: queuectl jobs {state}{queue} --cursor {next}"),
+            format_args!("\n\nMore: queuectl jobs {state}{chosen} --cursor {next}"),
         );
     }
     told
 }
 
 fn columns(state: State) -> Vec<Column> {
-    let (time, worker, last) = match state {
+    let (time, place, last) = match state {
         State::Waiting => ("WAITING FOR", None, "ARGS"),
+        State::Laned => ("WAITING FOR", Some("LANE"), "ARGS"),
         State::Scheduled => ("DUE", None, "ARGS"),
         State::Claimed => ("RUNNING FOR", Some("WORKER"), "ARGS"),
         State::Dead => ("DIED", None, "WHY"),
     };
     let mut columns = vec![text("ID"), text(time), numbers("TRIES")];
-    columns.extend(worker.map(text));
+    columns.extend(place.map(text));
     columns.extend([text("TASK"), text(last)]);
     columns
 }
@@ -94,15 +109,14 @@ fn rows(page: &Page) -> Vec<Vec<String>> {
         let args = job.args.as_ref().map(ToString::to_string);
         let why = job.error.clone().unwrap_or_default();
         let (time, last) = match page.state {
-            State::Waiting => (when(job.waiting_since_ms, since), args),
+            State::Waiting | State::Laned => (when(job.waiting_since_ms, since), args),
             State::Scheduled => (when(job.due_ms, until), args),
             State::Claimed => (when(job.claimed_ms, since), args),
             State::Dead => (when(job.buried_ms, ago), Some(why)),
         };
         let mut cells = vec![job.id.clone(), time, job.attempts.to_string()];
-        if let Some(worker) = &job.worker {
-            cells.push(short(worker));
-        }
+        cells.extend(job.lane.clone());
+        cells.extend(job.worker.as_deref().map(short));
         cells.push(
             job.task
                 .clone()

@@ -9,6 +9,7 @@ mod change;
 mod connect;
 mod enqueue;
 mod jobs;
+mod lanes;
 mod migrate;
 mod out;
 mod progress;
@@ -54,6 +55,8 @@ enum Command {
     Workers,
     /// List jobs in one state
     Jobs(jobs::Args),
+    /// List the lanes: how many jobs wait and run in each, how wide and how fast it is
+    Lanes(lanes::Args),
     /// Show one job: what it is to do, where it is, what happened to it, its group
     Show(show::Args),
     /// Enqueue a job
@@ -144,6 +147,7 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Status => status::run(&connection, out).await,
         Command::Workers => status::workers(&connection, out).await,
         Command::Jobs(args) => jobs::run(args, &connection, out).await,
+        Command::Lanes(args) => lanes::run(args, &connection, out).await,
         Command::Show(args) => show::run(&args, &connection, out).await,
         Command::Enqueue(args) => enqueue::run(args, &connection, out).await,
         Command::Retry(args) => change::retry(args, &connection, out).await,

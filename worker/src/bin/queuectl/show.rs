@@ -7,11 +7,13 @@ use common::queue::{
         show::{Group, Job, Known},
     },
     results::AnyOutcome,
+    unique::Until,
 };
 
 use crate::{
     Ending, Failure, Outcome,
     connect::Connection,
+    lanes::tell_lane,
     out::{Out, add, clean, count, number, short},
     time::{ago, clock, since, span, until},
 };
@@ -97,6 +99,16 @@ fn tell(job: &Job, out: &Out) -> String {
         let (name, host, pid) = (short(&claim.worker), &info.host, info.pid);
         line("worker", format!("{name} on {host}, process {pid}"));
     }
+    if let Some(lane) = &job.lane {
+        line("lane", tell_lane(&lane.status));
+    }
+    if let Some(hold) = &job.unique {
+        let until = match hold.until {
+            Until::Done => "until it has ended",
+            Until::Started => "until it is started",
+        };
+        line("unique", format!("{}, {until}", hold.key));
+    }
     for (role, group) in [
         ("child of", &job.child_of),
         ("follows", &job.follows),
@@ -131,6 +143,23 @@ fn state(job: &Job) -> String {
                 Some(n) => format!(", {} before it", number(n)),
             };
             format!("for {}{ahead}", since(now, then))
+        }),
+        "laned" => job.waiting_since_ms.map(|then| {
+            let told = format!("for {}", since(now, then));
+            match job
+                .lane
+                .as_ref()
+                .and_then(|lane| Some((&lane.status, lane.ahead?)))
+            {
+                Some((lane, n)) => {
+                    format!(
+                        "{told} in lane {}, {} before it",
+                        clean(&lane.lane),
+                        number(n)
+                    )
+                }
+                None => told,
+            }
         }),
         "scheduled" => job
             .due_ms
@@ -215,7 +244,7 @@ fn hint(job: &Job) -> Option<String> {
     match job.state.as_str() {
         "dead" => Some(format!("To run it again: queuectl retry {id}")),
         "scheduled" => Some(format!("To run it now: queuectl retry {id}")),
-        "waiting" | "claimed" => None,
+        "waiting" | "laned" | "claimed" => None,
         _ => Some("To mend this: queuectl audit --repair".to_owned()),
     }
 }

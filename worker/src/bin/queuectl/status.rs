@@ -52,6 +52,10 @@ fn tell(status: &Status, out: &Out) -> String {
         };
         row(queue.queue.name(), queue.waiting, remark);
     }
+    if status.lanes > 0 {
+        let remark = format!("in {}; see `queuectl lanes`", count(status.lanes, "lane"));
+        row("laned", status.laned, remark);
+    }
     let remark = match alive {
         0 => String::new(),
         n => format!("{} running", count(n as u64, "worker")),
