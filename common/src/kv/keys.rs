@@ -6,7 +6,7 @@
 
 use crate::{
     id::{BootId, RoomId},
-    queue::{JobId, Queue},
+    queue::{FlowId, JobId, Queue},
 };
 
 /// The names under one namespace.
@@ -113,8 +113,20 @@ impl Keys {
         format!("{}group:{master}:failed", self.prefix)
     }
 
+    /// HASH of a flow: its steps and what has happened to them (`queue/lua/flow.lua`). Written by who starts
+    /// it and by the ends of its jobs; gone with the last of them.
+    pub fn flow(&self, flow: FlowId) -> String {
+        format!("{}flow:{flow}", self.prefix)
+    }
+
+    /// HASH id → step of a flow's jobs that are not gone.
+    pub fn flow_jobs(&self, flow: FlowId) -> String {
+        format!("{}flow:{flow}:jobs", self.prefix)
+    }
+
     /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
-    /// `retried`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
+    /// `flows` (started; their ids), `retried`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an
+    /// audit wrote off.
     pub fn stats(&self) -> String {
         format!("{}stats", self.prefix)
     }

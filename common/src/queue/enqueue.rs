@@ -11,7 +11,7 @@ use futures_util::{TryStreamExt, stream::FuturesOrdered};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{JobId, Queue, Task, job::Body};
+use super::{JobId, Queue, Task, flow, job::Body};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static ENQUEUE: LazyLock<Script> =
@@ -56,6 +56,22 @@ pub enum EnqueueError {
         /// Its size.
         bytes: usize,
     },
+    /// The flow is too large.
+    #[error(
+        "a flow of {steps} steps and {bytes} bytes is too large; {} steps and {} bytes are the most: let a \
+         master split what is more (`JobContext::fan_out`)",
+        flow::MAX_STEPS,
+        flow::MAX_FLOW
+    )]
+    FlowTooLarge {
+        /// Jobs, and groups of them.
+        steps: usize,
+        /// Their size; 0 if there are too many steps.
+        bytes: usize,
+    },
+    /// Redis failed; whether the flow was started is not known if it failed while answering.
+    #[error("start a flow")]
+    Start(#[source] KvError),
     /// Redis's memory is full.
     #[error(
         "Redis's memory is full, so it takes no new jobs; what it holds is safe and is worked off"
@@ -98,8 +114,8 @@ pub struct Options {
 /// Enqueues jobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Producer {
-    redis: Redis,
-    keys: Keys,
+    pub(super) redis: Redis,
+    pub(super) keys: Keys,
 }
 
 impl Producer {

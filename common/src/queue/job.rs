@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::flow::InFlow;
 use crate::id::IdError;
 
 /// A priority class, and the Redis list of that name. Workers take `high` before `default` before `low`.
@@ -145,6 +146,9 @@ pub struct Body<'a> {
     /// The master whose group this follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<JobId>,
+    /// Its place in a flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<InFlow>,
 }
 
 /// What hears of a job's end, as the scripts read it.
@@ -156,6 +160,9 @@ pub(super) struct Ties {
     /// The group that it follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) follows: Option<JobId>,
+    /// Its place in a flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) flow: Option<InFlow>,
 }
 
 impl Ties {
@@ -185,18 +192,20 @@ impl<'a> Body<'a> {
             max_attempts: None,
             group: None,
             follows: None,
+            flow: None,
         }
     }
 
     /// Whether somebody wants what the task gives back.
     pub(super) fn wants_output(&self) -> bool {
-        false
+        self.flow.is_some_and(|flow| flow.output)
     }
 
     pub(super) fn ties(&self) -> Ties {
         Ties {
             group: self.group,
             follows: self.follows,
+            flow: self.flow,
         }
     }
 

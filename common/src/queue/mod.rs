@@ -18,7 +18,8 @@
 //! harmless.
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
-//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), `settle`. Beside it: `heartbeat`,
+//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), `settle`. [`flow`] composes jobs
+//! before they are enqueued. Beside it: `heartbeat`,
 //! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`] and [`audit`] (for people). The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
@@ -28,6 +29,7 @@ pub mod care;
 mod consume;
 pub mod context;
 pub mod enqueue;
+pub mod flow;
 mod heartbeat;
 pub mod inspect;
 mod job;
@@ -44,6 +46,11 @@ mod worker;
 
 pub use context::{FanOutError, JobContext, OnDeath, Split};
 pub use enqueue::{EnqueueError, Options, Producer, When};
+pub use flow::{
+    Flow, FlowId, all, all_settled,
+    input::{Failure, InputError},
+    job,
+};
 pub use job::{Body, JobId, Queue};
 pub use limits::Limits;
 pub use registry::Registry;
@@ -52,3 +59,9 @@ pub use worker::{Worker, WorkerError, WorkerOptions};
 
 /// What the scripts share.
 const LIB: &str = include_str!("lua/lib.lua");
+/// What the scripts share that end jobs: what hears of an end may be a flow.
+const ENDS: &str = concat!(
+    include_str!("lua/lib.lua"),
+    "\n",
+    include_str!("lua/flow.lua")
+);

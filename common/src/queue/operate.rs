@@ -3,13 +3,14 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
-use super::{Body, JobId, LIB, job::Ties};
+use super::{Body, ENDS, JobId, LIB, job::Ties};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static REVIVE: LazyLock<Script> =
     LazyLock::new(|| Script::even_if_full("retry jobs", &[LIB, include_str!("lua/revive.lua")]));
-static DISCARD: LazyLock<Script> =
-    LazyLock::new(|| Script::even_if_full("discard jobs", &[LIB, include_str!("lua/discard.lua")]));
+static DISCARD: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full("discard jobs", &[ENDS, include_str!("lua/discard.lua")])
+});
 
 /// Jobs a script call at most.
 const CHUNK: usize = 200;

@@ -171,22 +171,27 @@ local function forget(id)
   redis.call('DEL', ns .. 'history:' .. id)
 end
 
+-- In flow.lua, which is joined to every script that ends jobs.
+local end_step, leave_flow, take_place
+
 -- Enqueues what follows a group, once: when the split is sealed and no child is left.
 local function fire_if_done(group)
   local key = ns .. 'group:' .. group
-  local g = redis.call('HMGET', key, 'sealed', 'fired', 'policy', 'body', 'master_settled')
+  local g = redis.call('HMGET', key, 'sealed', 'fired', 'policy', 'body', 'master_settled', 'flow')
   if g[1] ~= '1' or g[2] == '1' then return end
   if redis.call('EXISTS', key .. ':left') == 1 then return end
   local failures = redis.call('HLEN', key .. ':failed')
+  local id, failure
   if failures > 0 and g[3] == 'fail' then
-    local id = make_unlisted(queue_of(group), g[4])
+    failure = failures .. ' children of group ' .. group .. ' are dead; retry them, then this job'
+    id = make_unlisted(queue_of(group), g[4])
     redis.call('ZADD', dead, now_ms, id)
     count('buried', 1)
-    note(id, '{"event":"group_failed","error":"' .. failures .. ' children of group ' .. group ..
-      ' are dead; retry them, then this job"}')
+    note(id, '{"event":"group_failed","error":"' .. failure .. '"}')
   else
-    push_new(queue_of(group), { g[4] })
+    id = push_new(queue_of(group), { g[4] })[1]
   end
+  if g[6] then take_place(cjson.decode(g[6]), group, id, failure) end
   if g[5] == '1' then redis.call('DEL', key) else redis.call('HSET', key, 'fired', 1) end
 end
 
@@ -212,9 +217,10 @@ local function settle_master(id)
 end
 
 -- A job has come to an end: what it is tied to hears of it, here and nowhere else. `failure`: why, if it
--- did not end well.
-local function part(id, ties, failure)
+-- did not end well. `output`: what its task gave back (JSON text), if anybody wants it.
+local function part(id, ties, failure, output)
   if ties.group then leave_group(ties.group, id, failure) end
+  if ties.flow then end_step(ties.flow, id, failure, output) end
 end
 
 local function bury(id, ties, entry, reason)
@@ -225,10 +231,11 @@ local function bury(id, ties, entry, reason)
 end
 
 -- A job is gone for good. A group that it sealed still owes what follows; one that it did not is given up.
-local function finish(id, ties, failure)
+local function finish(id, ties, failure, output)
   settle_master(id)
   if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
-  part(id, ties, failure)
+  part(id, ties, failure, output)
+  if ties.flow then leave_flow(ties.flow, id) end
 end
 
 -- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they

@@ -71,11 +71,11 @@ end
 
 local settle = {}
 
-function settle.done(id, lease, ties)
+function settle.done(id, lease, ties, details)
   local queue = queue_of(id)
   completed[queue] = completed[queue] + 1
   forget(id)
-  finish(id, ties)
+  finish(id, ties, nil, details.output)
 end
 
 function settle.retry(id, lease, _, details)

@@ -244,6 +244,7 @@ impl Bench {
             ties: Ties {
                 group: job.and_then(|job| job.child_of),
                 follows: job.and_then(|job| job.follows),
+                flow: None,
             },
             had_group,
             output: None,

@@ -4,6 +4,7 @@ mod claim;
 mod death;
 mod enqueue;
 mod fan_out;
+mod flows;
 mod outage;
 mod settle;
 mod shutdown;

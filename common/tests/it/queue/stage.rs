@@ -100,7 +100,15 @@ impl Stage {
         .await;
     }
 
-    async fn opened(&self) {
+    pub(crate) fn note_start(&self, name: &str) {
+        self.started.held().push(name.to_owned());
+    }
+
+    pub(crate) fn note_end(&self, name: &str) {
+        self.ended.held().push(name.to_owned());
+    }
+
+    pub(crate) async fn opened(&self) {
         let mut open = self.open.subscribe();
         open.wait_for(|open| *open).await.expect("a stage");
     }
