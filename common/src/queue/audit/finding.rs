@@ -67,6 +67,10 @@ pub enum Problem {
     NoBodyHistory,
     /// A group waits for a child that has no body.
     NoBodyLeft,
+    /// A flow waits for a job that has no body.
+    NoBodyFlow,
+    /// A flow is kept of which no job is left.
+    JoblessFlow,
     /// A group has no child left and what follows it was not enqueued.
     Unfired,
     /// The totals do not come out.
@@ -90,6 +94,8 @@ impl Problem {
             Self::NoBodyAttempts => "no_body_attempts",
             Self::NoBodyHistory => "no_body_history",
             Self::NoBodyLeft => "no_body_left",
+            Self::NoBodyFlow => "no_body_flow",
+            Self::JoblessFlow => "jobless_flow",
             Self::Unfired => "unfired",
             Self::Imbalance => "imbalance",
         }
@@ -100,7 +106,7 @@ impl Problem {
     }
 
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::UnknownWorker,
         Self::LowMark,
         Self::Nowhere,
@@ -114,6 +120,8 @@ impl Problem {
         Self::NoBodyAttempts,
         Self::NoBodyHistory,
         Self::NoBodyLeft,
+        Self::NoBodyFlow,
+        Self::JoblessFlow,
         Self::Unfired,
         Self::Imbalance,
     ];
@@ -161,6 +169,8 @@ impl fmt::Display for Finding {
                     "the group of {at} waits for {subject}, which has no body"
                 )
             }
+            Problem::NoBodyFlow => write!(f, "flow {at} waits for {subject}, which has no body"),
+            Problem::JoblessFlow => write!(f, "flow {subject} is kept, and no job of it is left"),
             Problem::Unfired => {
                 write!(
                     f,

@@ -93,6 +93,9 @@ struct Names {
     masters: Vec<String>,
     /// Masters of groups with children that have not settled.
     lefts: Vec<String>,
+    flows: Vec<String>,
+    /// Flows with jobs that are not gone.
+    flow_jobs: Vec<String>,
 }
 
 type Problems = Vec<(String, String, String)>;
@@ -134,6 +137,11 @@ impl Auditor {
             self.index(&mut report, "left", master, &mut progress)
                 .await?;
         }
+        for flow in &names.flow_jobs {
+            self.index(&mut report, "flow", flow, &mut progress).await?;
+        }
+        let jobless = of(Problem::JoblessFlow, &names.flows);
+        report.findings.extend(self.confirm(jobless).await?);
         let histories = of(Problem::NoBodyHistory, &names.histories);
         report.findings.extend(self.confirm(histories).await?);
         let unfired = of(Problem::Unfired, &names.masters);
@@ -162,7 +170,7 @@ impl Auditor {
             let (next, some): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
                 .arg(cursor)
                 .arg("MATCH")
-                .arg(format!("{prefix}[cgh]*"))
+                .arg(format!("{prefix}[cfgh]*"))
                 .arg("COUNT")
                 .arg(Pace::MOST)
                 .query_async(&mut connection)
@@ -311,6 +319,11 @@ impl Names {
             self.holders.push(worker.to_owned());
         } else if let Some(job) = name.strip_prefix("history:") {
             self.histories.push(job.to_owned());
+        } else if let Some(flow) = name.strip_prefix("flow:") {
+            match flow.strip_suffix(":jobs") {
+                None => self.flows.push(flow.to_owned()),
+                Some(flow) => self.flow_jobs.push(flow.to_owned()),
+            }
         } else if let Some(group) = name.strip_prefix("group:") {
             match group.split_once(':') {
                 None => self.masters.push(group.to_owned()),
@@ -327,6 +340,8 @@ impl Names {
             &mut self.histories,
             &mut self.masters,
             &mut self.lefts,
+            &mut self.flows,
+            &mut self.flow_jobs,
         ] {
             names.sort_unstable();
             names.dedup();

@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, score, status::WorkerInfo, tries,
+    Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, flow::Around, score,
+    status::WorkerInfo, tries,
 };
 use crate::{
     kv::{KvError, Script},
-    queue::{Body, JobId, Queue, job::Birth, turn::Lease},
+    queue::{Body, JobId, Queue, flow::InFlow, job::Birth, turn::Lease},
 };
 
 static SHOW: LazyLock<Script> = LazyLock::new(|| {
@@ -94,6 +95,8 @@ pub struct Job {
     pub follows: Option<Group>,
     /// The group that it is the master of.
     pub group: Option<Group>,
+    /// What is around it in the flow that it is a step of.
+    pub flow: Option<Around>,
 }
 
 /// A worker's right to a job.
@@ -185,6 +188,9 @@ impl Inspector {
         if let Some(master) = read.follows {
             job.follows = Some(self.group(master).await?);
         }
+        if let Some(place) = read.flow {
+            job.flow = self.around(place).await?;
+        }
         Ok(())
     }
 
@@ -214,6 +220,7 @@ struct Read {
     job: Job,
     child_of: Option<JobId>,
     follows: Option<JobId>,
+    flow: Option<InFlow>,
 }
 
 fn read(id: JobId, reply: Reply) -> Read {
@@ -263,10 +270,12 @@ fn read(id: JobId, reply: Reply) -> Read {
         child_of: None,
         follows: None,
         group: None,
+        flow: None,
     };
     Read {
         job,
         child_of,
         follows,
+        flow: body.and_then(|body| body.flow),
     }
 }

@@ -1,5 +1,5 @@
 -- One chunk of the walk over what points at jobs: which entries point at nothing?
--- KEYS 1 namespace     ARGV 1 kind: scheduled, dead, attempts, claims, left; 2 worker or master or '';
+-- KEYS 1 namespace     ARGV 1 kind: scheduled, dead, attempts, claims, left, flow; 2 worker, master, flow or '';
 --                           3 cursor, 4 how many (about)
 -- Returns { next cursor, entries seen, { problem, id, where, ... } }
 local kind, of, cursor, wanted = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -9,6 +9,7 @@ local scans = {
   attempts = { 'HSCAN', attempts, 2 },
   claims = { 'HSCAN', ns .. 'claims:' .. of, 2 },
   left = { 'SSCAN', ns .. 'group:' .. of .. ':left', 1 },
+  flow = { 'HSCAN', ns .. 'flow:' .. of .. ':jobs', 2 },
 }
 local command, key, step = unpack(scans[kind])
 local page = redis.call(command, key, cursor, 'COUNT', wanted)
@@ -16,7 +17,9 @@ local problems = {}
 for i = 1, #page[2], step do
   local id = page[2][i]
   local at = #problems
-  if not has_body(id) then
+  -- A master that is done keeps its place in a flow until what follows its group takes it.
+  local is_kept = kind == 'flow' and redis.call('HGET', ns .. 'group:' .. id, 'sealed') == '1'
+  if not has_body(id) and not is_kept then
     problems[at + 1], problems[at + 2], problems[at + 3] = 'no_body_' .. kind, id, of
   elseif kind == 'claims' then
     local places = places_of(id)
