@@ -4,6 +4,7 @@
 --           { 'well' and output (JSON) or 'failed' and '', for each part, or for the one job },
 --           { part, job, task, reason, ... of the dead } }
 local flow, key = ARGV[1], ns .. 'flow:' .. ARGV[1]
+local step_of = flows().step_of
 local deaths = {}
 
 local function add_deaths(part, number)

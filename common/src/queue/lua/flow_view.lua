@@ -4,6 +4,7 @@
 --         or '', what its failure starts or '', then of the `all` that it is in, or zeros: which part it is,
 --         parts, parts that have not ended, that failed, what its good end starts, what its failure starts } }
 local flow, key = ARGV[1], ns .. 'flow:' .. ARGV[1]
+local step_of = flows().step_of
 local function name_of(number)
   local step = number and step_of(flow, number)
   if not step then return '' end

@@ -172,7 +172,7 @@ local function forget(id)
 end
 
 -- In flow.lua, which is joined to every script that ends jobs.
-local end_step, leave_flow, take_place
+local flows
 
 -- Enqueues what follows a group, once: when the split is sealed and no child is left.
 local function fire_if_done(group)
@@ -191,7 +191,7 @@ local function fire_if_done(group)
   else
     id = push_new(queue_of(group), { g[4] })[1]
   end
-  if g[6] then take_place(cjson.decode(g[6]), group, id, failure) end
+  if g[6] then flows().take_place(cjson.decode(g[6]), group, id, failure) end
   if g[5] == '1' then redis.call('DEL', key) else redis.call('HSET', key, 'fired', 1) end
 end
 
@@ -220,7 +220,7 @@ end
 -- did not end well. `output`: what its task gave back (JSON text), if anybody wants it.
 local function part(id, ties, failure, output)
   if ties.group then leave_group(ties.group, id, failure) end
-  if ties.flow then end_step(ties.flow, id, failure, output) end
+  if ties.flow then flows().end_step(ties.flow, id, failure, output) end
 end
 
 local function bury(id, ties, entry, reason)
@@ -235,7 +235,7 @@ local function finish(id, ties, failure, output)
   settle_master(id)
   if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
   part(id, ties, failure, output)
-  if ties.flow then leave_flow(ties.flow, id) end
+  if ties.flow then flows().leave(ties.flow, id) end
 end
 
 -- Takes a popped id if it waits: the only gate to a claim. Ids that it jumps over become loose. If they

@@ -63,12 +63,12 @@ local problems = {
   },
   no_body_flow = {
     function(id, flow)
-      return redis.call('HEXISTS', ns .. 'flow:' .. flow .. ':jobs', id) == 1 and not has_body(id) and not hands_on(id)
+      return redis.call('HEXISTS', ns .. 'flow:' .. flow .. ':jobs', id) == 1 and not has_body(id) and not flows().hands_on(id)
     end,
     function(id, flow)
       local place = { id = flow, step = tonumber(redis.call('HGET', ns .. 'flow:' .. flow .. ':jobs', id)) }
-      end_step(place, id, 'lost: its body was gone')
-      leave_flow(place, id)
+      flows().end_step(place, id, 'lost: its body was gone')
+      flows().leave(place, id)
       return 'counted as failed'
     end,
   },

@@ -14,7 +14,7 @@ for arg = 2, #ARGV, 2 do
   if ARGV[arg + 1] ~= '' then fields[n + 3], fields[n + 4] = 'body:' .. arg / 2, ARGV[arg + 1] end
 end
 in_chunks(fields, function(...) redis.call('HSET', key, ...) end)
-bear(flow, function() start_step(flow, tonumber(ARGV[1])) end)
+flows().bear(flow, function() flows().start_step(flow, tonumber(ARGV[1])) end)
 -- A flow without a job has ended.
 if redis.call('EXISTS', key .. ':jobs') == 0 then redis.call('DEL', key) end
 return flow

@@ -110,6 +110,11 @@ async fn known_content(stage: &Stage) {
         .await;
     let failed = ["low-2", "the disk is on fire"];
     stage.command("HSET", "group:low-1:failed", &failed).await;
+    stage.command("HSET", "flow:3:jobs", &["low-5", "2"]).await;
+    let step = r#"{"task":"demo.nothing","queue":"low","well":3,"within":1,"part":1}"#;
+    stage
+        .command("HSET", "flow:3", &["left:1", "1", "step:2", step])
+        .await;
     let meta = [
         "top",
         "1790000000000300",
