@@ -58,8 +58,15 @@ pub enum InputError {
     Redis(#[from] KvError),
 }
 
+type Reply = (
+    String,
+    Vec<(String, String)>,
+    Vec<(usize, JobId, String, String)>,
+);
+
 /// How what a job came after has ended.
 struct Before {
+    is_kept: bool,
     is_all: bool,
     /// Of each part of an `all`, or of the one step: what it gave back (JSON), if it ended well.
     outputs: Vec<Option<String>>,
@@ -97,6 +104,9 @@ impl JobContext {
         &self,
     ) -> Result<Vec<Result<T, InputError>>, InputError> {
         let before = self.before().await?.ok_or(InputError::First(self.id))?;
+        if !before.is_kept {
+            return Err(InputError::Gone(self.id));
+        }
         let (outputs, deaths) = (before.outputs, before.deaths);
         let part = |(part, output): (usize, Option<String>)| match output {
             Some(text) => Ok(Ok(self.read(&text)?)),
@@ -148,16 +158,13 @@ impl JobContext {
         };
         let mut call = BEFORE.on(self.turns.keys.prefix());
         call.arg(id).arg(after);
-        let (kind, ends, deaths): (
-            String,
-            Vec<(String, String)>,
-            Vec<(usize, JobId, String, String)>,
-        ) = BEFORE.run(&self.turns.redis, &call).await?;
+        let (kind, ends, deaths): Reply = BEFORE.run(&self.turns.redis, &call).await?;
         let output = |(how, text): (String, String)| (how == "well").then_some(text);
         let death = |(part, id, task, reason): (usize, JobId, _, _)| {
             (part - 1, Failure { id, task, reason })
         };
         Ok(Some(Before {
+            is_kept: !kind.is_empty(),
             is_all: kind == "all",
             outputs: ends.into_iter().map(output).collect(),
             deaths: deaths.into_iter().map(death).collect(),

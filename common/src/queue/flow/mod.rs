@@ -37,7 +37,7 @@ pub struct Flow {
     /// The step that it begins with.
     first: usize,
     /// The steps with which it can end well, and those with which it can fail.
-    ends_well: Vec<usize>,
+    wells: Vec<usize>,
     fails: Vec<usize>,
     /// Why a job of it cannot be written.
     unwritten: Option<EnqueueError>,
@@ -126,7 +126,7 @@ impl Flow {
         Self {
             steps: vec![step],
             first: 0,
-            ends_well: vec![0],
+            wells: vec![0],
             fails: vec![0],
             unwritten: None,
         }
@@ -137,10 +137,10 @@ impl Flow {
     /// back with [`input`](super::JobContext::input).
     pub fn then(mut self, next: impl Into<Self>) -> Self {
         let next = self.append(next.into());
-        for step in std::mem::take(&mut self.ends_well) {
+        for step in std::mem::take(&mut self.wells) {
             self.steps[step].well = Some(next.first);
         }
-        self.ends_well = next.ends_well;
+        self.wells = next.wells;
         self.fails.extend(next.fails);
         self
     }
@@ -154,7 +154,7 @@ impl Flow {
             self.steps[step].failed = Some(handler.first);
         }
         self.fails = handler.fails;
-        self.ends_well.extend(handler.ends_well);
+        self.wells.extend(handler.wells);
         self
     }
 
@@ -184,7 +184,9 @@ impl Flow {
         let moved = |step: Option<usize>| step.map(|step| step + by);
         self.steps.extend(other.steps.into_iter().map(|mut step| {
             if let Work::All { parts, .. } = &mut step.work {
-                parts.iter_mut().for_each(|part| *part += by);
+                for part in parts {
+                    *part += by;
+                }
             }
             Step {
                 well: moved(step.well),
@@ -197,7 +199,7 @@ impl Flow {
         let all_moved = |steps: Vec<usize>| steps.into_iter().map(|step| step + by).collect();
         Ends {
             first: other.first + by,
-            ends_well: all_moved(other.ends_well),
+            wells: all_moved(other.wells),
             fails: all_moved(other.fails),
         }
     }
@@ -224,7 +226,7 @@ impl Flow {
 /// What a flow began and ended with.
 struct Ends {
     first: usize,
-    ends_well: Vec<usize>,
+    wells: Vec<usize>,
     fails: Vec<usize>,
 }
 

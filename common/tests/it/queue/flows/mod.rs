@@ -8,7 +8,7 @@ mod masters;
 mod random;
 mod trouble;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use common::{
     queue::{
@@ -29,16 +29,16 @@ struct Tell {
 }
 
 /// Tells at once.
-fn tell(name: impl ToString) -> Tell {
+fn tell(name: impl Display) -> Tell {
     plotted(name, Plot::Brief)
 }
 
 /// Dies.
-fn fatal(name: impl ToString) -> Tell {
+fn fatal(name: impl Display) -> Tell {
     plotted(name, Plot::Fatal)
 }
 
-fn plotted(name: impl ToString, plot: Plot) -> Tell {
+fn plotted(name: impl Display, plot: Plot) -> Tell {
     let name = name.to_string();
     Tell { name, plot }
 }
