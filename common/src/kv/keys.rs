@@ -97,7 +97,7 @@ impl Keys {
         format!("{}bell", self.prefix)
     }
 
-    /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, `master_settled`, and `body`
+    /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, `master_settled`, `flow` and `body`
     /// of what follows. Written by fan-out and by its children's settling.
     pub fn group(&self, master: JobId) -> String {
         format!("{}group:{master}", self.prefix)

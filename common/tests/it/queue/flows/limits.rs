@@ -1,12 +1,15 @@
 //! Flows at their largest, and beyond.
 
-use common::queue::{
-    EnqueueError, Flow, all,
-    flow::{MAX_FLOW, MAX_STEPS},
-    job,
+use common::{
+    queue::{
+        EnqueueError, Flow, all,
+        flow::{MAX_FLOW, MAX_STEPS},
+        job,
+    },
+    testing::{RedisServer, TestQueue},
 };
 
-use super::{super::act, Play, Plot, tell};
+use super::{super::act, Look, Play, Plot, Stage, plotted, tell};
 
 #[tokio::test]
 async fn the_largest_all_ends() {
@@ -69,4 +72,33 @@ async fn a_flow_that_is_too_large_is_refused_and_the_error_tells_what_to_do() {
         assert!(error.to_string().contains("fan_out"), "{error}");
     }
     assert!(play.queue.key_names().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_new_flows_and_brings_those_it_has_to_their_ends() {
+    let server = RedisServer::start(&["--appendfsync", "no", "--maxmemory", "8mb"]);
+    let play = Play {
+        queue: TestQueue::on(&server.url()),
+        stage: Stage::new(),
+    };
+    let mut taken = 0;
+    let refused = loop {
+        let large = plotted("x".repeat(20_000), Plot::Fails(taken % 2));
+        let flow = job(&tell("a")).then(all(&[large, tell("b")]));
+        match play.queue.producer().start(flow.then(&tell("c"))).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, EnqueueError::Full(_)), "{refused:?}");
+    assert!(taken > 10);
+
+    let worker = play.worker();
+    play.queue.ends_clean().await;
+    worker.stop().await;
+
+    let end = format!("c({}(a), b(a))", "x".repeat(20_000));
+    let ended = play.stage.ended();
+    let ends = ended.iter().filter(|told| **told == end).count();
+    assert_eq!(ends, taken as usize);
 }

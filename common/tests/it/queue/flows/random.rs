@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use common::queue::{Flow, all, all_settled, job};
+use common::{
+    queue::{Flow, all, all_settled, job},
+    testing::eventually,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -60,6 +63,34 @@ impl Tree {
                 } else {
                     all(parts)
                 }
+            }
+        }
+    }
+
+    /// The same, where a failure is not heard by anybody.
+    fn without_handlers(&self) -> Self {
+        let strip = |tree: &Self| Box::new(tree.without_handlers());
+        match self {
+            Self::Job(plot) => Self::Job(plot.clone()),
+            Self::Then(one, other) | Self::OrElse(one, other) => {
+                Self::Then(strip(one), strip(other))
+            }
+            Self::All(parts, _) => {
+                Self::All(parts.iter().map(Self::without_handlers).collect(), false)
+            }
+        }
+    }
+
+    /// The same, where no job dies.
+    fn mended(&self) -> Self {
+        let mend = |tree: &Self| Box::new(tree.mended());
+        match self {
+            Self::Job(Plot::Fatal) => Self::Job(Plot::Brief),
+            Self::Job(plot) => Self::Job(plot.clone()),
+            Self::Then(one, other) => Self::Then(mend(one), mend(other)),
+            Self::OrElse(one, other) => Self::OrElse(mend(one), mend(other)),
+            Self::All(parts, settled) => {
+                Self::All(parts.iter().map(Self::mended).collect(), *settled)
             }
         }
     }
@@ -175,45 +206,87 @@ impl Expected {
     }
 }
 
-#[test]
-fn random_flows_run_exactly_what_they_should_and_leave_nothing_behind() {
-    let config = ProptestConfig {
-        cases: if std::env::var_os("PROPTEST_CASES").is_some() {
+fn config() -> ProptestConfig {
+    let cases = std::env::var_os("PROPTEST_CASES").is_some();
+    ProptestConfig {
+        cases: if cases {
             ProptestConfig::default().cases
         } else {
             CASES
         },
         failure_persistence: None,
         ..ProptestConfig::default()
-    };
+    }
+}
+
+#[test]
+fn random_flows_run_exactly_what_they_should_and_leave_nothing_behind() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    proptest!(config, |(trees in prop::collection::vec(tree(), 1..20), kill in 0..100_usize)| {
-        runtime.block_on(run(&trees, kill));
+    proptest!(config(), |(trees in prop::collection::vec(tree(), 1..20), kill in 0..100_usize)| {
+        runtime.block_on(async {
+            let mut expected = Expected::default();
+            for tree in &trees {
+                expected.play(tree, None);
+            }
+            let until = expected.started.len() * kill / 100;
+            let play = Play::new();
+            run(&play, &trees, &expected, until, async || {
+                play.ends_clean_after_discards(expected.deaths).await;
+            })
+            .await;
+        });
     });
 }
 
-/// Runs flows; a worker is killed when so many per cent of the jobs have started.
-async fn run(trees: &[Tree], kill: usize) {
-    let play = Play::new();
-    let mut expected = Expected::default();
-    for tree in trees {
-        expected.play(tree, None);
-    }
+#[test]
+fn random_flows_that_nobody_handles_end_well_when_all_dead_are_mended() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    proptest!(config(), |(trees in prop::collection::vec(tree(), 1..20), kill in 0..100_usize)| {
+        runtime.block_on(async {
+            let trees: Vec<_> = trees.iter().map(Tree::without_handlers).collect();
+            let (mut unmended, mut expected) = (Expected::default(), Expected::default());
+            for tree in &trees {
+                unmended.play(tree, None);
+                expected.play(&tree.mended(), None);
+            }
+            let until = unmended.started.len() * kill / 100;
+            let play = Play::new();
+            run(&play, &trees, &expected, until, async || {
+                eventually("all dead are mended", async || {
+                    for dead in play.queue.dead().await {
+                        play.mend(dead).await;
+                    }
+                    play.queue.is_drained().await.then_some(())
+                })
+                .await;
+                play.queue.ends_clean().await;
+            })
+            .await;
+        });
+    });
+}
+
+/// Runs flows to their ends; a worker is killed when so many jobs have started.
+async fn run(
+    play: &Play,
+    trees: &[Tree],
+    expected: &Expected,
+    until: usize,
+    until_it_ends: impl AsyncFnOnce(),
+) {
     let mut named = 0;
     let flows: Vec<_> = trees.iter().map(|tree| tree.build(&mut named)).collect();
     assert_eq!(named, expected.named);
-
     let (first, second) = (play.worker(), play.worker());
     for flow in flows {
         play.start(flow).await;
     }
-    let until = expected.started.len() * kill / 100;
-    common::testing::eventually("some have started", async || {
+    eventually("some have started", async || {
         (play.stage.started().len() >= until).then_some(())
     })
     .await;
     first.vanish().await;
-    play.ends_clean_after_discards(expected.deaths).await;
+    until_it_ends().await;
     second.stop().await;
 
     let started: BTreeSet<_> = play.stage.started().into_iter().collect();
@@ -221,8 +294,6 @@ async fn run(trees: &[Tree], kill: usize) {
     let told: BTreeSet<_> = play.stage.ended().into_iter().collect();
     assert_eq!(told, expected.told);
     // Who was killed while it ran runs twice, but no job is made twice.
-    assert_eq!(
-        play.queue.stat("enqueued:default").await,
-        expected.started.len()
-    );
+    let enqueued = play.queue.stat("enqueued:default").await;
+    assert_eq!(enqueued, expected.started.len());
 }
