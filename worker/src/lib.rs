@@ -16,3 +16,7 @@ struct ResultsPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/limits.md")]
 struct LimitsPage;
+/// The examples of `docs/flows.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/flows.md")]
+struct FlowsPage;

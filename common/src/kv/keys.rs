@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::{
     id::{BootId, RoomId},
-    queue::{JobId, Queue},
+    queue::{FlowId, JobId, Queue},
 };
 
 /// The names under one namespace.
@@ -99,7 +99,7 @@ impl Keys {
         format!("{}bell", self.prefix)
     }
 
-    /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, `master_settled`, and `body`
+    /// HASH of a master's group: `plan`, `policy`, `total`, `sealed`, `fired`, `master_settled`, `flow` and `body`
     /// of what follows. Written by fan-out and by its children's settling.
     pub fn group(&self, master: JobId) -> String {
         format!("{}group:{master}", self.prefix)
@@ -191,8 +191,20 @@ impl Keys {
         format!("{}once:{key}", self.prefix)
     }
 
+    /// HASH of a flow: its steps and what has happened to them (`queue/lua/flow.lua`). Written by who starts
+    /// it and by the ends of its jobs; gone with the last of them.
+    pub fn flow(&self, flow: FlowId) -> String {
+        format!("{}flow:{flow}", self.prefix)
+    }
+
+    /// HASH id → step of a flow's jobs that are not gone.
+    pub fn flow_jobs(&self, flow: FlowId) -> String {
+        format!("{}flow:{flow}:jobs", self.prefix)
+    }
+
     /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
-    /// `cancelled:<queue>`, `expired:<queue>`, `retried`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
+    /// `cancelled:<queue>`, `expired:<queue>`, `flows` (started; their ids), `retried`, `buried`, `reaped`,
+    /// `recovered`, `revived`, and `lost`: what an audit wrote off.
     pub fn stats(&self) -> String {
         format!("{}stats", self.prefix)
     }

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    JobId, LIB, WITHDRAW,
+    ENDS, JobId, WITHDRAW,
     inspect::PLACES,
     job::Ties,
     operate::Operator,
@@ -20,7 +20,7 @@ use crate::kv::{KvError, Script};
 static CANCEL: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "cancel jobs",
-        &[LIB, PLACES, WITHDRAW, include_str!("lua/cancel.lua")],
+        &[ENDS, PLACES, WITHDRAW, include_str!("lua/cancel.lua")],
     )
 });
 

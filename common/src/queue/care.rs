@@ -40,7 +40,7 @@ static SWEEP: LazyLock<Script> = LazyLock::new(|| {
 static REAP: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "give a dead worker's jobs back",
-        &[super::LIB, super::CANCELS, include_str!("lua/reap.lua")],
+        &[super::ENDS, super::CANCELS, include_str!("lua/reap.lua")],
     )
 });
 

@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::{
     EnqueueError, JobId, Task,
     enqueue::{CHUNK, CHUNK_BYTES, args_of, millis, write},
+    flow::InFlow,
     job::Body,
     pace,
     stop::Stops,
@@ -33,7 +34,7 @@ static FAN_OUT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 static SEAL: LazyLock<Script> = LazyLock::new(|| {
-    Script::even_if_full("seal a group", &[super::LIB, include_str!("lua/seal.lua")])
+    Script::even_if_full("seal a group", &[super::ENDS, include_str!("lua/seal.lua")])
 });
 
 /// A running job's view of itself.
@@ -43,6 +44,8 @@ pub struct JobContext {
     pub(super) id: JobId,
     pub(super) lease: Lease,
     pub(super) follows: Option<JobId>,
+    /// Its place in a flow.
+    pub(super) flow: Option<InFlow>,
     /// Whether somebody wants what the task gives back.
     pub(super) wants_output: bool,
     pub(super) had_group: AtomicBool,
@@ -113,13 +116,14 @@ impl JobContext {
         &self.shutdown
     }
 
-    /// The dead children of the group that this job follows, each with its reason.
+    /// The dead children of the group that this job follows, or the dead among what came before it in its
+    /// flow, each with its reason.
     ///
     /// # Errors
     /// If Redis cannot be asked.
     pub async fn failures(&self) -> Result<BTreeMap<JobId, String>, KvError> {
         let Some(group) = self.follows else {
-            return Ok(BTreeMap::new());
+            return self.flow_failures().await;
         };
         let redis = &self.turns.redis;
         let mut connection = redis.connection().await?;
@@ -232,7 +236,8 @@ impl<P> Split<'_, P> {
         } = &self.job.turns;
         let mut call = SEAL.on(keys.prefix());
         call.arg(worker).arg(self.job.id).arg(&self.job.lease);
-        call.arg(body);
+        call.arg(body)
+            .arg(self.job.flow.map_or_else(String::new, InFlow::write));
         let sealed: i64 = SEAL
             .run(redis, &call)
             .await
@@ -300,6 +305,8 @@ impl<P> Split<'_, P> {
             group,
             follows,
             keep: T::KEEP_RESULT.map(millis),
+            // What follows takes the master's place in a flow.
+            flow: follows.and(self.job.flow),
             ..Body::new(T::NAME, Cow::Owned(args))
         })
         .map_err(child)
@@ -366,6 +373,7 @@ mod tests {
             id: reply.claimed[0].id,
             lease: reply.claimed[0].lease.clone(),
             follows: None,
+            flow: None,
             wants_output: false,
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),

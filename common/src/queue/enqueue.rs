@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    JobId, Lane, Queue, Task, head_of_lib,
+    JobId, Lane, Queue, Task, flow, head_of_lib,
     job::Body,
     lane::MAX_LANE,
     results::Hearing,
@@ -90,6 +90,22 @@ pub enum EnqueueError {
         /// Its length.
         bytes: usize,
     },
+    /// The flow is too large.
+    #[error(
+        "a flow of {steps} steps and {bytes} bytes is too large; {} steps and {} bytes are the most: let a \
+         master split what is more (`JobContext::fan_out`)",
+        flow::MAX_STEPS,
+        flow::MAX_FLOW
+    )]
+    FlowTooLarge {
+        /// Jobs, and groups of them.
+        steps: usize,
+        /// Their size; 0 if there are too many steps.
+        bytes: usize,
+    },
+    /// Redis failed; whether the flow was started is not known if it failed while answering.
+    #[error("start a flow")]
+    Start(#[source] KvError),
     /// Redis's memory is full.
     #[error(
         "Redis's memory is full, so it takes no new jobs; what it holds is safe and is worked off"
@@ -158,8 +174,8 @@ impl Options {
 /// Enqueues jobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Producer {
-    redis: Redis,
-    keys: Keys,
+    pub(super) redis: Redis,
+    pub(super) keys: Keys,
     pub(super) hearing: Arc<Hearing>,
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Lane, unique::Hold};
+use super::{Lane, flow::InFlow, unique::Hold};
 use crate::id::IdError;
 
 /// A priority class, and the Redis list of that name. Workers take `high` before `default` before `low`.
@@ -167,6 +167,9 @@ pub struct Body<'a> {
     /// The key that no other job may have meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique: Option<Hold>,
+    /// Its place in a flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<InFlow>,
 }
 
 /// What hears of a job's end, as the scripts read it.
@@ -194,6 +197,9 @@ pub(super) struct Ties {
     /// The key that it may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unique: Option<String>,
+    /// Its place in a flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) flow: Option<InFlow>,
 }
 
 impl Ties {
@@ -230,13 +236,15 @@ impl<'a> Body<'a> {
             soft_timeout: None,
             expires: None,
             unique: None,
+            flow: None,
         }
     }
 
     /// Whether somebody wants what the task gives back.
-    #[expect(clippy::unused_self, reason = "results come with the next commits")]
     pub(super) fn wants_output(&self) -> bool {
-        self.keep.is_some_and(|ms| ms > 0) || self.reply.is_some()
+        self.keep.is_some_and(|ms| ms > 0)
+            || self.reply.is_some()
+            || self.flow.is_some_and(|flow| flow.output)
     }
 
     pub(super) fn ties(&self) -> Ties {
@@ -248,6 +256,7 @@ impl<'a> Body<'a> {
             heard: false,
             lane: self.lane.as_ref().map(|lane| lane.name().to_owned()),
             unique: self.unique.as_ref().map(|hold| hold.key.clone()),
+            flow: self.flow,
         }
     }
 

@@ -27,7 +27,7 @@
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
 //! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), `settle`.
-//! Beside it: `heartbeat`, [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once),
+//! [`flow`] composes jobs before they are enqueued. Beside it: `heartbeat`, [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once),
 //! [`inspect`], [`operate`], [`cancel`] and [`audit`] (for people), `stop` and `progress` (for tasks that take
 //! long). What holds jobs up on purpose: [`lane`], [`unique`]. The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
@@ -39,6 +39,7 @@ pub mod care;
 mod consume;
 pub mod context;
 pub mod enqueue;
+pub mod flow;
 mod heartbeat;
 pub mod inspect;
 mod job;
@@ -61,6 +62,11 @@ mod worker;
 
 pub use context::{FanOutError, JobContext, OnDeath, Split};
 pub use enqueue::{EnqueueError, Options, Producer, When};
+pub use flow::{
+    Flow, FlowId, all, all_settled,
+    input::{Failure, InputError},
+    job,
+};
 pub use job::{Body, JobId, Queue};
 pub use lane::Lane;
 pub use limits::Limits;
@@ -74,12 +80,18 @@ pub use worker::{Worker, WorkerError, WorkerOptions};
 
 /// What the scripts share.
 const LIB: &str = concat!(include_str!("lua/lib.lua"), include_str!("lua/lanes.lua"));
-
-/// What of it a script needs that only makes jobs without a lane: it makes no function that it does not call.
-fn head_of_lib() -> &'static str {
-    LIB.split("\n-- ===").next().unwrap_or(LIB)
-}
+/// What the scripts share that end jobs: what hears of an end may be a flow.
+const ENDS: &str = concat!(
+    include_str!("lua/lib.lua"),
+    include_str!("lua/lanes.lua"),
+    include_str!("lua/flow.lua")
+);
 /// What the scripts share that take jobs out of where they wait.
 const WITHDRAW: &str = include_str!("lua/withdraw.lua");
 /// What the scripts share that end claims.
 const CANCELS: &str = include_str!("lua/cancels.lua");
+
+/// What of [`LIB`] a script needs that only makes jobs without a lane: it makes no function that it does not call.
+fn head_of_lib() -> &'static str {
+    LIB.split("\n-- ===").next().unwrap_or(LIB)
+}

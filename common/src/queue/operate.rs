@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use super::{Body, JobId, LIB, WITHDRAW, job::Ties, results::Hearing};
+use super::{Body, ENDS, JobId, LIB, WITHDRAW, job::Ties, results::Hearing};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static REVIVE: LazyLock<Script> =
@@ -14,7 +14,7 @@ static REVIVE: LazyLock<Script> =
 static DISCARD: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "discard jobs",
-        &[LIB, WITHDRAW, include_str!("lua/discard.lua")],
+        &[ENDS, WITHDRAW, include_str!("lua/discard.lua")],
     )
 });
 

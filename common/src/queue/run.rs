@@ -103,6 +103,7 @@ impl Runner {
             id: claimed.id,
             lease: claimed.lease.clone(),
             follows: body.follows,
+            flow: body.flow,
             wants_output: body.wants_output(),
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),

@@ -22,7 +22,7 @@ use crate::{
 static TURN: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "settle and claim jobs",
-        &[super::LIB, super::CANCELS, include_str!("lua/turn.lua")],
+        &[super::ENDS, super::CANCELS, include_str!("lua/turn.lua")],
     )
 });
 static HELD: LazyLock<Script> = LazyLock::new(|| {

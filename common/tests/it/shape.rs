@@ -146,3 +146,37 @@ fn files_stay_readable() {
         .collect();
     assert!(long.is_empty(), "more than {MOST_LINES} lines: {long:#?}");
 }
+
+#[test]
+fn scripts_that_end_jobs_can_follow_flows() {
+    let queue = root().join("common/src/queue");
+    let sources: Vec<_> = files(&queue, ".rs")
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let mut lacking = Vec::new();
+    for script in files(&queue.join("lua"), ".lua") {
+        let text = fs::read_to_string(&script).unwrap();
+        let name = script.file_name().unwrap().to_string_lossy().into_owned();
+        let ends = ["part(", "finish(", "bury(", "leave_group(", "fire_if_done("];
+        let ends_jobs = ends.iter().any(|call| text.contains(call));
+        if !ends_jobs || name == "lib.lua" || name == "flow.lua" {
+            continue;
+        }
+        let joined = |source: &String| {
+            let (before, _) = source.split_once(&format!("lua/{name}\""))?;
+            Some(before.rsplit_once("Script::")?.1.contains("ENDS"))
+        };
+        if !sources
+            .iter()
+            .filter_map(joined)
+            .all(|with_flows| with_flows)
+        {
+            lacking.push(name);
+        }
+    }
+    assert!(
+        lacking.is_empty(),
+        "join these with ENDS, not LIB: {lacking:?}"
+    );
+}

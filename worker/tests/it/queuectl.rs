@@ -7,7 +7,8 @@ use std::{
 };
 
 use common::{
-    queue::Registry,
+    chat::flush::FlushRoom,
+    queue::{Queue, Registry, all, job},
     testing::{RunningWorker, TestQueue, eventually},
 };
 use serde_json::Value;
@@ -146,6 +147,32 @@ async fn what_is_enqueued_is_seen_in_status_jobs_and_show() {
         desk.ask(&["show", "default+1"])
             .contains("attempts   0 of 3\n")
     );
+}
+
+#[tokio::test]
+async fn a_job_of_a_flow_shows_what_comes_after_it() {
+    let desk = Desk::set();
+    let flush = |room: &str| FlushRoom {
+        room: room.parse().unwrap(),
+    };
+    let parts = [job(&flush("a")).then(&flush("b")), job(&flush("c"))];
+    let flow = all(parts).then(&flush("d")).or_else(all(&[flush("e")]));
+    desk.queue
+        .producer()
+        .start(flow.on(Queue::Low))
+        .await
+        .unwrap();
+
+    let shown = desk.ask(&["show", "low-1"]);
+    for line in [
+        "flow       1: step 2 of 7, 2 jobs not finished\n",
+        "then       chat.flush_room\n",
+        "in an all  part 1 of 2, 2 left; then chat.flush_room; or else all of 1\n",
+    ] {
+        assert!(shown.contains(line), "{line}{shown}");
+    }
+    let shown = desk.ask_json(&["show", "low-2"]);
+    assert_eq!(shown["flow"]["within"]["part"], 2);
 }
 
 #[tokio::test]

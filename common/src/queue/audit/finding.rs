@@ -83,6 +83,10 @@ pub enum Problem {
     Miscount,
     /// A key is held by a job that has no body.
     NoBodyUnique,
+    /// A flow waits for a job that has no body.
+    NoBodyFlow,
+    /// A flow is kept of which no job is left.
+    JoblessFlow,
     /// A group has no child left and what follows it was not enqueued.
     Unfired,
     /// The totals do not come out.
@@ -114,6 +118,8 @@ impl Problem {
             Self::SleepingLane => "sleeping_lane",
             Self::Miscount => "miscount",
             Self::NoBodyUnique => "no_body_unique",
+            Self::NoBodyFlow => "no_body_flow",
+            Self::JoblessFlow => "jobless_flow",
             Self::Unfired => "unfired",
             Self::Imbalance => "imbalance",
         }
@@ -124,7 +130,7 @@ impl Problem {
     }
 
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::UnknownWorker,
         Self::LowMark,
         Self::Unlaned,
@@ -146,6 +152,8 @@ impl Problem {
         Self::SleepingLane,
         Self::Miscount,
         Self::NoBodyUnique,
+        Self::NoBodyFlow,
+        Self::JoblessFlow,
         Self::Unfired,
         Self::Imbalance,
     ];
@@ -210,6 +218,8 @@ impl fmt::Display for Finding {
                     "the group of {at} waits for {subject}, which has no body"
                 )
             }
+            Problem::NoBodyFlow => write!(f, "flow {at} waits for {subject}, which has no body"),
+            Problem::JoblessFlow => write!(f, "flow {subject} is kept, and no job of it is left"),
             Problem::Unfired => {
                 write!(
                     f,

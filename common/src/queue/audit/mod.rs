@@ -15,13 +15,13 @@ use serde::Serialize;
 
 pub use finding::{Finding, Problem};
 
-use super::{LIB, Queue, inspect::PLACES};
+use super::{ENDS, Queue, inspect::PLACES};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static MEND: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "check and repair what the audit found",
-        &[LIB, PLACES, include_str!("../lua/mend.lua")],
+        &[ENDS, PLACES, include_str!("../lua/mend.lua")],
     )
 });
 

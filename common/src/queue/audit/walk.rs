@@ -95,6 +95,9 @@ struct Names {
     lefts: Vec<String>,
     lines: Vec<String>,
     slots: Vec<String>,
+    flows: Vec<String>,
+    /// Flows with jobs that are not gone.
+    flow_jobs: Vec<String>,
 }
 
 type Problems = Vec<(String, String, String)>;
@@ -138,6 +141,11 @@ impl Auditor {
         }
         self.lanes(&mut report, &names, &mut progress).await?;
         self.index(&mut report, "unique", "", &mut progress).await?;
+        for flow in &names.flow_jobs {
+            self.index(&mut report, "flow", flow, &mut progress).await?;
+        }
+        let jobless = of(Problem::JoblessFlow, &names.flows);
+        report.findings.extend(self.confirm(jobless).await?);
         let histories = of(Problem::NoBodyHistory, &names.histories);
         report.findings.extend(self.confirm(histories).await?);
         let unfired = of(Problem::Unfired, &names.masters);
@@ -189,7 +197,7 @@ impl Auditor {
             let (next, some): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
                 .arg(cursor)
                 .arg("MATCH")
-                .arg(format!("{prefix}[cghls]*"))
+                .arg(format!("{prefix}[cfghls]*"))
                 .arg("COUNT")
                 .arg(Pace::MOST)
                 .query_async(&mut connection)
@@ -342,6 +350,11 @@ impl Names {
             self.lines.push(lane.to_owned());
         } else if let Some(lane) = name.strip_prefix("slots:") {
             self.slots.push(lane.to_owned());
+        } else if let Some(flow) = name.strip_prefix("flow:") {
+            match flow.strip_suffix(":jobs") {
+                None => self.flows.push(flow.to_owned()),
+                Some(flow) => self.flow_jobs.push(flow.to_owned()),
+            }
         } else if let Some(group) = name.strip_prefix("group:") {
             match group.split_once(':') {
                 None => self.masters.push(group.to_owned()),
@@ -360,6 +373,8 @@ impl Names {
             &mut self.lefts,
             &mut self.lines,
             &mut self.slots,
+            &mut self.flows,
+            &mut self.flow_jobs,
         ] {
             names.sort_unstable();
             names.dedup();

@@ -1,11 +1,13 @@
 //! Inspect: what a person or a program asks of the queues. It changes nothing, and no question costs
 //! more when more jobs wait.
 //!
-//! [`status`] for the whole, [`list`] for jobs page by page, [`show`] for one job, [`lanes`] for lanes. Times are Redis's own,
+//! [`status`] for the whole, [`list`] for jobs page by page, [`show`] for one job, [`flow`] for its flow, [`lanes`]
+//! for lanes. Times are Redis's own,
 //! in ms since 1970, so that an age is right whatever the asker's clock says. Ids are text here: what
 //! somebody put into a key by hand must not keep the rest from being seen. To change something, see
 //! [`super::operate`]; to account for every job, [`super::audit`].
 
+pub mod flow;
 pub mod lanes;
 pub mod list;
 pub mod show;

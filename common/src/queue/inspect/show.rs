@@ -6,12 +6,15 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, lanes::LaneOfJob, score,
+    Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, flow::Around, lanes::LaneOfJob, score,
     status::WorkerInfo, tries,
 };
 use crate::{
     kv::{KvError, Script},
-    queue::{Body, JobId, Lane, Queue, job::Birth, results::AnyOutcome, turn::Lease, unique::Hold},
+    queue::{
+        Body, JobId, Lane, Queue, flow::InFlow, job::Birth, results::AnyOutcome, turn::Lease,
+        unique::Hold,
+    },
 };
 
 static SHOW: LazyLock<Script> = LazyLock::new(|| {
@@ -105,6 +108,8 @@ pub struct Job {
     pub follows: Option<Group>,
     /// The group that it is the master of.
     pub group: Option<Group>,
+    /// What is around it in the flow that it is a step of.
+    pub flow: Option<Around>,
 }
 
 /// A worker's right to a job.
@@ -203,6 +208,9 @@ impl Inspector {
         if let Some(master) = read.follows {
             job.follows = Some(self.group(master).await?);
         }
+        if let Some(place) = read.flow {
+            job.flow = self.around(place).await?;
+        }
         Ok(())
     }
 
@@ -233,6 +241,7 @@ struct Read {
     lane: Option<Lane>,
     child_of: Option<JobId>,
     follows: Option<JobId>,
+    flow: Option<InFlow>,
 }
 
 fn read(id: JobId, reply: Reply) -> Read {
@@ -286,11 +295,13 @@ fn read(id: JobId, reply: Reply) -> Read {
         child_of: None,
         follows: None,
         group: None,
+        flow: None,
     };
     Read {
         job,
-        lane: body.and_then(|body| body.lane),
+        lane: body.as_ref().and_then(|body| body.lane.clone()),
         child_of,
         follows,
+        flow: body.and_then(|body| body.flow),
     }
 }

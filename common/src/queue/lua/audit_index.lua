@@ -1,6 +1,7 @@
 -- One chunk of the walk over what points at jobs: which entries point at nothing?
--- KEYS 1 namespace     ARGV 1 kind: scheduled, dead, attempts, claims, left, lane_jobs, lane, slots, unique;
---                           2 worker, master or lane or '';
+-- KEYS 1 namespace     ARGV 1 kind: scheduled, dead, attempts, claims, left, lane_jobs, lane, slots, unique,
+--                           flow;
+--                           2 worker, master, lane, flow or '';
 --                           3 cursor, 4 how many (about)
 -- Returns { next cursor, entries seen, { problem, id, where, ... } }
 local kind, of, cursor, wanted = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -14,6 +15,7 @@ local scans = {
   lane = { 'ZSCAN', ns .. 'lane:' .. of, 2 },
   slots = { 'SSCAN', ns .. 'slots:' .. of, 1 },
   unique = { 'HSCAN', ns .. 'unique', 2 },
+  flow = { 'HSCAN', ns .. 'flow:' .. of .. ':jobs', 2 },
 }
 local command, key, step = unpack(scans[kind])
 local page = redis.call(command, key, cursor, 'COUNT', wanted)
@@ -27,6 +29,10 @@ for i = 1, #page[2], step do
     if not has_body(of_id) then problem('no_body_unique', id, of_id) end
   elseif kind == 'slots' then
     if not needs_slot(id) then problem('idle_slot', id, of) end
+  elseif kind == 'flow' then
+    -- A master that is done keeps its place in a flow until what follows its group takes it.
+    local is_kept = redis.call('HGET', ns .. 'group:' .. id, 'sealed') == '1'
+    if not has_body(id) and not is_kept then problem('no_body_flow', id, of) end
   elseif not has_body(id) then
     problem('no_body_' .. kind, id, of)
   elseif kind == 'claims' then

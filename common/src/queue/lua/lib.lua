@@ -190,22 +190,27 @@ local function forget(id)
   redis.call('DEL', ns .. 'history:' .. id, ns .. 'progress:' .. id)
 end
 
+-- In flow.lua, which is joined to every script that ends jobs.
+local flows
+
 -- Enqueues what follows a group, once: when the split is sealed and no child is left.
 local function fire_if_done(group)
   local key = ns .. 'group:' .. group
-  local g = redis.call('HMGET', key, 'sealed', 'fired', 'policy', 'body', 'master_settled')
+  local g = redis.call('HMGET', key, 'sealed', 'fired', 'policy', 'body', 'master_settled', 'flow')
   if g[1] ~= '1' or g[2] == '1' then return end
   if redis.call('EXISTS', key .. ':left') == 1 then return end
   local failures = redis.call('HLEN', key .. ':failed')
+  local id, failure
   if failures > 0 and g[3] == 'fail' then
-    local id = make_unlisted(queue_of(group), g[4])
+    failure = failures .. ' children of group ' .. group .. ' are dead; retry them, then this job'
+    id = make_unlisted(queue_of(group), g[4])
     redis.call('ZADD', dead, now_ms, id)
     count('buried', 1)
-    note(id, '{"event":"group_failed","error":"' .. failures .. ' children of group ' .. group ..
-      ' are dead; retry them, then this job"}')
+    note(id, '{"event":"group_failed","error":"' .. failure .. '"}')
   else
-    push_new(queue_of(group), { g[4] })
+    id = push_new(queue_of(group), { g[4] })[1]
   end
+  if g[6] then flows().take_place(cjson.decode(g[6]), group, id, failure) end
   if g[5] == '1' then redis.call('DEL', key) else redis.call('HSET', key, 'fired', 1) end
 end
 
@@ -254,6 +259,7 @@ local function part(id, ties, how, failure, output)
   if ties.group then leave_group(ties.group, id, failure) end
   if ties.unique then release(id, ties.unique) end
   if ties.lane then lanes.leave(id, ties.lane) end
+  if ties.flow then flows().end_step(ties.flow, id, failure, output) end
 end
 
 local function bury(id, ties, entry, reason)
@@ -269,6 +275,7 @@ local function finish(id, ties, how, failure, output)
   if ties.follows then redis.call('DEL', ns .. 'group:' .. ties.follows .. ':failed') end
   part(id, ties, how, failure, output)
   if ties.lane then lanes.forget(id) end
+  if ties.flow then flows().leave(ties.flow, id) end
 end
 
 -- A job is gone for good without having run to its end: `how` is cancelled, expired or discarded.

@@ -113,6 +113,24 @@ local problems = {
       return 'counted as failed, so that the group can end'
     end,
   },
+  no_body_flow = {
+    function(id, flow)
+      return redis.call('HEXISTS', ns .. 'flow:' .. flow .. ':jobs', id) == 1 and not has_body(id) and not flows().hands_on(id)
+    end,
+    function(id, flow)
+      local place = { id = flow, step = tonumber(redis.call('HGET', ns .. 'flow:' .. flow .. ':jobs', id)) }
+      flows().end_step(place, id, 'lost: its body was gone')
+      flows().leave(place, id)
+      return 'counted as failed'
+    end,
+  },
+  jobless_flow = {
+    function(flow)
+      local key = ns .. 'flow:' .. flow
+      return redis.call('EXISTS', key) == 1 and redis.call('EXISTS', key .. ':jobs') == 0
+    end,
+    function(flow) redis.call('DEL', ns .. 'flow:' .. flow) return 'removed' end,
+  },
   unfired = {
     function(master)
       local key = ns .. 'group:' .. master

@@ -32,6 +32,7 @@ impl Bench {
             id,
             lease: lease.clone(),
             follows: None,
+            flow: None,
             wants_output: false,
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),

@@ -119,6 +119,11 @@ async fn known_content(stage: &Stage) {
     let line = ["1", "low+3", "2", "low+4", "3", "low+5"];
     stage.command("ZADD", "lane:tenant-7", &line).await;
     stage.command("INCRBY", "lanes:waiting", &["3"]).await;
+    stage.command("HSET", "flow:3:jobs", &["low-5", "2"]).await;
+    let step = r#"{"task":"demo.nothing","queue":"low","well":3,"within":1,"part":1}"#;
+    stage
+        .command("HSET", "flow:3", &["left:1", "1", "step:2", step])
+        .await;
     let meta = [
         "top",
         "1790000000000300",

@@ -5,6 +5,7 @@ mod claim;
 mod death;
 mod enqueue;
 mod fan_out;
+mod flows;
 mod lanes;
 mod outage;
 mod recite;

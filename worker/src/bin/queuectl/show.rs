@@ -4,6 +4,7 @@ use common::queue::{
     JobId, Outcome as Ended,
     inspect::{
         Entry, Inspector,
+        flow::Around,
         show::{Group, Job, Known},
     },
     results::AnyOutcome,
@@ -121,6 +122,11 @@ fn tell(job: &Job, out: &Out) -> String {
             }
         }
     }
+    if let Some(around) = &job.flow {
+        for (name, text) in tell_flow(around) {
+            line(name, text);
+        }
+    }
     if !job.history.is_empty() {
         told.push_str("\nWhat happened:\n");
         for entry in &job.history {
@@ -211,6 +217,35 @@ fn tell_group(group: &Group, own: bool) -> String {
     }
     if group.failed > 0 {
         add(&mut told, format_args!(", {} failed", number(group.failed)));
+    }
+    told
+}
+
+fn tell_flow(around: &Around) -> Vec<(&'static str, String)> {
+    let (step, steps) = (around.step, around.steps);
+    let jobs = count(around.jobs, "job");
+    let mut told = vec![(
+        "flow",
+        format!(
+            "{}: step {step} of {steps}, {jobs} not finished",
+            around.flow
+        ),
+    )];
+    told.extend(around.then.clone().map(|next| ("then", next)));
+    told.extend(around.or_else.clone().map(|next| ("or else", next)));
+    if let Some(all) = &around.within {
+        let (part, parts) = (all.part, all.parts);
+        let mut text = format!("part {part} of {parts}, {} left", number(all.left));
+        if all.failed > 0 {
+            add(&mut text, format_args!(", {} failed", number(all.failed)));
+        }
+        if let Some(next) = &all.then {
+            add(&mut text, format_args!("; then {next}"));
+        }
+        if let Some(next) = &all.or_else {
+            add(&mut text, format_args!("; or else {next}"));
+        }
+        told.push(("in an all", text));
     }
     told
 }
