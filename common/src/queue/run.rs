@@ -236,3 +236,28 @@ fn verdict(
     metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => name).increment(1);
     (verdict, given)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_never_started_can_be_too_late() {
+        let is_late = |text: &str, lease: &str| {
+            let body = Body::read(text).unwrap();
+            too_late(&body, text, &Lease::from(lease)).is_some()
+        };
+        let now = r#"{"at":1000,"task":"t","args":1,"expires":50}"#;
+        let due = r#"{"at":1000,"due":2000,"task":"t","args":1,"expires":50}"#;
+        let overdue = r#"{"at":1000,"due":7,"task":"t","args":1,"expires":50}"#;
+
+        assert!(!is_late(now, "1@1050999"));
+        assert!(is_late(now, "1@1051000"));
+        assert!(!is_late(now, "2#9999000"), "it was started before");
+        assert!(!is_late(now, "1#9999000"), "it was retried by hand");
+        assert!(!is_late(due, "1@2050000"));
+        assert!(is_late(due, "1@2051000"));
+        assert!(!is_late(overdue, "1@1050000"), "it could not run before");
+        assert!(!is_late(r#"{"at":1,"task":"t","args":1}"#, "1@9999000"));
+    }
+}
