@@ -165,6 +165,23 @@ async fn attempt_once(
     limits: &TimeLimits,
 ) -> Result<Output, Failure> {
     let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
+    // Made when the job first waits, and on the heap: most jobs never do, and stay small.
+    let stopped = async { Box::pin(stop(job, limits)).await };
+    let outcome = tokio::select! {
+        biased;
+        outcome = running => outcome,
+        failure = stopped => return Err(failure),
+    };
+    match outcome {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(error)) if error.is_fatal() => Err(Failure::Fatal(error.to_string())),
+        Ok(Err(error)) => Err(Failure::Flaw(error.to_string())),
+        Err(panic) => Err(Failure::Flaw(format!("it panicked: {}", text_of(&*panic)))),
+    }
+}
+
+/// Waits until an attempt may go on no longer.
+async fn stop(job: &JobContext, limits: &TimeLimits) -> Failure {
     let overtime = async {
         match limits.hard {
             Some(limit) => {
@@ -174,19 +191,9 @@ async fn attempt_once(
             None => std::future::pending().await,
         }
     };
-    let outcome = tokio::select! {
-        biased;
-        outcome = running => outcome,
-        limit = overtime => {
-            return Err(Failure::Flaw(format!("it took longer than its limit of {limit:?}")));
-        }
-        () = job.is_given_up(limits.cancel_grace) => return Err(Failure::Dropped),
-    };
-    match outcome {
-        Ok(Ok(output)) => Ok(output),
-        Ok(Err(error)) if error.is_fatal() => Err(Failure::Fatal(error.to_string())),
-        Ok(Err(error)) => Err(Failure::Flaw(error.to_string())),
-        Err(panic) => Err(Failure::Flaw(format!("it panicked: {}", text_of(&*panic)))),
+    tokio::select! {
+        limit = overtime => Failure::Flaw(format!("it took longer than its limit of {limit:?}")),
+        () = job.is_given_up(limits.cancel_grace) => Failure::Dropped,
     }
 }
 
