@@ -92,6 +92,33 @@ impl Operator {
         Ok(answers)
     }
 
+    /// Cancels the children that a master has named and that have not ended; returns how many are cancelled
+    /// or asked for. They count as failed, and what follows the group goes by its policy.
+    ///
+    /// # Errors
+    /// As [`Self::cancel`].
+    pub async fn cancel_children(&self, master: JobId) -> Result<usize, KvError> {
+        let (mut cursor, mut cancelled) = (0_u64, 0);
+        loop {
+            let mut connection = self.redis.connection().await?;
+            let (next, children): (u64, Vec<JobId>) = redis::cmd("SSCAN")
+                .arg(self.keys.group_left(master))
+                .arg(cursor)
+                .arg("COUNT")
+                .arg(CHUNK)
+                .query_async(&mut connection)
+                .await
+                .map_err(|source| self.redis.failed("walk over a group's children", source))?;
+            let answers = self.cancel(&children).await?;
+            let is_so = |answer: &&Cancel| matches!(answer, Cancel::Cancelled | Cancel::Asked);
+            cancelled += answers.iter().filter(is_so).count();
+            if next == 0 {
+                return Ok(cancelled);
+            }
+            cursor = next;
+        }
+    }
+
     async fn confirmation(&self, job: JobId, ear: &mut Ear) -> Cancel {
         let mut next_look = Instant::now() + LOOK_EVERY;
         loop {

@@ -199,6 +199,23 @@ async fn attempt_once(
     limits: &TimeLimits,
 ) -> Result<Output, Failure> {
     let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
+    // Made when the job first waits, and on the heap: most jobs never do, and stay small.
+    let stopped = async { Box::pin(stop(job, limits)).await };
+    let outcome = tokio::select! {
+        biased;
+        outcome = running => outcome,
+        failure = stopped => return Err(failure),
+    };
+    match outcome {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(error)) if error.is_fatal() => Err(Failure::Fatal(error.to_string())),
+        Ok(Err(error)) => Err(Failure::Flaw(error.to_string())),
+        Err(panic) => Err(Failure::Flaw(format!("it panicked: {}", text_of(&*panic)))),
+    }
+}
+
+/// Waits until an attempt may go on no longer.
+async fn stop(job: &JobContext, limits: &TimeLimits) -> Failure {
     let overtime = async {
         match limits.hard {
             Some(limit) => {
@@ -208,19 +225,9 @@ async fn attempt_once(
             None => std::future::pending().await,
         }
     };
-    let outcome = tokio::select! {
-        biased;
-        outcome = running => outcome,
-        limit = overtime => {
-            return Err(Failure::Flaw(format!("it took longer than its limit of {limit:?}")));
-        }
-        () = job.is_given_up(limits.cancel_grace) => return Err(Failure::Dropped),
-    };
-    match outcome {
-        Ok(Ok(output)) => Ok(output),
-        Ok(Err(error)) if error.is_fatal() => Err(Failure::Fatal(error.to_string())),
-        Ok(Err(error)) => Err(Failure::Flaw(error.to_string())),
-        Err(panic) => Err(Failure::Flaw(format!("it panicked: {}", text_of(&*panic)))),
+    tokio::select! {
+        limit = overtime => Failure::Flaw(format!("it took longer than its limit of {limit:?}")),
+        () = job.is_given_up(limits.cancel_grace) => Failure::Dropped,
     }
 }
 
@@ -269,4 +276,29 @@ fn verdict(
     };
     metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => name).increment(1);
     (verdict, given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_never_started_can_be_too_late() {
+        let is_late = |text: &str, lease: &str| {
+            let body = Body::read(text).unwrap();
+            too_late(&body, text, &Lease::from(lease)).is_some()
+        };
+        let now = r#"{"at":1000,"task":"t","args":1,"expires":50}"#;
+        let due = r#"{"at":1000,"due":2000,"task":"t","args":1,"expires":50}"#;
+        let overdue = r#"{"at":1000,"due":7,"task":"t","args":1,"expires":50}"#;
+
+        assert!(!is_late(now, "1@1050999"));
+        assert!(is_late(now, "1@1051000"));
+        assert!(!is_late(now, "2#9999000"), "it was started before");
+        assert!(!is_late(now, "1#9999000"), "it was retried by hand");
+        assert!(!is_late(due, "1@2050000"));
+        assert!(is_late(due, "1@2051000"));
+        assert!(!is_late(overdue, "1@1050000"), "it could not run before");
+        assert!(!is_late(r#"{"at":1,"task":"t","args":1}"#, "1@9999000"));
+    }
 }

@@ -5,5 +5,6 @@
     reason = "a test that cannot go on should panic; clippy.toml knows only #[test] functions"
 )]
 
+mod cancel;
 mod lanes;
 mod queuectl;

@@ -70,7 +70,8 @@ impl<T> JobHandle<T> {
             hearing: Arc::clone(&self.hearing),
             ear: None,
             next_look: Instant::now(),
-            last: String::new(),
+            told: String::new(),
+            by_look: false,
         };
         stream::unfold(updates, async |mut updates: Updates| {
             let text = updates.next().await?;
@@ -118,7 +119,9 @@ struct Updates {
     ear: Option<Ear>,
     next_look: Instant,
     /// The latest, so that a look does not tell it again.
-    last: String,
+    told: String,
+    /// Whether a look has told it: then its publication may still come.
+    by_look: bool,
 }
 
 impl Updates {
@@ -133,8 +136,11 @@ impl Updates {
                 signal = ear.next() => match signal {
                     Signal::Told(text) => {
                         let progress = is_progress(&text)?; // else it has ended
-                        progress.clone_into(&mut self.last);
-                        return Some(progress.to_owned());
+                        let is_new = !std::mem::take(&mut self.by_look) || progress != self.told;
+                        if is_new {
+                            progress.clone_into(&mut self.told);
+                            return Some(progress.to_owned());
+                        }
                     }
                     Signal::Missed => self.next_look = Instant::now(),
                 },
@@ -142,8 +148,9 @@ impl Updates {
                     let seen = self.hearing.progress(self.job).await;
                     self.next_look = Instant::now() + LOOK_EVERY;
                     match seen {
-                        Ok((Some(text), _)) if text != self.last => {
-                            self.last.clone_from(&text);
+                        Ok((Some(text), _)) if text != self.told => {
+                            self.told.clone_from(&text);
+                            self.by_look = true;
                             return Some(text);
                         }
                         Ok((_, false)) => return None,

@@ -276,6 +276,27 @@ async fn a_cancelled_child_counts_as_failed() {
 }
 
 #[tokio::test]
+async fn the_children_of_a_master_can_be_cancelled_together() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let worker = queue.worker(stage.registry(), TestQueue::options("default=2"));
+    let children = (0..300).map(|n| act(n, Plot::Waits)).collect();
+    let master = queue.producer().enqueue(&fan(children)).await.unwrap();
+    eventually("the master and two children have started", async || {
+        (stage.started().len() == 3).then_some(())
+    })
+    .await;
+
+    let cancelled = operator(&queue).cancel_children(master).await.unwrap();
+
+    assert_eq!(cancelled, 300);
+    queue.ends_clean().await; // what follows ran, or this would not end
+    worker.stop().await;
+    assert_eq!(queue.stat("cancelled:default").await, 300);
+    assert_eq!(stage.ended().len(), 1, "the sum");
+}
+
+#[tokio::test]
 async fn nothing_follows_a_master_that_is_cancelled_before_it_named_all_children() {
     let queue = TestQueue::start();
     let stage = Stage::new();

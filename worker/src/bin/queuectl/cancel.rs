@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     Ending, Failure,
     connect::Connection,
-    out::{Out, add},
+    out::{Out, add, count},
     show::{tell_outcome, why_not},
 };
 
@@ -17,6 +17,10 @@ pub(crate) struct Args {
     /// Jobs in any state; one that is being run is dropped by its worker
     #[arg(required = true)]
     ids: Vec<JobId>,
+
+    /// First the children that these masters have named and that have not ended
+    #[arg(long)]
+    children: bool,
 
     /// Wait until what is being run has ended, for so many seconds at most [default: 60]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
@@ -34,6 +38,12 @@ struct Answer {
 
 pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> crate::Outcome {
     let operator = Operator::new(connection.redis.clone(), connection.keys.clone());
+    let mut children = 0;
+    if args.children {
+        for id in &args.ids {
+            children += operator.cancel_children(*id).await?;
+        }
+    }
     let answers = match args.wait {
         None => operator.cancel(&args.ids).await?,
         Some(seconds) => {
@@ -48,6 +58,7 @@ pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> crat
     let is_well = |answer: &Answer| match answer.state {
         "cancelled" => true,
         "asked" => args.wait.is_none(),
+        "ended" => args.children, // as a master has that has named its children
         _ => false,
     };
     let ending = if told.iter().all(is_well) {
@@ -57,6 +68,13 @@ pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> crat
     };
     out.answer(&told, || {
         let mut text = String::new();
+        if args.children {
+            let children = count(children as u64, "child").replace("childs", "children");
+            add(
+                &mut text,
+                format_args!("Cancelled {children}, or asked their workers.\n"),
+            );
+        }
         for answer in &told {
             add(&mut text, format_args!("{}.\n", answer.told));
         }
