@@ -67,7 +67,7 @@ pub struct Care {
     /// How long an id may be popped and not claimed.
     grace: Duration,
     /// When this process first saw an id missing.
-    missing: HashMap<JobId, Instant>,
+    pub(super) missing: HashMap<JobId, Instant>,
 }
 
 /// What one look did.
@@ -146,10 +146,7 @@ impl Care {
     /// # Errors
     /// If Redis fails; what was not done is done by the next look.
     pub async fn look(&mut self) -> Result<Cared, KvError> {
-        let mut call = OVERDUE.on(self.keys.prefix());
-        call.arg(BATCH).arg(millis(self.time_to_live));
-        let (promoted, wait, dead, to_sweep, listed): (usize, i64, Vec<BootId>, u8, Vec<Queue>) =
-            OVERDUE.run(&self.redis, &call).await?;
+        let (promoted, wait, dead, to_sweep, listed) = self.overdue().await?;
         let mut reaped = 0;
         for worker in dead {
             reaped += self.reap(worker).await?;
@@ -170,8 +167,18 @@ impl Care {
         })
     }
 
+    /// Pushes what is due; returns how many, ms until the next or -1, dead workers, 1 if a pop may be lost,
+    /// and queues whose list holds something.
+    pub(super) async fn overdue(
+        &self,
+    ) -> Result<(usize, i64, Vec<BootId>, u8, Vec<Queue>), KvError> {
+        let mut call = OVERDUE.on(self.keys.prefix());
+        call.arg(BATCH).arg(millis(self.time_to_live));
+        OVERDUE.run(&self.redis, &call).await
+    }
+
     /// Lists again what has been missing for longer than the grace.
-    async fn sweep(&mut self) -> Result<(usize, bool), KvError> {
+    pub(super) async fn sweep(&mut self) -> Result<(usize, bool), KvError> {
         let now = Instant::now();
         let mut lost: Vec<_> = self
             .missing
@@ -205,11 +212,20 @@ impl Care {
     }
 
     /// Takes from a dead worker what it held.
-    async fn reap(&self, worker: BootId) -> Result<usize, KvError> {
+    pub(super) async fn reap(&self, worker: BootId) -> Result<usize, KvError> {
         let held = held_by(&self.redis, &self.keys, worker).await?;
+        self.give_back(worker, &held).await
+    }
+
+    /// Takes from a dead worker what it was seen to hold, if it is still dead and holds it.
+    pub(super) async fn give_back(
+        &self,
+        worker: BootId,
+        held: &[Claimed],
+    ) -> Result<usize, KvError> {
         let mut call = REAP.on(self.keys.prefix());
         call.arg(worker);
-        for claimed in &held {
+        for claimed in held {
             self.write_death(worker, claimed, &mut call);
         }
         let taken: i64 = REAP.run(&self.redis, &call).await?;

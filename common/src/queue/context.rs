@@ -174,10 +174,10 @@ pub struct Split<'a, P> {
     /// As it was recorded first.
     plan_text: String,
     /// How many children Redis has.
-    next: u64,
+    pub(super) next: u64,
     /// How many the master has named.
-    index: u64,
-    sealed: bool,
+    pub(super) index: u64,
+    pub(super) sealed: bool,
     pending: Vec<String>,
     pending_bytes: usize,
     /// Whether to wait while many children are left.
@@ -250,7 +250,7 @@ impl<P> Split<'_, P> {
     }
 
     /// Sends the pending children, and at first the plan; returns the plan that holds, if one was sent.
-    async fn send(&mut self, plan: &str) -> Result<String, FanOutError> {
+    pub(super) async fn send(&mut self, plan: &str) -> Result<String, FanOutError> {
         let Turns {
             redis,
             keys,

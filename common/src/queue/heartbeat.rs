@@ -75,10 +75,10 @@ pub(super) struct Pulse {
 }
 
 /// Whether the worker was known, how many jobs it holds, which it is to cancel.
-type Beat = (bool, usize, Vec<(String, String)>);
+pub(super) type Beat = (bool, usize, Vec<(String, String)>);
 
 impl Pulse {
-    async fn beat(&self, redis: &Redis) -> Result<Beat, KvError> {
+    pub(super) async fn beat(&self, redis: &Redis) -> Result<Beat, KvError> {
         let mut call = BEAT.on(self.keys.prefix());
         call.arg(self.worker)
             .arg(millis(self.time_to_live))

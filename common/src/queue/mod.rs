@@ -50,6 +50,8 @@ mod model_test;
 pub mod operate;
 mod pace;
 mod progress;
+#[cfg(test)]
+mod protocol_test;
 mod registry;
 pub mod results;
 mod run;
