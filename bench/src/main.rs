@@ -2,13 +2,14 @@
 //! real Postgres. Every run also checks, exactly, that nothing was lost, doubled or put out of order;
 //! a run that finds such a thing fails.
 //!
-//! [`queue`] measures jobs, [`chat`] messages; each adds its figures to [`figure::Figures`].
+//! [`queue`] measures jobs, [`chat`] messages, [`peers`] jobs beside other queues; each adds its figures to [`figure::Figures`].
 //! `docs/benchmarks.md` tells the method and what was measured.
 
 mod chat;
 mod figure;
 mod machine;
 mod number;
+mod peers;
 mod queue;
 mod redis_side;
 
@@ -64,9 +65,17 @@ enum What {
         #[command(flatten)]
         options: chat::RoomOptions,
     },
+    /// Rhubarb beside other queues, all in one run
+    Peers(peers::Options),
     /// A worker of the queue's measurement, started by it
     #[command(hide = true)]
     QueueWorker(queue::WorkerOptions),
+    /// Rhubarb's worker beside the others'
+    #[command(hide = true)]
+    PeerWorker,
+    /// Rhubarb's producer beside the others'
+    #[command(hide = true)]
+    PeerProducer,
 }
 
 /// How to measure, whatever it is.
@@ -88,6 +97,12 @@ struct How {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().what {
         What::QueueWorker(options) => queue::be_worker(options),
+        What::PeerWorker => peers::be_worker(),
+        What::PeerProducer => peers::be_producer(),
+        What::Peers(options) => run(
+            async |figures| peers::measure(&options, figures).await,
+            |figures| peers::print(&options, figures),
+        ),
         What::Queue { how, options } => measure(&how, async |how, figures| {
             queue::measure(how, &options, figures).await
         }),
@@ -122,9 +137,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// Measures `how.runs` times, and prints the figures as asked.
+fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) -> Result<()> {
+    run(
+        async |figures| what(how, figures).await,
+        |figures| figures.print(how.json),
+    )
+}
+
 /// Measures, and prints the figures if all went well. A signal ends it in order: what it started ends
 /// with it.
-fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) -> Result<()> {
+fn run(
+    what: impl AsyncFnOnce(&mut Figures) -> Result<()>,
+    print: impl FnOnce(&Figures),
+) -> Result<()> {
     // One thread: the second core is for the processes that are measured.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -134,10 +160,10 @@ fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) 
         let shutdown = Shutdown::on_signal().context("listen for signals")?;
         let mut figures = Figures::new();
         tokio::select! {
-            measured = what(how, &mut figures) => measured?,
+            measured = what(&mut figures) => measured?,
             () = shutdown.asked() => anyhow::bail!("interrupted"),
         }
-        figures.print(how.json);
+        print(&figures);
         Ok(())
     })
 }
