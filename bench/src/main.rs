@@ -65,6 +65,13 @@ enum What {
         #[command(flatten)]
         options: chat::RoomOptions,
     },
+    /// What a job costs while up to a million others wait, are scheduled or dead
+    Growth {
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        options: queue::GrowthOptions,
+    },
     /// Rhubarb beside other queues, all in one run
     Peers(peers::Options),
     /// A worker of the queue's measurement, started by it
@@ -99,9 +106,16 @@ fn main() -> ExitCode {
         What::QueueWorker(options) => queue::be_worker(options),
         What::PeerWorker => peers::be_worker(),
         What::PeerProducer => peers::be_producer(),
+        What::Growth { how, options } => run(
+            async |figures| queue::measure_growth(&how, figures).await,
+            |figures| queue::print_growth(&how, &options, figures),
+        ),
         What::Peers(options) => run(
             async |figures| peers::measure(&options, figures).await,
-            |figures| peers::print(&options, figures),
+            |figures| {
+                peers::print(&options, figures);
+                Ok(())
+            },
         ),
         What::Queue { how, options } => measure(&how, async |how, figures| {
             queue::measure(how, &options, figures).await
@@ -141,7 +155,10 @@ fn main() -> ExitCode {
 fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) -> Result<()> {
     run(
         async |figures| what(how, figures).await,
-        |figures| figures.print(how.json),
+        |figures| {
+            figures.print(how.json);
+            Ok(())
+        },
     )
 }
 
@@ -149,7 +166,7 @@ fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) 
 /// with it.
 fn run(
     what: impl AsyncFnOnce(&mut Figures) -> Result<()>,
-    print: impl FnOnce(&Figures),
+    print: impl FnOnce(&Figures) -> Result<()>,
 ) -> Result<()> {
     // One thread: the second core is for the processes that are measured.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -163,7 +180,6 @@ fn run(
             measured = what(&mut figures) => measured?,
             () = shutdown.asked() => anyhow::bail!("interrupted"),
         }
-        print(&figures);
-        Ok(())
+        print(&figures)
     })
 }
