@@ -48,6 +48,14 @@ impl Figures {
         }
     }
 
+    /// No figures yet, and nothing is drawn: for a warm-up.
+    pub(crate) fn unseen() -> Self {
+        Self {
+            figures: Vec::new(),
+            bar: ProgressBar::hidden(),
+        }
+    }
+
     /// Says how many steps there will be.
     pub(crate) fn expect_steps(&self, steps: u32) {
         self.bar.set_length(u64::from(steps));

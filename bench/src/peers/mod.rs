@@ -59,6 +59,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    fn seconds(&self) -> f64 {
+        if self.quick { 1.0 } else { self.seconds }
+    }
+
     fn peers(&self) -> &[Peer] {
         if self.only.is_empty() {
             Peer::value_variants()
@@ -85,7 +89,7 @@ pub(crate) async fn measure(options: &Options, figures: &mut Figures) -> Result<
     figures.expect_steps(u32::try_from(peers.len())? + options.runs * steps + 1);
     let bench = Bench {
         folder,
-        seconds: if options.quick { 1.0 } else { options.seconds },
+        seconds: options.seconds(),
     };
 
     // The warm-up also tells how many jobs last for the time asked.
@@ -119,7 +123,9 @@ pub(crate) async fn measure(options: &Options, figures: &mut Figures) -> Result<
 pub(crate) fn print(options: &Options, figures: &Figures) {
     if options.markdown {
         figures.finish();
-        print!("{}", table::markdown(options.peers(), figures));
+        let table = table::markdown(options.peers(), figures);
+        let with = table::circumstances(&options.folder, options.runs, options.seconds());
+        println!("{table}\n{with}");
     } else {
         figures.print(options.json);
     }

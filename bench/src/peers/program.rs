@@ -41,7 +41,7 @@ impl Group {
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
-            .with_context(|| format!("start {:?}", command.as_std().get_program()))?;
+            .with_context(|| format!("start {}", command.as_std().get_program().display()))?;
         let pid = leader.id().context("the worker ended at once")?;
         Ok(Self {
             leader,
@@ -128,7 +128,7 @@ impl Producer {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {:?}", command.as_std().get_program()))?;
+            .with_context(|| format!("start {}", command.as_std().get_program().display()))?;
         let orders = process.stdin.take().context("a producer without input")?;
         let answers = process.stdout.take().context("a producer without output")?;
         let mut producer = Self {

@@ -1,6 +1,6 @@
 //! The figures side by side, as a table of a document.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path, process::Command};
 
 use super::{crash, peer::Peer};
 use crate::figure::Figures;
@@ -33,6 +33,29 @@ const ROWS: [(&str, &str); 17] = [
 ];
 
 const RECOVERY: &str = "recovery";
+
+/// What it was measured with, in a sentence.
+pub(super) fn circumstances(folder: &Path, runs: u32, seconds: f64) -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let version = |program: &Path| {
+        let said = Command::new(program).arg("--version").output();
+        let said = said.map(|output| output.stdout).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        // `Redis server v=7.0.15 sha=…`, `v20.20.2`, `Python 3.11.2`
+        let number = said.split_whitespace().find_map(|word| {
+            let word = word.trim_start_matches(['v', '=']);
+            word.starts_with(|c: char| c.is_ascii_digit())
+                .then_some(word)
+        });
+        number.unwrap_or("?").to_owned()
+    };
+    format!(
+        "{cores} cores, Redis {}, Node {}, Python {}; {seconds} s a measurement, {runs} runs.\n",
+        version(Path::new("redis-server")),
+        version(Path::new("node")),
+        version(&folder.join("venv/bin/python")),
+    )
+}
 
 /// Figures in rows, peers in columns: the median, and the range where there was more than one run.
 pub(super) fn markdown(peers: &[Peer], figures: &Figures) -> String {

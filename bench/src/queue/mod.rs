@@ -8,7 +8,6 @@
 mod bound;
 mod child;
 mod growth;
-mod plot;
 mod producer;
 mod steps;
 mod tally;

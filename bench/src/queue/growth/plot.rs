@@ -1,4 +1,4 @@
-//! The plot of [`super::growth`]: what a job costs against how many others wait.
+//! The plot: what a job costs against how many others wait.
 
 use anyhow::{Result, anyhow};
 use plotters::{
@@ -7,7 +7,7 @@ use plotters::{
     style::{FontTransform, RGBColor},
 };
 
-use super::growth::DEPTHS;
+use super::DEPTHS;
 use crate::{figure::Figures, number::float};
 
 /// Size in pixels; three panels beside each other.
@@ -18,6 +18,13 @@ const ORANGE: RGBColor = RGBColor(0xd9, 0x6a, 0x0b);
 const GREEN: RGBColor = RGBColor(0x2c, 0x8a, 0x3d);
 const PURPLE: RGBColor = RGBColor(0x7b, 0x4f, 0xa6);
 const GREY: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
+
+/// The values of one figure.
+struct Line {
+    name: &'static str,
+    colour: RGBColor,
+    points: Vec<(f64, f64)>,
+}
 
 /// One panel.
 struct Panel {
@@ -74,7 +81,7 @@ fn draw_panel<'a>(
     figures: &Figures,
 ) -> Result<(), Box<dyn std::error::Error + 'a>> {
     let in_thousands = panel.title.contains("thousands");
-    let lines: Vec<(&str, RGBColor, Vec<(f64, f64)>)> = panel
+    let lines: Vec<Line> = panel
         .lines
         .iter()
         .map(|(figure, name, colour)| {
@@ -83,10 +90,14 @@ fn draw_panel<'a>(
                 let value = if in_thousands { value / 1e3 } else { value };
                 Some((float(depth.waiting), value))
             });
-            (*name, *colour, points.collect())
+            Line {
+                name,
+                colour: *colour,
+                points: points.collect(),
+            }
         })
         .collect();
-    let values = || lines.iter().flat_map(|(_, _, points)| points);
+    let values = || lines.iter().flat_map(|line| &line.points);
     let top = values().map(|(_, value)| *value).fold(0.0, f64::max) * 1.35;
 
     let mut chart = ChartBuilder::on(area)
@@ -104,13 +115,15 @@ fn draw_panel<'a>(
         .x_labels(4)
         .y_labels(6)
         .x_label_formatter(&|depth| power(*depth))
+        .y_label_formatter(&|value| format!("{value:.0}"))
         .x_desc("jobs waiting")
-        .label_style(("sans-serif", 12).with_color(BLACK.mix(0.75)))
+        .label_style(("sans-serif", 13).with_color(BLACK.mix(0.8)))
         .draw()?;
-    for (name, colour, points) in lines {
+    for line in lines {
+        let colour = line.colour;
         chart
-            .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)).point_size(3))?
-            .label(name)
+            .draw_series(LineSeries::new(line.points, colour.stroke_width(2)).point_size(3))?
+            .label(line.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2)));
     }
     let text = TextStyle::from(

@@ -1,16 +1,12 @@
-//! What a job costs while others wait, are scheduled or dead: it must not grow with their number.
-//!
-//! At each depth: enqueue a few more; ask for the status and care for the queue; then run jobs with a
-//! worker while as many new ones come in, so that the depth stays; then drain. [`super::plot`] draws it.
+//! One depth: enqueue a few more jobs; ask for the status and care for the queue; run jobs with a worker
+//! while as many new ones come in, so that the depth stays; then drain.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use clap::Args;
+use anyhow::{Result, bail};
 use common::{
     kv::Redis,
     queue::{
@@ -21,45 +17,17 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Options, Side, child::WorkerProcess, plot, tally::Noop};
+use super::Depth;
 use crate::{
-    How,
     figure::Figures,
     machine::cpu_time,
     number::{float, length, per_second},
+    queue::{Options, Side, child::WorkerProcess, tally::Noop},
     redis_side::{Account, Namespace, RedisSide},
 };
 
-/// How many jobs wait, and how many others there are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Depth {
-    pub(super) waiting: u64,
-    scheduled: u64,
-    dead: u64,
-}
-
-/// The depths of the plot.
-pub(super) const DEPTHS: [Depth; 4] = [
-    Depth::waiting(1_000),
-    Depth::waiting(10_000),
-    Depth::waiting(100_000),
-    Depth::waiting(1_000_000),
-];
-
-/// Depths with others.
-const OTHERS: [Depth; 2] = [
-    Depth {
-        scheduled: 100_000,
-        ..Depth::waiting(10_000)
-    },
-    Depth {
-        dead: 100_000,
-        ..Depth::waiting(10_000)
-    },
-];
-
 /// Jobs that are enqueued onto those that wait, one by one and then in bulk.
-const MORE: u64 = 1_000;
+const MORE: u64 = 2_000;
 /// Calls of what a person or a worker asks now and then.
 const CALLS: u64 = 200;
 /// Jobs that come in when as many have run.
@@ -69,46 +37,6 @@ const WARM: u64 = 2_000;
 const THROUGH: u64 = 50_000;
 /// Jobs that are made and then handed over at once.
 const SLICE: u64 = 10_000;
-
-/// What to do with the figures.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct GrowthOptions {
-    /// Draw them, too
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "docs/growth.svg")]
-    plot: Option<PathBuf>,
-
-    /// A table for a document instead of one for the terminal
-    #[arg(long, conflicts_with = "json")]
-    markdown: bool,
-}
-
-impl Depth {
-    const fn waiting(waiting: u64) -> Self {
-        Self {
-            waiting,
-            scheduled: 0,
-            dead: 0,
-        }
-    }
-
-    /// A figure's name at this depth.
-    pub(super) fn figure(self, name: &str) -> String {
-        format!("growth.{}.{name}", self.name().replace(' ', "_"))
-    }
-
-    fn name(self) -> String {
-        let Self {
-            waiting,
-            scheduled,
-            dead,
-        } = self;
-        match (scheduled, dead) {
-            (0, 0) => format!("{waiting} waiting"),
-            (_, 0) => format!("{waiting} waiting, {scheduled} scheduled"),
-            _ => format!("{waiting} waiting, {dead} dead"),
-        }
-    }
-}
 
 /// A job that fails for good.
 #[derive(Debug, Serialize, Deserialize)]
@@ -124,37 +52,8 @@ impl Task for Doomed {
     }
 }
 
-/// Measures at each depth `how.runs` times.
-pub(crate) async fn measure(how: &How, figures: &mut Figures) -> Result<()> {
-    let depths: Vec<_> = DEPTHS.into_iter().chain(OTHERS).collect();
-    figures.expect_steps(how.runs * u32::try_from(depths.len())?);
-    let redis = RedisSide::start(how.redis_url.as_deref()).await?;
-    for run in 1..=how.runs {
-        for depth in &depths {
-            figures.begin(format!("run {run} of {}: {}", how.runs, depth.name()));
-            at(*depth, &redis, figures).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Prints the figures on standard output, and draws them if asked.
-pub(crate) fn print(how: &How, options: &GrowthOptions, figures: &Figures) -> Result<()> {
-    if options.markdown {
-        figures.finish();
-        print!("{}", markdown(figures));
-    } else {
-        figures.print(how.json);
-    }
-    if let Some(file) = &options.plot {
-        let svg = plot::draw(figures)?;
-        std::fs::write(file, svg).with_context(|| format!("write {}", file.display()))?;
-        eprintln!("drawn: {}", file.display());
-    }
-    Ok(())
-}
-
-async fn at(depth: Depth, redis: &RedisSide, figures: &mut Figures) -> Result<()> {
+/// Measures at a depth.
+pub(super) async fn at(depth: Depth, redis: &RedisSide, figures: &mut Figures) -> Result<()> {
     let namespace = redis.namespace()?;
     let queue = Redis::new(redis.url())?;
     queue.connection().await?;
@@ -211,9 +110,9 @@ impl Scene<'_> {
         let keys = self.namespace.keys.clone();
         let registry = Registry::new().with::<Doomed>(&Arc::new(()));
         let options = WorkerOptions::new("low=200".parse()?);
-        let worker = Worker::new(self.redis.url(), keys.clone(), registry, options)?;
+        let undertaker = Worker::new(self.redis.url(), keys.clone(), registry, options)?;
         let (stop, shutdown) = Shutdown::manual();
-        let buried = async {
+        let all_dead = async {
             let operator = Operator::new(self.queue.clone(), keys);
             while operator.count_dead().await? < jobs {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -221,7 +120,7 @@ impl Scene<'_> {
             stop.now();
             anyhow::Ok(())
         };
-        let (worked, buried) = tokio::join!(worker.run(shutdown), buried);
+        let (worked, buried) = tokio::join!(Box::pin(undertaker.run(shutdown)), all_dead);
         worked?;
         buried
     }
@@ -369,28 +268,4 @@ impl Cost {
         let name = depth.figure(&format!("{name}.redis_cpu"));
         figures.add(name, "µs/job", self.redis_each(jobs));
     }
-}
-
-/// Figures in columns, depths in rows.
-fn markdown(figures: &Figures) -> String {
-    const COLUMNS: [(&str, &str); 8] = [
-        ("enqueue_single.redis_cpu", "enqueue one, µs"),
-        ("enqueue_bulk.redis_cpu", "in bulk, µs"),
-        ("drain.redis_cpu", "drain, µs"),
-        ("through.redis_cpu", "through, µs"),
-        ("through.worker_cpu", "worker, through, µs"),
-        ("through", "through, jobs/s"),
-        ("status.redis_cpu", "status, µs/call"),
-        ("care.redis_cpu", "care, µs/call"),
-    ];
-    let titles = COLUMNS.map(|(_, title)| title).join(" | ");
-    let mut table = format!("| | {titles} |\n|---{}|\n", "|---".repeat(COLUMNS.len()));
-    for depth in DEPTHS.into_iter().chain(OTHERS) {
-        let cells = COLUMNS.map(|(figure, _)| {
-            let cell = figures.cell(&depth.figure(figure));
-            cell.unwrap_or_else(|| "–".to_owned())
-        });
-        table += &format!("| {} | {} |\n", depth.name(), cells.join(" | "));
-    }
-    table
 }
