@@ -10,7 +10,7 @@ use std::{fmt::Write, path::PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{How, figure::Figures, redis_side::RedisSide};
+use crate::{How, figure::Figures, number::float, redis_side::RedisSide};
 
 /// How many jobs wait, and how many others there are.
 #[derive(Debug, Clone, Copy)]
@@ -63,20 +63,31 @@ impl Depth {
 
     /// A figure's name at this depth.
     fn figure(self, name: &str) -> String {
-        format!("growth.{}.{name}", self.name().replace(' ', "_"))
+        let Self {
+            waiting,
+            scheduled,
+            dead,
+        } = self;
+        format!("growth.{waiting}_waiting_{scheduled}_scheduled_{dead}_dead.{name}")
     }
 
+    /// Its name for people.
     fn name(self) -> String {
         let Self {
             waiting,
             scheduled,
             dead,
         } = self;
-        match (scheduled, dead) {
-            (0, 0) => format!("{waiting} waiting"),
-            (_, 0) => format!("{waiting} waiting, {scheduled} scheduled"),
-            _ => format!("{waiting} waiting, {dead} dead"),
-        }
+        let parts = [
+            (waiting, "waiting"),
+            (scheduled, "scheduled"),
+            (dead, "dead"),
+        ];
+        let parts = parts.into_iter().filter(|(jobs, _)| *jobs > 0);
+        let texts: Vec<_> = parts
+            .map(|(jobs, state)| format!("{} {state}", plot::power(float(jobs))))
+            .collect();
+        texts.join(", ")
     }
 }
 

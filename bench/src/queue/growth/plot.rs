@@ -98,7 +98,7 @@ fn draw_panel<'a>(
         })
         .collect();
     let values = || lines.iter().flat_map(|line| &line.points);
-    let top = values().map(|(_, value)| *value).fold(0.0, f64::max) * 1.35;
+    let top = values().map(|(_, value)| *value).fold(0.0, f64::max) * 1.5; // the legend is above the lines
 
     let mut chart = ChartBuilder::on(area)
         .margin(12)
@@ -141,7 +141,7 @@ fn draw_panel<'a>(
 }
 
 /// 1000 as 10³.
-fn power(number: f64) -> String {
+pub(super) fn power(number: f64) -> String {
     let text = format!("{number:.0}");
     let zeros = text.len() - 1;
     let is_power = text.starts_with('1') && text[1..].bytes().all(|digit| digit == b'0');
