@@ -48,6 +48,14 @@ impl Figures {
         }
     }
 
+    /// No figures yet, and nothing is drawn: for a warm-up.
+    pub(crate) fn unseen() -> Self {
+        Self {
+            figures: Vec::new(),
+            bar: ProgressBar::hidden(),
+        }
+    }
+
     /// Says how many steps there will be.
     pub(crate) fn expect_steps(&self, steps: u32) {
         self.bar.set_length(u64::from(steps));
@@ -81,9 +89,31 @@ impl Figures {
         }
     }
 
+    /// A figure for a table: the median, and the range where there was more than one run.
+    pub(crate) fn cell(&self, name: &str) -> Option<String> {
+        let figure = self.figures.iter().find(|figure| figure.name == name)?;
+        let (median, min, max) = figure.summary();
+        Some(if figure.runs.len() == 1 {
+            shown(median)
+        } else {
+            format!("{} ({}–{})", shown(median), shown(min), shown(max))
+        })
+    }
+
+    /// A figure's median, if it was measured.
+    pub(crate) fn median(&self, name: &str) -> Option<f64> {
+        let figure = self.figures.iter().find(|figure| figure.name == name)?;
+        Some(figure.summary().0)
+    }
+
+    /// Says that all is measured: nothing more is drawn.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Prints all figures on standard output.
     pub(crate) fn print(&self, as_json: bool) {
-        self.bar.finish_and_clear();
+        self.finish();
         if as_json {
             for figure in &self.figures {
                 println!("{}", figure.json());

@@ -2,15 +2,16 @@
 //! real Postgres. Every run also checks, exactly, that nothing was lost, doubled or put out of order;
 //! a run that finds such a thing fails.
 //!
-//! [`queue`] measures jobs, [`chat`] messages; each adds its figures to [`figure::Figures`].
-//! `docs/benchmarks.md` tells the method and what was measured. [`chaos`] measures nothing but breaks
-//! everything, and proves that nothing is lost by it: `docs/reliability.md`.
+//! [`queue`] measures jobs, [`chat`] messages, [`peers`] jobs beside other queues; each adds its figures to
+//! [`figure::Figures`]. `docs/benchmarks.md` tells the method and what was measured. [`chaos`] measures
+//! nothing but breaks everything, and proves that nothing is lost by it: `docs/reliability.md`.
 
 mod chaos;
 mod chat;
 mod figure;
 mod machine;
 mod number;
+mod peers;
 mod queue;
 mod redis_side;
 
@@ -75,9 +76,24 @@ enum What {
     /// A producer of the chaos, started by it
     #[command(hide = true)]
     ChaosProducer(chaos::queue::ProcessOptions),
+    /// What a job costs while up to a million others wait, are scheduled or dead
+    Growth {
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        options: queue::GrowthOptions,
+    },
+    /// Rhubarb beside other queues, all in one run
+    Peers(peers::Options),
     /// A worker of the queue's measurement, started by it
     #[command(hide = true)]
     QueueWorker(queue::WorkerOptions),
+    /// Rhubarb's worker beside the others'
+    #[command(hide = true)]
+    PeerWorker,
+    /// Rhubarb's producer beside the others'
+    #[command(hide = true)]
+    PeerProducer,
 }
 
 /// What to break.
@@ -111,6 +127,19 @@ fn main() -> ExitCode {
         What::Chaos(Chaos::Queue(options)) => {
             break_things(async || chaos::queue::run(&options).await)
         }
+        What::PeerWorker => peers::be_worker(),
+        What::PeerProducer => peers::be_producer(),
+        What::Growth { how, options } => run(
+            async |figures| queue::measure_growth(&how, figures).await,
+            |figures| queue::print_growth(&how, &options, figures),
+        ),
+        What::Peers(options) => run(
+            async |figures| peers::measure(&options, figures).await,
+            |figures| {
+                peers::print(&options, figures);
+                Ok(())
+            },
+        ),
         What::Queue { how, options } => measure(&how, async |how, figures| {
             queue::measure(how, &options, figures).await
         }),
@@ -145,9 +174,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Measures `how.runs` times, and prints the figures as asked.
+fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) -> Result<()> {
+    run(
+        async |figures| what(how, figures).await,
+        |figures| {
+            figures.print(how.json);
+            Ok(())
+        },
+    )
+}
+
 /// Measures, and prints the figures if all went well. A signal ends it in order: what it started ends
 /// with it.
-fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) -> Result<()> {
+fn run(
+    what: impl AsyncFnOnce(&mut Figures) -> Result<()>,
+    print: impl FnOnce(&Figures) -> Result<()>,
+) -> Result<()> {
     // One thread: the second core is for the processes that are measured.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -157,11 +200,10 @@ fn measure(how: &How, what: impl AsyncFnOnce(&How, &mut Figures) -> Result<()>) 
         let shutdown = Shutdown::on_signal().context("listen for signals")?;
         let mut figures = Figures::new();
         tokio::select! {
-            measured = what(how, &mut figures) => measured?,
+            measured = what(&mut figures) => measured?,
             () = shutdown.asked() => anyhow::bail!("interrupted"),
         }
-        figures.print(how.json);
-        Ok(())
+        print(&figures)
     })
 }
 

@@ -150,6 +150,23 @@ impl RedisSide {
         }
     }
 
+    /// Waits while a child of it rewrites the append-only file, which takes a core and memory.
+    pub(crate) async fn until_written(&self) -> Result<()> {
+        let mut connection = self.redis.connection().await?;
+        loop {
+            let text: String = redis::cmd("INFO")
+                .arg("persistence")
+                .query_async(&mut connection)
+                .await
+                .context("ask Redis whether it rewrites its file")?;
+            let is_idle = ["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"];
+            if is_idle.iter().all(|line| text.contains(line)) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Fails if any of these keys has anything in it: `what` says what that would be.
     pub(crate) async fn expect_none(&self, what: &str, keys: &[String]) -> Result<()> {
         let mut connection = self.redis.connection().await?;

@@ -3,11 +3,12 @@
 //! Producer (this process), worker ([`worker`], a process that [`child`] starts) and Redis are three
 //! processes. Each measurement is taken twice in a row: of the queue, and of a lower bound ([`bound`])
 //! that has none of its features, so that the ratio of the two says what the features cost.
-//! [`tally`] counts what was executed.
+//! [`tally`] counts what was executed. [`growth`] asks whether a job costs more when others wait.
 
 mod bound;
 mod child;
 mod group;
+mod growth;
 mod producer;
 mod steps;
 mod tally;
@@ -18,6 +19,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{How, figure::Figures, redis_side::RedisSide};
 
+pub(crate) use growth::{GrowthOptions, measure as measure_growth, print as print_growth};
 pub(crate) use worker::{WorkerOptions, be_worker};
 
 /// What to measure of the queue, and how.

@@ -1,0 +1,6 @@
+"""Dramatiq's producer: `send`."""
+
+import peer
+from dramatiq_app import noop
+
+peer.obey(noop.send)
