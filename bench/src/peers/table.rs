@@ -6,7 +6,7 @@ use super::{crash, peer::Peer};
 use crate::figure::Figures;
 
 /// Rows: a figure and what it is called.
-const ROWS: [(&str, &str); 17] = [
+const ROWS: [(&str, &str); 18] = [
     ("enqueue_single", "enqueue, one by one, jobs/s"),
     ("enqueue_bulk", "enqueue in bulk, jobs/s"),
     ("drain", "drain, jobs/s"),
