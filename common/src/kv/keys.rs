@@ -33,6 +33,24 @@ impl Keys {
         format!("{}queue:{queue}", self.prefix)
     }
 
+    /// LIST of bodies that others than Rhubarb want to be jobs, oldest at the right. LPUSH: anybody with a
+    /// Redis client. Every worker's care moves them into the queue.
+    pub fn inbox(&self, queue: Queue) -> String {
+        format!("{}inbox:{queue}", self.prefix)
+    }
+
+    /// HASH queue → JSON (`since_ms`, `by`) of the queues from which no worker takes. Written by hand
+    /// (pause, resume); read by each turn that claims and each heartbeat.
+    pub fn paused(&self) -> String {
+        format!("{}paused", self.prefix)
+    }
+
+    /// HASH queue → JSON (`since_ms`, `by`) of the queues that take no new jobs. Written by hand (drain,
+    /// resume); read by each enqueue.
+    pub fn draining(&self) -> String {
+        format!("{}draining", self.prefix)
+    }
+
     /// HASH `last`: number of the newest pushed id; `later`: of the newest scheduled one; `cursor`:
     /// ids above it are still listed. Written by enqueue, claim and sweep.
     pub fn mark(&self, queue: Queue) -> String {

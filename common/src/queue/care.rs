@@ -1,5 +1,6 @@
 //! Care: what every worker does beside its jobs, so that nothing depends on one process. Scheduled
-//! jobs are pushed when they are due; dead workers' jobs are given back; lost pops are found.
+//! jobs are pushed when they are due; what others left in the inboxes is fetched; dead workers' jobs are
+//! given back; lost pops are found.
 //!
 //! Each step is a script and safe to run by all workers at once.
 
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::{
     JobId, WorkerOptions,
-    enqueue::millis,
+    enqueue::{CHUNK_BYTES, MAX_BODY, millis},
     job::Body,
     settle::HistoryEntry,
     turn::{Claimed, held_by},
@@ -28,7 +29,11 @@ use crate::{
 static OVERDUE: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "push what is due",
-        &[super::LIB, include_str!("lua/overdue.lua")],
+        &[
+            super::LIB,
+            include_str!("lua/inbox.lua"),
+            include_str!("lua/overdue.lua"),
+        ],
     )
 });
 static SWEEP: LazyLock<Script> = LazyLock::new(|| {
@@ -48,7 +53,7 @@ static REAP: LazyLock<Script> = LazyLock::new(|| {
 const EVERY: Duration = Duration::from_secs(1);
 /// Looks in a time to live, at least. When nobody looked for half of one, nobody counts as dead.
 const LOOKS: u32 = 6;
-/// Scheduled jobs a script call at most.
+/// Scheduled jobs, and bodies of one inbox, a script call at most.
 const BATCH: usize = 500;
 /// Missing ids a script call at most: what a deleted list is repaired by, per look.
 const REPAIRS: usize = 4000;
@@ -73,6 +78,8 @@ pub struct Care {
 pub struct Cared {
     /// Scheduled jobs that were pushed.
     pub promoted: usize,
+    /// What others had left in the inboxes and is a job now: one that waits, or a dead one.
+    pub taken_in: usize,
     /// Jobs that were popped and never claimed, and are listed again.
     pub recovered: usize,
     /// Jobs that were taken from dead workers.
@@ -132,7 +139,8 @@ impl Care {
     pub async fn look(&mut self) -> Result<Cared, KvError> {
         let mut call = OVERDUE.on(self.keys.prefix());
         call.arg(BATCH).arg(millis(self.time_to_live));
-        let (promoted, wait, dead): (usize, i64, Vec<BootId>) =
+        call.arg(CHUNK_BYTES).arg(MAX_BODY);
+        let (promoted, wait, dead, taken_in, more_in): (usize, i64, Vec<BootId>, usize, u8) =
             OVERDUE.run(&self.redis, &call).await?;
         let mut reaped = 0;
         for worker in dead {
@@ -142,10 +150,11 @@ impl Care {
         let next_due = u64::try_from(wait).ok().map(Duration::from_millis);
         Ok(Cared {
             promoted,
+            taken_in,
             recovered,
             reaped,
             next_due,
-            more: more || promoted == BATCH,
+            more: more || promoted == BATCH || more_in == 1,
         })
     }
 

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::{
     EnqueueError, JobId, Task,
-    enqueue::{CHUNK, CHUNK_BYTES, args_of, write},
+    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY, args_of, write},
     job::Body,
     turn::{Lease, Turns},
 };
@@ -284,12 +284,12 @@ impl<P> Split<'_, P> {
             source,
         };
         let args = args_of(task).map_err(child)?;
-        write(&Body {
+        let body = Body {
             group,
             follows,
             ..Body::new(T::NAME, Cow::Owned(args))
-        })
-        .map_err(child)
+        };
+        write(&body, MAX_BODY).map_err(child)
     }
 
     fn redis_error(&self, source: KvError) -> FanOutError {
@@ -345,6 +345,7 @@ mod tests {
         let demand = Demand {
             order: vec![(Queue::Low, 1)],
             free: 1,
+            ..Demand::default()
         };
         let reply = turns.take(&[], None, &demand).await.unwrap();
         let (_stop, shutdown) = Shutdown::manual();

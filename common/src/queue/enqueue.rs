@@ -30,7 +30,7 @@ pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Calls under way at once in a bulk.
 const PIPELINE: usize = 4;
 
-/// A body of more bytes is refused.
+/// A body of more bytes is refused, unless [`Producer::with_max_body`] says otherwise.
 pub const MAX_BODY: usize = 1 << 20;
 
 /// Why a job was not enqueued.
@@ -48,13 +48,23 @@ pub enum EnqueueError {
     },
     /// The body is too large.
     #[error(
-        "the body of a `{task}` job has {bytes} bytes; {MAX_BODY} is the most: enqueue a reference instead"
+        "the body of a `{task}` job has {bytes} bytes; {most} is the most: enqueue a reference instead"
     )]
     TooLarge {
         /// Name of the task.
         task: String,
         /// Its size.
         bytes: usize,
+        /// The largest that is taken.
+        most: usize,
+    },
+    /// Somebody lets the queue run empty.
+    #[error(
+        "queue `{queue}` drains and takes no new jobs; enqueue to another, or end it: queuectl resume {queue}"
+    )]
+    Draining {
+        /// The queue.
+        queue: Queue,
     },
     /// Redis's memory is full.
     #[error(
@@ -100,12 +110,27 @@ pub struct Options {
 pub struct Producer {
     redis: Redis,
     keys: Keys,
+    max_body: usize,
 }
 
 impl Producer {
     /// A producer for the queues under `keys`.
     pub fn new(redis: Redis, keys: Keys) -> Self {
-        Self { redis, keys }
+        Self {
+            redis,
+            keys,
+            max_body: MAX_BODY,
+        }
+    }
+
+    /// Refuses bodies of more bytes than this; [`MAX_BODY`] if it is not called. Children of a master keep
+    /// that limit.
+    #[must_use]
+    pub fn with_max_body(self, bytes: usize) -> Self {
+        Self {
+            max_body: bytes,
+            ..self
+        }
     }
 
     /// Enqueues one job. When this returns, the job is kept until it is settled.
@@ -125,7 +150,7 @@ impl Producer {
         task: &T,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
-        let body = body_of(task, options.max_attempts)?;
+        let body = self.body_of(task, options.max_attempts)?;
         let queue = options.queue.unwrap_or(T::QUEUE);
         let ids = self.push(queue, options.when, vec![body]).await?;
         Ok(ids[0])
@@ -151,7 +176,7 @@ impl Producer {
                 && bytes < CHUNK_BYTES
                 && let Some(task) = tasks.next()
             {
-                let body = body_of(task, options.max_attempts)?;
+                let body = self.body_of(task, options.max_attempts)?;
                 bytes += body.len();
                 bodies.push(body);
             }
@@ -176,13 +201,27 @@ impl Producer {
         args: &RawValue,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
-        let body = write(&Body {
+        let body = Body {
             max_attempts: options.max_attempts,
             ..Body::new(task, Cow::Borrowed(args))
-        })?;
+        };
+        let body = write(&body, self.max_body)?;
         let queue = options.queue.unwrap_or(Queue::Default);
         let ids = self.push(queue, options.when, vec![body]).await?;
         Ok(ids[0])
+    }
+
+    /// Writes a job of `task` that is not part of a group.
+    fn body_of<T: Task>(
+        &self,
+        task: &T,
+        max_attempts: Option<u32>,
+    ) -> Result<String, EnqueueError> {
+        let body = Body {
+            max_attempts,
+            ..Body::new(T::NAME, Cow::Owned(args_of(task)?))
+        };
+        write(&body, self.max_body)
     }
 
     async fn push(
@@ -215,6 +254,8 @@ impl Producer {
         pushed.map_err(|source| {
             if source.is_out_of_memory() {
                 EnqueueError::Full(source)
+            } else if source.has_code("DRAINING") {
+                EnqueueError::Draining { queue }
             } else {
                 EnqueueError::Push { queue, source }
             }
@@ -227,14 +268,6 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes a job of `task` that is not part of a group.
-fn body_of<T: Task>(task: &T, max_attempts: Option<u32>) -> Result<String, EnqueueError> {
-    write(&Body {
-        max_attempts,
-        ..Body::new(T::NAME, Cow::Owned(args_of(task)?))
-    })
-}
-
 /// Writes a task's arguments.
 pub(super) fn args_of<T: Task>(task: &T) -> Result<Box<RawValue>, EnqueueError> {
     serde_json::value::to_raw_value(task).map_err(|source| EnqueueError::Write {
@@ -243,16 +276,17 @@ pub(super) fn args_of<T: Task>(task: &T) -> Result<Box<RawValue>, EnqueueError> 
     })
 }
 
-/// Writes a body, if it is not too large.
-pub(super) fn write(body: &Body<'_>) -> Result<String, EnqueueError> {
+/// Writes a body, if it has `most` bytes or less.
+pub(super) fn write(body: &Body<'_>, most: usize) -> Result<String, EnqueueError> {
     let text = body.write().map_err(|source| EnqueueError::Write {
         task: body.task.to_string(),
         source,
     })?;
-    if text.len() > MAX_BODY {
+    if text.len() > most {
         return Err(EnqueueError::TooLarge {
             task: body.task.to_string(),
             bytes: text.len(),
+            most,
         });
     }
     Ok(text)

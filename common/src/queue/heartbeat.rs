@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{bell::Bell, enqueue::millis};
+use super::{Queue, bell::Bell, enqueue::millis, pause::known_queues};
 use crate::{
     error::Chain,
     id::BootId,
@@ -44,6 +44,8 @@ pub(super) struct Heartbeat {
 pub(super) struct News {
     /// How many jobs Redis says the worker holds.
     pub(super) held: usize,
+    /// Queues from which no worker takes.
+    pub(super) paused: Vec<Queue>,
     /// How many beats succeeded after one that failed: Redis was away so often.
     pub(super) returns: u64,
 }
@@ -60,12 +62,13 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    async fn beat(&self, redis: &Redis) -> Result<(bool, usize), KvError> {
+    async fn beat(&self, redis: &Redis) -> Result<(bool, usize, Vec<Queue>), KvError> {
         let mut call = BEAT.on(self.keys.prefix());
         call.arg(self.worker)
             .arg(millis(self.time_to_live))
             .arg(&self.info);
-        BEAT.run(redis, &call).await
+        let (known, held, paused): (bool, usize, Vec<String>) = BEAT.run(redis, &call).await?;
+        Ok((known, held, known_queues(&paused)))
     }
 }
 
@@ -160,7 +163,7 @@ fn keep_beating(
     let mut returns = 0;
     while !stop.load(Ordering::Relaxed) {
         match runtime.block_on(pulse.beat(redis)) {
-            Ok((known, held)) => {
+            Ok((known, held, paused)) => {
                 if !known {
                     tracing::warn!("this worker had been given up; what it held may run twice");
                 }
@@ -169,7 +172,11 @@ fn keep_beating(
                     returns += 1;
                 }
                 well = true;
-                tell.send_replace(News { held, returns });
+                tell.send_replace(News {
+                    held,
+                    paused,
+                    returns,
+                });
             }
             Err(error) => {
                 if well {

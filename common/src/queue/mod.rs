@@ -10,6 +10,8 @@
 //!                 ▲           │ retry by hand              ├──▶ scheduled (another attempt)
 //!                 └───────────┼────────────────────────────┘
 //!                           dead ◀── attempts used up, fatal, poison, unknown task
+//!
+//!   (outsiders) ──▶ inbox ──▶ waiting; dead, if it cannot be a job
 //! ```
 //!
 //! A job's body lies in one hash from enqueue until it is settled; the lists hold ids. Popping an id is
@@ -19,7 +21,8 @@
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
 //! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), `settle`. Beside it: `heartbeat`,
-//! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`] and [`audit`] (for people). The
+//! [`care`] (delays, inboxes, dead workers, lost pops), `bell` (what calls both at once), `limits` and
+//! `share` (what a worker takes next), [`inspect`], [`operate`], [`dead`], [`pause`] and [`audit`] (for people). The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
 pub mod audit;
@@ -27,17 +30,22 @@ mod bell;
 pub mod care;
 mod consume;
 pub mod context;
+pub mod dead;
 pub mod enqueue;
 mod heartbeat;
 pub mod inspect;
 mod job;
 mod limits;
 #[cfg(test)]
+mod limits_test;
+#[cfg(test)]
 mod model_test;
 pub mod operate;
+pub mod pause;
 mod registry;
 mod run;
 mod settle;
+mod share;
 pub mod task;
 mod turn;
 mod worker;
@@ -47,6 +55,7 @@ pub use enqueue::{EnqueueError, Options, Producer, When};
 pub use job::{Body, JobId, Queue};
 pub use limits::Limits;
 pub use registry::Registry;
+pub use share::{PerQueue, ShareError};
 pub use task::{Task, TaskError};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 

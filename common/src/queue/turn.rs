@@ -9,9 +9,10 @@ use std::{
 use redis::{FromRedisValue, ParsingError, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 
 use super::{
-    JobId,
+    JobId, Queue,
     enqueue::millis,
     limits::Demand,
+    pause::known_queues,
     settle::{Settlement, write_all},
 };
 use crate::{
@@ -89,6 +90,8 @@ pub(super) struct TurnReply {
     /// Jobs whose settlement was refused, because the claim was no longer this worker's.
     pub(super) refused: Vec<JobId>,
     pub(super) claimed: Vec<Claimed>,
+    /// Queues that are paused: nothing was taken from them.
+    pub(super) paused: Vec<Queue>,
 }
 
 /// Takes turns for one worker.
@@ -118,10 +121,7 @@ impl Turns {
             Some(Popped::Take(id)) => call.arg(id).arg("take"),
             Some(Popped::Back(id)) => call.arg(id).arg("back"),
         };
-        call.arg(demand.free);
-        for (queue, wanted) in &demand.order {
-            call.arg(queue).arg(wanted);
-        }
+        demand.write(&mut call);
         TURN.run(&self.redis, &call).await
     }
 
@@ -193,11 +193,15 @@ impl FromRedisValue for FirstTime {
 
 impl FromRedisValue for TurnReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (refused, first_time, again): (Vec<JobId>, FirstTime, OnRecord) =
+        let (refused, first_time, again, paused): (Vec<JobId>, FirstTime, OnRecord, Vec<String>) =
             FromRedisValue::from_redis_value(value)?;
         let mut claimed = first_time.0;
         claimed.extend(again.0);
-        Ok(Self { refused, claimed })
+        Ok(Self {
+            refused,
+            claimed,
+            paused: known_queues(&paused),
+        })
     }
 }
 
@@ -247,6 +251,7 @@ mod tests {
         let demand = Demand {
             order: vec![(Queue::Default, 3)],
             free: 3,
+            ..Demand::default()
         };
 
         for _ in 0..2 {

@@ -5,11 +5,15 @@ use super::Consumer;
 use crate::queue::settle::{Settlement, Verdict};
 
 impl Consumer {
-    /// A beat tells how many jobs Redis says this worker holds.
+    /// A beat tells how many jobs Redis says this worker holds, and which queues are paused.
     pub(super) fn beat(&mut self) {
         let promised: usize = self.slots.promised();
         let known = self.in_flight.len() + self.unsettled.len() + self.settling + promised;
-        self.to_compare = self.news.borrow_and_update().held > known || self.doubts > 0;
+        let news = self.news.borrow_and_update().clone();
+        self.to_compare = news.held > known || self.doubts > 0;
+        if self.slots.pause(&news.paused) {
+            self.hungry = true;
+        }
     }
 
     /// Finds claims that Redis made and whose answer was lost, and runs them, or gives them back if

@@ -18,6 +18,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     JobId, Queue,
+    bell::Bell,
     heartbeat::News,
     limits::{Demand, Slots},
     run::Runner,
@@ -62,6 +63,7 @@ pub(super) struct Consumer {
     slots: Slots,
     listening: Listening,
     news: watch::Receiver<News>,
+    bell: Bell,
     running: JoinSet<Settlement>,
     /// The lease of each job that runs. A job whose claim was lost may run beside them to its end.
     in_flight: HashMap<JobId, Lease>,
@@ -88,6 +90,7 @@ impl Consumer {
         slots: Slots,
         inbox: Inbox,
         news: watch::Receiver<News>,
+        bell: Bell,
     ) -> Self {
         Self {
             turns: runner.turns.clone(),
@@ -95,6 +98,7 @@ impl Consumer {
             slots,
             listening: Listening::No(inbox),
             news,
+            bell,
             running: JoinSet::new(),
             in_flight: HashMap::new(),
             unsettled: Vec::new(),
@@ -198,6 +202,7 @@ impl Consumer {
             Ok(reply) => reply,
             Err(error) => {
                 self.complain(&error);
+                self.slots.charge(&demand, &[]);
                 self.unsettled.extend(settlements);
                 self.popped = self.popped.or(popped);
                 self.doubts = DOUBTS;
@@ -212,6 +217,12 @@ impl Consumer {
             // Also the answer to a settlement that was carried out, and whose answer was lost.
             tracing::debug!(job.id = %refused, "the claim of {refused} had ended before it was settled");
         }
+        if self.slots.pause_also(&reply.paused) {
+            // The answer may be older than a resume that was heard meanwhile: the next beat tells.
+            self.bell.beat.notify_one();
+        }
+        let taken: Vec<_> = reply.claimed.iter().map(|job| job.id.queue()).collect();
+        self.slots.charge(&demand, &taken);
         if demand.free > 0 {
             self.hungry = reply.claimed.len() >= demand.free;
         }
@@ -244,8 +255,10 @@ impl Consumer {
                 self.listening = Listening::On(inbox.wait(lists), free);
             }
             Listening::On(waiting, queues) => {
-                // A queue has a free slot that it had not when the question was asked: ask anew.
-                if free.iter().any(|queue| !queues.contains(queue)) {
+                // A queue has a free slot that it had not when the question was asked, or one was paused: ask
+                // anew.
+                let is_paused = queues.iter().any(|queue| self.slots.is_paused(*queue));
+                if is_paused || free.iter().any(|queue| !queues.contains(queue)) {
                     waiting.cut_short(&self.turns.redis).await;
                 }
                 self.listening = Listening::On(waiting, queues);
@@ -345,7 +358,7 @@ mod tests {
         let slots = Slots::new(options.limits, 1, options.starvation);
         let (tell, news) = watch::channel(News::default());
         let inbox = Inbox::new(queue.redis.clone());
-        let mut consumer = Consumer::new(runner, slots, inbox, news);
+        let mut consumer = Consumer::new(runner, slots, inbox, news, Bell::default());
 
         let run = consumer.run(&shutdown, Duration::ZERO);
         let end = async {

@@ -10,7 +10,7 @@ use super::{Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, score, task
 use crate::{
     id::IdError,
     kv::{KvError, Script},
-    queue::{Queue, turn::Lease},
+    queue::{Body, JobId, Queue, dead::Filter, turn::Lease},
 };
 
 static JOBS: LazyLock<Script> = LazyLock::new(|| {
@@ -104,6 +104,8 @@ pub struct Listing {
     pub state: State,
     /// Of those that wait: in this queue. All, by priority, if not set.
     pub queue: Option<Queue>,
+    /// Of the dead: those that fit.
+    pub filter: Filter,
     /// How many at most.
     pub limit: usize,
     /// From the beginning, if not set.
@@ -132,6 +134,9 @@ pub struct Row {
     pub task: Option<String>,
     /// What the task runs on.
     pub args: Option<Box<RawValue>>,
+    /// The master whose child it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_of: Option<JobId>,
     /// Attempts so far, that which runs included.
     pub attempts: u32,
     /// Workers that died while they ran it.
@@ -183,11 +188,18 @@ impl Inspector {
         let mut place = places.next();
         for _ in 0..CALLS {
             let Some(here) = place else { break };
-            let wanted = CHUNK.min(listing.limit.saturating_sub(page.jobs.len()));
-            if wanted == 0 {
+            let room = listing.limit.saturating_sub(page.jobs.len());
+            if room == 0 {
                 break;
             }
-            let more = self.read_into(&mut page, here, &mut from, wanted).await?;
+            let wanted = if listing.filter == Filter::default() {
+                CHUNK.min(room)
+            } else {
+                CHUNK
+            };
+            let more = self
+                .read_into(&mut page, listing, here, &mut from, wanted)
+                .await?;
             if !more {
                 (place, from) = (places.next(), 0);
             }
@@ -202,6 +214,7 @@ impl Inspector {
     async fn read_into(
         &self,
         page: &mut Page,
+        listing: &Listing,
         place: &str,
         from: &mut usize,
         wanted: usize,
@@ -214,10 +227,29 @@ impl Inspector {
         let (now_ms, passed, more, found): (u64, usize, u8, Vec<Found>) =
             JOBS.run(&self.redis, &call).await?;
         page.now_ms = now_ms;
-        *from += passed;
-        let rows = found.into_iter().map(|job| row(page.state, place, job));
-        page.jobs.extend(rows);
-        Ok(more == 1)
+        let mut rows = found.into_iter().map(|job| row(page.state, place, job));
+        if page.state != State::Dead {
+            *from += passed;
+            page.jobs.extend(rows);
+            return Ok(more == 1);
+        }
+        while page.jobs.len() < listing.limit
+            && let Some(row) = rows.next()
+        {
+            *from += 1;
+            let buried_ms = row.buried_ms.unwrap_or(0);
+            if listing
+                .filter
+                .since_ms
+                .is_some_and(|since| buried_ms < since)
+            {
+                return Ok(false); // all others died earlier
+            }
+            if row.fits(&listing.filter) {
+                page.jobs.push(row);
+            }
+        }
+        Ok(more == 1 || rows.len() > 0)
     }
 
     /// The keys that hold jobs in a state, in the order in which they are read.
@@ -249,6 +281,19 @@ impl Inspector {
     }
 }
 
+impl Row {
+    fn fits(&self, filter: &Filter) -> bool {
+        let queue = filter
+            .queue
+            .is_none_or(|queue| self.id.starts_with(queue.name()));
+        queue
+            && filter.fits_time(self.buried_ms.unwrap_or(0))
+            && (filter.task.is_none() || filter.task == self.task)
+            && (filter.group.is_none() || filter.group == self.child_of)
+            && filter.fits_error(self.error.as_deref())
+    }
+}
+
 fn row(state: State, place: &str, (id, detail, before, entry, body): Found) -> Row {
     let body = String::from_utf8_lossy(&body);
     let (task, args) = task_and_args(&body);
@@ -267,7 +312,10 @@ fn row(state: State, place: &str, (id, detail, before, entry, body): Found) -> R
     match state {
         State::Waiting => row.waiting_since_ms = times.waiting_since(last.as_ref()),
         State::Scheduled => row.due_ms = score(&detail),
-        State::Dead => row.buried_ms = score(&detail),
+        State::Dead => {
+            row.buried_ms = score(&detail);
+            row.child_of = Body::read(&body).ok().and_then(|body| body.group);
+        }
         State::Claimed => {
             row.attempts = Lease::from(detail.as_str()).attempt();
             row.worker = Some(place.to_owned());

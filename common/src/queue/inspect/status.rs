@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, Inspector, ONLY_LOOKS, PLACES, Times, score};
 use crate::{
     kv::{KvError, Script},
-    queue::Queue,
+    queue::{Queue, pause::Decision},
 };
 
 static STATUS: LazyLock<Script> = LazyLock::new(|| {
@@ -59,6 +59,12 @@ pub struct QueueStatus {
     pub oldest: Option<String>,
     /// Since when it waits.
     pub waiting_since_ms: Option<u64>,
+    /// Workers take nothing from it: since when, and by whose decision.
+    pub paused: Option<Decision>,
+    /// It takes no new jobs.
+    pub draining: Option<Decision>,
+    /// Bodies that others have left for it, and no worker has fetched yet.
+    pub inbox: u64,
 }
 
 /// One worker.
@@ -99,7 +105,17 @@ impl WorkerInfo {
 
 type Reply = (
     u64,
-    Vec<(Queue, u64, i64, String, Vec<u8>, String)>,
+    Vec<(
+        Queue,
+        u64,
+        i64,
+        String,
+        Vec<u8>,
+        String,
+        String,
+        String,
+        u64,
+    )>,
     (u64, u64, String, u64),
     BTreeMap<String, i64>,
     Vec<(String, String, String, u64)>,
@@ -120,7 +136,8 @@ impl Inspector {
         let (jobs, scheduled, next_due, dead) = counts;
         let queues = queues
             .into_iter()
-            .map(|(queue, waiting, listed, oldest, body, entry)| {
+            .map(|found| {
+                let (queue, waiting, listed, oldest, body, entry, paused, draining, inbox) = found;
                 let times = Times::of(&String::from_utf8_lossy(&body));
                 QueueStatus {
                     queue,
@@ -128,6 +145,9 @@ impl Inspector {
                     listed: u64::try_from(listed).ok(),
                     waiting_since_ms: times.waiting_since(Entry::read(&entry).as_ref()),
                     oldest: (!oldest.is_empty()).then_some(oldest),
+                    paused: Decision::read(&paused),
+                    draining: Decision::read(&draining),
+                    inbox,
                 }
             })
             .collect();

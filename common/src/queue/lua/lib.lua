@@ -44,6 +44,11 @@ local function schedule(id, due)
   if redis.call('ZRANK', scheduled, id) == 0 then ring('look') end
 end
 
+-- What a queue that is to run empty tells who brings a new job.
+local function refuse_draining(queue)
+  return redis.error_reply('DRAINING queue ' .. queue .. ' takes no new jobs')
+end
+
 local function count(what, n) redis.call('HINCRBY', stats, what, n) end
 
 local function in_chunks(items, call)

@@ -9,7 +9,8 @@ local MOST = 20000 -- ids that one step may loosen
 -- Back to where it was: its history and its times tell.
 local function put_back(id)
   local entry = last_entry_of(id)
-  local buried = string.match(entry, '"event":"buried"') or string.match(entry, '"event":"group_failed"')
+  local event = string.match(entry, '"event":"([a-z_]+)"')
+  local buried = event == 'buried' or event == 'group_failed' or event == 'refused'
   local due = tonumber(string.match(body_of(id), '^{"at":%d+,"due":(%d+)') or 0)
   count('recovered', 1)
   if buried then

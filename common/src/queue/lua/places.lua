@@ -36,3 +36,16 @@ local function has_body(id) return redis.call('HEXISTS', jobs, id) == 1 end
 local function body_of(id) return redis.call('HGET', jobs, id) or '' end
 local function tries_of(id) return redis.call('HGET', attempts, id) or '' end
 local function last_entry_of(id) return redis.call('LINDEX', ns .. 'history:' .. id, -1) or '' end
+
+-- How many jobs wait in a queue. Not the length of the list: what was popped a moment ago waits until it is
+-- claimed, and when a list was deleted its jobs wait all the same.
+local function waiting_in(queue)
+  local mark = mark_of(queue)
+  return math.max(0, mark.last - mark.cursor) + redis.call('ZCARD', ns .. 'loose:' .. queue)
+end
+
+-- How many bodies others have left for a queue, and no worker has fetched yet.
+local function inbox_of(queue)
+  local length = redis.pcall('LLEN', ns .. 'inbox:' .. queue)
+  return type(length) == 'number' and length or 0
+end

@@ -2,7 +2,8 @@
 -- KEYS 1 namespace     ARGV queues
 -- Returns { now, ms,
 --           { queue, jobs that wait, length of its list or -1 (it is none), the oldest that waits or '',
---             its body's head, its last history entry }...,
+--             its body's head, its last history entry, since when and by whom it is paused (JSON) or '',
+--             the same of its draining, bodies in its inbox }...,
 --           { jobs, scheduled, due time of the next or '', dead },
 --           { total, value, ... },
 --           { worker, ms at which its heartbeat ends, what it told of itself (JSON), jobs it holds }... }
@@ -19,12 +20,10 @@ for i, queue in ipairs(ARGV) do
       break
     end
   end
-  -- Not the length of the list: what was popped a moment ago waits until it is claimed, and when a list
-  -- was deleted its jobs wait all the same.
-  local mark = mark_of(queue)
-  local waiting = math.max(0, mark.last - mark.cursor) + redis.call('ZCARD', ns .. 'loose:' .. queue)
-  queues[i] = { queue, waiting, on_list('LLEN', queue) or -1, oldest or '',
-    oldest and string.sub(body_of(oldest), 1, HEAD) or '', oldest and last_entry_of(oldest) or '' }
+  queues[i] = { queue, waiting_in(queue), on_list('LLEN', queue) or -1, oldest or '',
+    oldest and string.sub(body_of(oldest), 1, HEAD) or '', oldest and last_entry_of(oldest) or '',
+    redis.call('HGET', ns .. 'paused', queue) or '', redis.call('HGET', ns .. 'draining', queue) or '',
+    inbox_of(queue) }
 end
 
 local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or ''

@@ -7,11 +7,13 @@
 --        details: `entry` for the history, `reason`, `delay_ms` before the next attempt,
 --        `output`: what the task gave back (JSON text), if anybody wants it
 --      then the popped id or '', and 'take' (claim it) or 'back' (list it again)
---      then how many to claim in all, what was popped included
+--      then how many to claim in all, what was popped included; how many of these in slots that any
+--      queue may use; the number of queues that have free slots of their own, and for each: name, how many
 --      then for each queue in order: name, how many to claim
 -- Returns { ids whose settlement was refused (the claim is no longer this worker's),
 --           { lease, id, body, ... } of what was claimed for the first time, if anything was,
---           { id, lease, attempts so far, body, ... } of what has a record }
+--           { id, lease, attempts so far, body, ... } of what has a record,
+--           { queues that are paused: nothing was taken from them } }
 -- A lease is `<attempt>@<claimed at, µs>`, the fence of one claim; `#` instead of `@` says that earlier
 -- attempts are on record, to be forgotten when the job is done.
 local worker = ARGV[1]
@@ -105,25 +107,44 @@ for queue, n in pairs(completed) do
 end
 
 -- Claim.
-local popped, intent, free = next_arg(), next_arg(), tonumber(next_arg())
+local popped, intent, free, shared = next_arg(), next_arg(), tonumber(next_arg()), tonumber(next_arg())
+local own = {}
+for _ = 1, tonumber(next_arg()) do
+  local queue = next_arg()
+  own[queue] = tonumber(next_arg())
+end
+local function fill_slots(queue, n)
+  local of_own = math.min(n, own[queue] or 0)
+  if of_own > 0 then own[queue] = own[queue] - of_own end
+  shared = shared - (n - of_own)
+end
+-- A worker may not have heard yet that a queue is paused, so each turn that claims asks.
+local paused = free > 0 and redis.call('HKEYS', ns .. 'paused') or {}
+local is_paused = {}
+for _, queue in ipairs(paused) do is_paused[queue] = true end
+
 local taken = {}
 if popped ~= '' then
-  if intent == 'take' then
+  if intent == 'take' and not is_paused[queue_of(popped)] then
     local state = state_of(queue_of(popped))
     if take(state, popped) then taken[1] = popped end
     if state.behind then on_list('RPUSH', state.queue, popped) end
     keep(state)
   else
-    -- No slot for it. Whether it waits is the next claim's question; listing it is harmless.
+    -- No slot for it, or its queue is paused. Whether it waits is the next claim's question; listing it is
+    -- harmless.
     on_list('RPUSH', queue_of(popped), popped)
   end
 end
 local slot_taken = taken[1] and queue_of(taken[1])
+if slot_taken then fill_slots(slot_taken, 1) end
 while ARGV[arg] do
   local queue = ARGV[arg]
   local wanted = tonumber(ARGV[arg + 1])
   if queue == slot_taken then wanted, slot_taken = wanted - 1, nil end
-  wanted = math.min(wanted, free - #taken)
+  wanted = math.min(wanted, free - #taken, (own[queue] or 0) + shared)
+  if is_paused[queue] then wanted = 0 end
+  local before = #taken
   arg = arg + 2
   local state = state_of(queue)
   while wanted > 0 and not state.behind do
@@ -141,6 +162,7 @@ while ARGV[arg] do
     end
   end
   keep(state)
+  fill_slots(queue, #taken - before)
 end
 
 local first_time, again = {}, {}
@@ -174,4 +196,4 @@ if #taken > 0 then
   -- A worker that was given up must be known again before it holds anything; and it lives.
   redis.call('ZADD', workers, 'GT', now_ms + tonumber(ARGV[2]), worker)
 end
-return { refused, first_time, again }
+return { refused, first_time, again, paused }

@@ -97,10 +97,7 @@ impl Bench {
             }
             Op::PopAndGiveBack { worker, queue } => {
                 if let Some(id) = self.pop(QUEUES[queue]).await {
-                    let demand = Demand {
-                        order: Vec::new(),
-                        free: 0,
-                    };
+                    let demand = Demand::default();
                     let back = Some(Popped::Back(id));
                     self.workers[worker].take(&[], back, &demand).await.unwrap();
                     self.model.lost.remove(&id);
@@ -194,6 +191,7 @@ impl Bench {
         let demand = Demand {
             order,
             free: wanted,
+            ..Demand::default()
         };
         let take = popped.map(Popped::Take);
         let reply = self.workers[worker].take(&[], take, &demand).await.unwrap();
@@ -274,10 +272,7 @@ impl Bench {
             return;
         };
         let settlement = self.settlement(id, lease.clone(), had_group, verdict);
-        let nothing = Demand {
-            order: Vec::new(),
-            free: 0,
-        };
+        let nothing = Demand::default();
         let attempt = lease.attempt();
 
         let reply = self.workers[worker]
@@ -297,10 +292,7 @@ impl Bench {
         }
         let (id, worker, lease) = self.old[job % self.old.len()].clone();
         let settlement = self.settlement(id, lease, true, verdict);
-        let nothing = Demand {
-            order: Vec::new(),
-            free: 0,
-        };
+        let nothing = Demand::default();
 
         let reply = self.workers[worker]
             .take(&[settlement], None, &nothing)

@@ -181,6 +181,7 @@ impl Stage {
         let listing = common::queue::inspect::list::Listing {
             state,
             queue: None,
+            filter: common::queue::dead::Filter::default(),
             limit: 100,
             cursor: None,
         };
