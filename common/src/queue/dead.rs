@@ -208,7 +208,11 @@ impl Operator {
         Ok(entries.into_iter().map(text).collect())
     }
 
-    async fn now_ms(&self) -> Result<u64, KvError> {
+    /// The time, by Redis's clock.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn now_ms(&self) -> Result<u64, KvError> {
         let mut connection = self.redis.connection().await?;
         let (seconds, micros): (u64, u64) =
             redis::cmd("TIME")

@@ -1,6 +1,7 @@
 //! Looking into the queues, changing them by hand, accounting for every job.
 
 mod audit;
+mod dead;
 mod operate;
 mod recipes;
 mod views;

@@ -2,6 +2,7 @@
 
 use common::queue::{
     Queue,
+    dead::Filter,
     inspect::{
         Inspector,
         list::{Cursor, Listing, Page, Row, State},
@@ -11,6 +12,7 @@ use common::queue::{
 use crate::{
     Ending, Failure, Outcome,
     connect::Connection,
+    filter::{self, flags},
     out::{Column, Out, add, clean, numbers, short, text},
     time::{ago, since, until},
 };
@@ -21,7 +23,7 @@ pub(crate) struct Args {
     #[arg(value_enum, default_value = "waiting")]
     state: State,
 
-    /// Of the waiting: those of one queue
+    /// Of the waiting or the dead: those of one queue
     #[arg(long)]
     queue: Option<Queue>,
 
@@ -32,16 +34,30 @@ pub(crate) struct Args {
     /// Go on where the last page ended
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<Cursor>,
+
+    #[command(flatten)]
+    dead: filter::Args,
 }
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outcome {
-    if args.queue.is_some() && args.state != State::Waiting {
-        let text = "--queue chooses among waiting jobs only; the others are kept together";
+    if args.queue.is_some() && !matches!(args.state, State::Waiting | State::Dead) {
+        let text = "--queue chooses among waiting and dead jobs; the others are kept together";
         return Err(Failure::Usage(text.to_owned()));
     }
+    if !args.dead.is_empty() && args.state != State::Dead {
+        let text = "--task, --error, --group, --since and --before choose among dead jobs: \
+                    queuectl jobs dead …";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let filter = if args.state == State::Dead {
+        args.dead.at(connection.now_ms().await?, args.queue)
+    } else {
+        Filter::default()
+    };
     let listing = Listing {
         state: args.state,
         queue: args.queue,
+        filter,
         limit: args.limit.into(),
         cursor: args.cursor,
     };
@@ -55,18 +71,28 @@ fn tell(page: &Page, listing: &Listing, out: &Out) -> String {
     if page.jobs.is_empty() && page.next.is_none() {
         return match (&listing.cursor, listing.queue) {
             (Some(_), _) => "There are no more.".to_owned(),
+            (None, _) if listing.filter != Filter::default() => {
+                format!("There are no {}.", filter::words(&listing.filter))
+            }
             (None, Some(queue)) => format!("No job is waiting in queue {queue}."),
             (None, None) => format!("No job is {}.", page.state),
         };
     }
-    let mut told = out.table(&columns(page.state), rows(page));
+    let mut told = if page.jobs.is_empty() {
+        format!("No {} so far.", filter::words(&listing.filter))
+    } else {
+        out.table(&columns(page.state), rows(page))
+    };
     if let Some(next) = &page.next {
         let queue = listing.queue.map(|queue| format!(" --queue {queue}"));
-        let queue = queue.unwrap_or_default();
+        let which = match page.state {
+            State::Dead => flags(&listing.filter),
+            _ => queue.unwrap_or_default(),
+        };
         let state = page.state;
         add(
             &mut told,
-            format_args!("\n\nMore: queuectl jobs {state}{queue} --cursor {next}"),
+            format_args!("\n\nMore: queuectl jobs {state}{which} --cursor {next}"),
         );
     }
     told

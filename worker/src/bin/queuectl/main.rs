@@ -6,7 +6,9 @@
 mod audit;
 mod change;
 mod connect;
+mod control;
 mod enqueue;
+mod filter;
 mod jobs;
 mod migrate;
 mod out;
@@ -26,7 +28,7 @@ use out::Out;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed, or not done for all jobs that were named
+  1  failed, or not done for all jobs that were named, or stopped before the end
   2  called in a wrong way
   3  the audit found something that is not repaired";
 
@@ -57,6 +59,12 @@ enum Command {
     Show(show::Args),
     /// Enqueue a job
     Enqueue(enqueue::Args),
+    /// Have workers take nothing from a queue; what runs goes on, and jobs may be enqueued
+    Pause(control::PauseArgs),
+    /// Refuse new jobs for a queue while workers finish what is there
+    Drain(control::DrainArgs),
+    /// End a pause or a drain
+    Resume(control::ResumeArgs),
     /// Run dead or scheduled jobs now, with their attempts counted anew
     Retry(change::RetryArgs),
     /// Remove jobs that nobody runs
@@ -143,6 +151,9 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Jobs(args) => jobs::run(args, &connection, out).await,
         Command::Show(args) => show::run(&args, &connection, out).await,
         Command::Enqueue(args) => enqueue::run(args, &connection, out).await,
+        Command::Pause(args) => control::pause(args, &connection, out).await,
+        Command::Drain(args) => control::drain(args, &connection, out).await,
+        Command::Resume(args) => control::resume(args, &connection, out).await,
         Command::Retry(args) => change::retry(args, &connection, out).await,
         Command::Discard(args) => change::discard(args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,

@@ -169,12 +169,16 @@ fn tell_entry(entry: &Entry, now: u64, out: &Out) -> String {
         "buried" => "buried",
         "worker_died" => "given back",
         "group_failed" => "not run",
+        "refused" => "refused",
         "revived" => "retried by hand",
         other => other,
     };
     let mut text = what.to_owned();
     if let Some(attempt) = entry.attempt {
         text = format!("attempt {attempt} {what}");
+    }
+    if let Some(worker) = &entry.worker {
+        add(&mut text, format_args!(" on worker {}", short(worker)));
     }
     if let Some(error) = &entry.error {
         add(&mut text, format_args!(": {error}"));

@@ -6,12 +6,13 @@ use common::queue::{
         Inspector,
         status::{Status, WorkerStatus},
     },
+    pause::Decision,
 };
 
 use crate::{
     Ending, Outcome,
     connect::Connection,
-    out::{Out, clean, count, number, numbers, short, text},
+    out::{Out, add, clean, count, number, numbers, short, text},
     time::{since, until},
 };
 
@@ -50,6 +51,15 @@ fn tell(status: &Status, out: &Out) -> String {
             (.., Some(then)) => format!("waiting, the oldest for {}", since(now, then)),
             (.., None) => "waiting".to_owned(),
         };
+        let remarks = [remark, decided("paused", queue.paused.as_ref(), now)];
+        let inbox = match queue.inbox {
+            0 => String::new(),
+            n => format!("{} in its inbox", number(n)),
+        };
+        let draining = decided("draining", queue.draining.as_ref(), now);
+        let remarks = remarks.into_iter().chain([draining, inbox]);
+        let remarks: Vec<_> = remarks.filter(|remark| !remark.is_empty()).collect();
+        let remark = remarks.join("; ");
         row(queue.queue.name(), queue.waiting, remark);
     }
     let remark = match alive {
@@ -73,6 +83,24 @@ fn tell(status: &Status, out: &Out) -> String {
     let waiting: u64 = status.queues.iter().map(|queue| queue.waiting).sum();
     if alive == 0 && waiting + status.claimed > 0 {
         told.push_str("\n\nNo worker is running: jobs wait until one is started.");
+    }
+    told
+}
+
+/// `paused for 3 min by ada`.
+fn decided(what: &str, decision: Option<&Decision>, now: u64) -> String {
+    let Some(decision) = decision else {
+        return String::new();
+    };
+    let mut told = what.to_owned();
+    if decision.since_ms > 0 {
+        add(
+            &mut told,
+            format_args!(" for {}", since(now, decision.since_ms)),
+        );
+    }
+    if !decision.by.is_empty() {
+        add(&mut told, format_args!(" by {}", clean(&decision.by)));
     }
     told
 }
