@@ -7,3 +7,8 @@ pub mod tasks;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/tasks.md")]
 struct TasksPage;
+
+/// The examples of `docs/control.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/control.md")]
+struct ControlPage;

@@ -209,7 +209,13 @@ async fn read<B: Buf>(
 }
 
 fn understand(body: &[u8]) -> Result<Wanted, ApiError> {
-    serde_json::from_slice(body).map_err(|error| {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let wanted = serde_json::from_slice(body);
+    if !is_object && wanted.as_ref().err().is_none_or(serde_json::Error::is_data) {
+        let text = "the body is not a JSON object";
+        return Err(ApiError::Unprocessable(text.to_owned()));
+    }
+    wanted.map_err(|error| {
         if error.is_data() {
             ApiError::Unprocessable(error.to_string())
         } else {

@@ -13,15 +13,15 @@ use common::{
 use serde_json::Value;
 
 /// A namespace of its own, and `queuectl` on it.
-struct Desk {
-    queue: TestQueue,
+pub(crate) struct Desk {
+    pub(crate) queue: TestQueue,
 }
 
 /// How a call ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 fn run(command: &mut Command) -> Ended {
@@ -33,7 +33,7 @@ fn run(command: &mut Command) -> Ended {
     }
 }
 
-fn queuectl(redis_url: &str, args: &[&str]) -> Command {
+pub(crate) fn queuectl(redis_url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_queuectl"));
     command.args(args);
     command.env("REDIS_URL", redis_url);
@@ -41,37 +41,37 @@ fn queuectl(redis_url: &str, args: &[&str]) -> Command {
 }
 
 impl Desk {
-    fn set() -> Self {
+    pub(crate) fn set() -> Self {
         Self {
             queue: TestQueue::start(),
         }
     }
 
-    fn call(&self, args: &[&str]) -> Ended {
+    pub(crate) fn call(&self, args: &[&str]) -> Ended {
         let mut command = queuectl(&self.queue.url, args);
         run(command.env("RHUBARB_NAMESPACE", &self.queue.namespace))
     }
 
     /// What a call prints that ends well.
-    fn ask(&self, args: &[&str]) -> String {
+    pub(crate) fn ask(&self, args: &[&str]) -> String {
         let ended = self.call(args);
         assert_eq!(ended.code, 0, "{args:?}: {}", ended.err);
         ended.out
     }
 
-    fn ask_json(&self, args: &[&str]) -> Value {
+    pub(crate) fn ask_json(&self, args: &[&str]) -> Value {
         let out = self.ask(&[args, &["--json"]].concat());
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}"))
     }
 
     /// A worker that knows no task, and so buries every job.
-    fn undertaker(&self) -> RunningWorker {
+    pub(crate) fn undertaker(&self) -> RunningWorker {
         let options = TestQueue::options("high=16,default=8,low=2");
         self.queue.worker(Registry::new(), options)
     }
 
     /// Enqueues `n` jobs, and waits until they are dead.
-    async fn bury(&self, task: &str, n: u64) {
+    pub(crate) async fn bury(&self, task: &str, n: u64) {
         let before = self.ask_json(&["status"])["dead"]
             .as_u64()
             .expect("a number");
@@ -183,7 +183,8 @@ async fn dead_jobs_are_told_with_their_reason_retried_and_discarded_by_task() {
     assert!(dead.contains("knows no task `demo.a`"), "{dead}");
     let shown = desk.ask(&["show", "default-1"]);
     assert!(
-        shown.contains("attempt 1 buried: this worker knows no task"),
+        shown.contains("attempt 1 buried on worker ")
+            && shown.contains("this worker knows no task"),
         "{shown}"
     );
     assert!(
@@ -265,7 +266,17 @@ async fn a_call_in_a_wrong_way_ends_with_2_and_says_what_would_be_right() {
         (vec!["show", "high"], "such as high-17"),
         (vec!["show", "high-07"], "such as high-17"),
         (vec!["jobs", "zombies"], "waiting, scheduled, claimed, dead"),
-        (vec!["jobs", "dead", "--queue", "low"], "waiting jobs only"),
+        (
+            vec!["jobs", "claimed", "--queue", "low"],
+            "waiting and dead jobs",
+        ),
+        (vec!["jobs", "--task", "a"], "queuectl jobs dead"),
+        (vec!["jobs", "dead", "--since", "x"], "such as 2h"),
+        (vec!["retry", "low-1", "--rate", "5"], "go with --all"),
+        (vec!["retry", "--all", "--rate", "0"], "such as 50 or 0.5"),
+        (vec!["pause"], "<QUEUE>"),
+        (vec!["drain", "low", "--scheduled"], "--wait"),
+        (vec!["resume", "all"], "high, default or low"),
         (vec!["jobs", "--cursor", "x"], "take it from the last page"),
         (vec!["enqueue", "demo.a", "{x}"], "Quote it for the shell"),
         (vec!["enqueue", "demo.a", "--in", "5"], "such as 90s"),

@@ -227,6 +227,12 @@ impl Stage {
         .await;
     }
 
+    /// A total since ever.
+    async fn total(&self, name: &str) -> i64 {
+        let status = self.inspector.status().await.expect("Redis answers");
+        status.totals.get(name).copied().unwrap_or(0)
+    }
+
     async fn delete(&self, key: &str) {
         let name = format!("{}{key}", self.queue.keys.prefix());
         let deleted: u32 = self.queue.command(&["DEL", &name]).await;

@@ -20,9 +20,11 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  queuectl retry low-17\n  queuectl retry --all --task demo.greet --error 'no route' --since 2h --rate 50"
+)]
 pub(crate) struct RetryArgs {
     /// Dead or scheduled jobs
-    #[arg(required_unless_present = "all")]
     ids: Vec<JobId>,
 
     /// All dead jobs, or those that are chosen below
@@ -34,9 +36,11 @@ pub(crate) struct RetryArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  queuectl discard low-17\n  queuectl discard --all-dead --queue low --before 30d"
+)]
 pub(crate) struct DiscardArgs {
     /// Jobs that wait, are scheduled or are dead
-    #[arg(required_unless_present = "all_dead")]
     ids: Vec<JobId>,
 
     /// All dead jobs, or those that are chosen below
@@ -58,7 +62,7 @@ pub(crate) struct BulkArgs {
     rate: Option<f64>,
 
     #[command(flatten)]
-    which: filter::Args,
+    which: filter::DeadArgs,
 
     /// Of this queue
     #[arg(long, help_heading = "Which dead jobs")]
@@ -224,11 +228,15 @@ async fn some(
     connection: &Connection,
     out: &Out,
 ) -> Outcome {
+    let all = match fate {
+        Fate::Retry => "--all",
+        Fate::Discard => "--all-dead",
+    };
+    if ids.is_empty() {
+        let text = format!("which jobs? Name them (<IDS>…), or say {all} for all that are dead");
+        return Err(Failure::Usage(text));
+    }
     if !bulk.is_empty() {
-        let all = match fate {
-            Fate::Retry => "--all",
-            Fate::Discard => "--all-dead",
-        };
         let text = format!("--rate and what chooses among dead jobs go with {all}");
         return Err(Failure::Usage(text));
     }

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PauseArgs {
-    /// The queues
+    /// The queues: high, default, low
     #[arg(required = true, value_name = "QUEUE")]
     queues: Vec<Queue>,
 
@@ -47,7 +47,7 @@ pub(crate) struct DrainArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResumeArgs {
-    /// The queues
+    /// The queues: high, default, low
     #[arg(required = true, value_name = "QUEUE")]
     queues: Vec<Queue>,
 }
@@ -142,7 +142,11 @@ pub(crate) async fn drain(args: DrainArgs, connection: &Connection, out: &Out) -
         }
         if left.kept > 0 {
             let jobs = count(left.kept, "job");
-            add(&mut told, format_args!(" {jobs} of it scheduled or dead."));
+            let are = if left.kept == 1 { "is" } else { "are" };
+            add(
+                &mut told,
+                format_args!(" {jobs} of it {are} scheduled or dead."),
+            );
         }
         if left.inbox > 0 {
             let n = are(left.inbox);

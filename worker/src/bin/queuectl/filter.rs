@@ -11,7 +11,7 @@ use crate::{
 
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Which dead jobs")]
-pub(crate) struct Args {
+pub(crate) struct DeadArgs {
     /// Of this task
     #[arg(long, value_name = "TASK")]
     pub(crate) task: Option<String>,
@@ -61,7 +61,7 @@ impl When {
     }
 }
 
-impl Args {
+impl DeadArgs {
     pub(crate) fn is_empty(&self) -> bool {
         self.task.is_none()
             && self.error.is_none()
@@ -136,12 +136,12 @@ mod tests {
 
     #[test]
     fn a_filter_is_told_in_words_and_as_flags_that_read_as_the_same_filter() {
-        let args = Args {
+        let args = DeadArgs {
             task: Some("demo.a".to_owned()),
             error: Some("can't".to_owned()),
             since: Some(read_when("1m").unwrap()),
             before: Some(read_when("2026-09-21T14:13:20.017Z").unwrap()),
-            ..Args::default()
+            ..DeadArgs::default()
         };
         let filter = args.at(1_790_000_060_000, Some(Queue::Low));
 

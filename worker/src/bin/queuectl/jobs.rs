@@ -36,7 +36,7 @@ pub(crate) struct Args {
     cursor: Option<Cursor>,
 
     #[command(flatten)]
-    dead: filter::Args,
+    dead: filter::DeadArgs,
 }
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outcome {
