@@ -17,10 +17,10 @@ async fn a_queue_is_paused_and_resumed_and_status_tells_by_whom() {
     let out = desk.ask(&["pause", "low", "--by", "ada"]);
     assert_eq!(
         out,
-        "Paused low: workers take nothing from it. 2 are waiting.\n"
+        "Paused low: workers take nothing from it (2 waiting, 0 being run).\n"
     );
     let out = desk.ask(&["pause", "low", "--by", "bob"]);
-    assert_eq!(out, "low was paused already. 2 are waiting.\n");
+    assert_eq!(out, "low was paused already (2 waiting, 0 being run).\n");
     let status = desk.ask(&["status"]);
     assert!(
         status.contains("waiting, the oldest for 0 s; paused for 0 s by ada\n"),
@@ -46,7 +46,7 @@ async fn a_drain_refuses_what_is_new_and_returns_when_the_queue_is_empty() {
     let out = desk.ask(&["drain", "low"]);
     assert_eq!(
         out,
-        "low drains: it takes no new jobs. 3 are waiting, 0 are being run.\n"
+        "low drains: it takes no new jobs (3 waiting, 0 being run).\n"
     );
     let refused = desk.call(&["enqueue", "demo.a", "--queue", "low"]);
     assert_eq!(refused.code, 1);
@@ -178,5 +178,6 @@ async fn what_came_by_an_inbox_and_was_refused_is_shown_with_its_text() {
     );
     let shown = desk.ask(&["show", "high+1"]);
     assert!(shown.contains("refused: {\"tusk\":1}"), "{shown}");
+    assert!(shown.ends_with("queuectl discard high+1\n"), "{shown}");
     assert!(desk.ask(&["audit"]).contains("All is well: 1 job here"));
 }

@@ -67,27 +67,14 @@ pub(crate) async fn pause(args: PauseArgs, connection: &Connection, out: &Out) -
         let changed = operator(connection).pause(queue, &by).await?;
         answers.push(answer(queue, changed, connection).await?);
     }
-    tell(
-        &answers,
-        out,
-        |Answer {
-             queue,
-             changed,
-             left,
-         }| {
-            let mut told = if *changed {
-                format!("Paused {queue}: workers take nothing from it.")
-            } else {
-                format!("{queue} was paused already.")
-            };
-            add(&mut told, format_args!(" {} waiting", are(left.waiting)));
-            match left.claimed {
-                0 => told.push('.'),
-                n => add(&mut told, format_args!(", {} being run to an end.", are(n))),
-            }
-            told
-        },
-    )
+    tell(&answers, out, |answer| {
+        let (queue, now) = (answer.queue, now(&answer.left));
+        if answer.changed {
+            format!("Paused {queue}: workers take nothing from it ({now}).")
+        } else {
+            format!("{queue} was paused already ({now}).")
+        }
+    })
 }
 
 pub(crate) async fn resume(args: ResumeArgs, connection: &Connection, out: &Out) -> Outcome {
@@ -132,14 +119,9 @@ pub(crate) async fn drain(args: DrainArgs, connection: &Connection, out: &Out) -
             (true, _) => {
                 format!("{queue} is drained: it takes no new jobs, and none waits or is being run.")
             }
-            (false, true) => format!("{queue} drains: it takes no new jobs."),
-            (false, false) => format!("{queue} was draining already."),
+            (false, true) => format!("{queue} drains: it takes no new jobs ({}).", now(left)),
+            (false, false) => format!("{queue} was draining already ({}).", now(left)),
         };
-        if !left.is_drained() {
-            let claimed = left.claimed;
-            add(&mut told, format_args!(" {} waiting", are(left.waiting)));
-            add(&mut told, format_args!(", {} being run.", are(claimed)));
-        }
         if left.kept > 0 {
             let jobs = count(left.kept, "job");
             let are = if left.kept == 1 { "is" } else { "are" };
@@ -149,10 +131,10 @@ pub(crate) async fn drain(args: DrainArgs, connection: &Connection, out: &Out) -
             );
         }
         if left.inbox > 0 {
-            let n = are(left.inbox);
+            let bodies = count(left.inbox, "job");
             add(
                 &mut told,
-                format_args!(" {n} in its inbox until it is resumed."),
+                format_args!(" {bodies} in its inbox: fetched when it is resumed."),
             );
         }
         if left.paused && left.waiting > 0 {
@@ -162,9 +144,9 @@ pub(crate) async fn drain(args: DrainArgs, connection: &Connection, out: &Out) -
     })
 }
 
-/// `1 is`, `2 are`.
-fn are(n: u64) -> String {
-    format!("{} {}", number(n), if n == 1 { "is" } else { "are" })
+fn now(left: &Left) -> String {
+    let (waiting, claimed) = (number(left.waiting), number(left.claimed));
+    format!("{waiting} waiting, {claimed} being run")
 }
 
 async fn wait(

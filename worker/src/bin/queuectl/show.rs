@@ -194,6 +194,9 @@ fn tell_entry(entry: &Entry, now: u64, out: &Out) -> String {
 fn hint(job: &Job) -> Option<String> {
     let id = job.id;
     match job.state.as_str() {
+        "dead" if job.unreadable.is_some() => Some(format!(
+            "It cannot be run, for it cannot be read. To remove it: queuectl discard {id}"
+        )),
         "dead" => Some(format!("To run it again: queuectl retry {id}")),
         "scheduled" => Some(format!("To run it now: queuectl retry {id}")),
         "waiting" | "claimed" => None,
