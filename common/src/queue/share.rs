@@ -212,9 +212,9 @@ impl Shares {
             };
             *slots -= 1;
             if *own > 0 {
-                *own -= 1
+                *own -= 1;
             } else {
-                shared -= 1
+                shared -= 1;
             }
             match planned.iter_mut().find(|(of, _)| of == queue) {
                 Some((_, n)) => *n += 1,

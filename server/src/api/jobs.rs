@@ -99,7 +99,7 @@ struct Enqueued {
 
 /// Where a job is.
 #[derive(Default, Serialize)]
-struct State {
+struct Told {
     id: String,
     /// `waiting`, `scheduled`, `claimed`, `dead` or `finished`.
     state: String,
@@ -173,7 +173,7 @@ pub(crate) async fn state(
     jobs.admit(&headers)?;
     let id: JobId = id.parse().map_err(|_| ApiError::NotFound)?;
     let state = match jobs.inspector.show(id).await.map_err(away)? {
-        Known::Job(mut job) => State {
+        Known::Job(mut job) => Told {
             id: id.to_string(),
             task: job.task,
             attempts: Some(job.attempts),
@@ -183,10 +183,10 @@ pub(crate) async fn state(
             error: job.history.pop().and_then(|entry| entry.error),
             state: job.state,
         },
-        Known::Finished => State {
+        Known::Finished => Told {
             id: id.to_string(),
             state: "finished".to_owned(),
-            ..State::default()
+            ..Told::default()
         },
         Known::Never { .. } => return Err(ApiError::NotFound),
     };

@@ -1,6 +1,6 @@
 //! The model and the real thing side by side: each step is done to both.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::{
@@ -132,6 +132,16 @@ impl Bench {
                 ];
                 let _: usize = self.queue.command(&words).await;
             }
+            Op::Pause { queue } => {
+                let queue = QUEUES[queue];
+                let changed = self.operator.pause(queue, "the test").await.unwrap();
+                assert_eq!(changed, self.model.paused.insert(queue));
+            }
+            Op::Resume { queue } => {
+                let queue = QUEUES[queue];
+                let changed = self.operator.resume(queue).await.unwrap();
+                assert_eq!(changed, self.model.paused.remove(&queue));
+            }
             Op::DeleteList { queue } => {
                 let _: usize = self
                     .queue
@@ -196,10 +206,17 @@ impl Bench {
         let take = popped.map(Popped::Take);
         let reply = self.workers[worker].take(&[], take, &demand).await.unwrap();
 
-        let listed = self.model.ids(|job| job.place == Place::Waiting).len();
-        let at_least = wanted
-            .min(listed - self.model.lost.len())
-            .saturating_sub(self.model.ghosts);
+        let paused = &self.model.paused;
+        let is_open = |id: &JobId| !paused.contains(&id.queue());
+        let waiting = self.model.ids(|job| job.place == Place::Waiting);
+        let listed = waiting.into_iter().filter(is_open).count();
+        let lost = self.model.lost.iter().copied().filter(is_open).count();
+        assert!(reply.claimed.iter().all(|claimed| is_open(&claimed.id)));
+        assert_eq!(BTreeSet::from_iter(reply.paused), *paused);
+        if let Some(id) = popped.filter(|id| !is_open(id)) {
+            self.model.lost.remove(&id); // listed again
+        }
+        let at_least = wanted.min(listed - lost).saturating_sub(self.model.ghosts);
         assert!(
             (at_least..=wanted).contains(&reply.claimed.len()),
             "claimed {} where {at_least} to {wanted} were due",

@@ -119,6 +119,9 @@ impl Bench {
 
     /// Works everything off; nothing of it may be left behind.
     pub(super) async fn drain(&mut self) {
+        for queue in std::mem::take(&mut self.model.paused) {
+            self.operator.resume(queue).await.unwrap();
+        }
         for _ in 0..200 {
             self.look().await;
             let at_rest = |job: &Job| matches!(job.place, Place::Dead | Place::Scheduled { .. });

@@ -100,6 +100,12 @@ enum Op {
     DeleteList {
         queue: usize,
     },
+    Pause {
+        queue: usize,
+    },
+    Resume {
+        queue: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +147,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => job.clone().prop_map(|job| Op::Discard { job }),
         1 => (job, any::<bool>()).prop_map(|(job, at_the_end)| Op::ListAgain { job, at_the_end }),
         1 => queue.clone().prop_map(|queue| Op::ListGarbage { queue }),
-        1 => queue.prop_map(|queue| Op::DeleteList { queue }),
+        1 => queue.clone().prop_map(|queue| Op::DeleteList { queue }),
+        1 => queue.clone().prop_map(|queue| Op::Pause { queue }),
+        2 => queue.prop_map(|queue| Op::Resume { queue }),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{JobId, OnDeath, turn::Lease},
+    super::{JobId, OnDeath, Queue, turn::Lease},
     End,
 };
 
@@ -67,6 +67,8 @@ pub(super) struct Model {
     pub(super) lost: BTreeSet<JobId>,
     /// Discarded while they waited: they may still stand in a list, and are claimed in vain.
     pub(super) ghosts: usize,
+    /// Queues from which nothing may be claimed.
+    pub(super) paused: BTreeSet<Queue>,
     pub(super) enqueued: usize,
     pub(super) completed: usize,
     pub(super) discarded: usize,

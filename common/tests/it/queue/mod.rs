@@ -8,6 +8,7 @@ mod inbox;
 mod outage;
 mod pause;
 mod settle;
+mod share;
 mod shutdown;
 mod stage;
 mod sweep;

@@ -130,7 +130,7 @@ fn agreed(dead: u64, filter: &Filter) -> Result<bool, Failure> {
 }
 
 #[derive(Serialize)]
-struct Changed {
+struct InBulk {
     changed: u64,
     dead_before: u64,
     /// Whether it came to its end.
@@ -160,7 +160,7 @@ async fn all(
     };
     drop(progress);
     let (finished, done) = (ended.is_some(), ended.unwrap_or(last));
-    let changed = Changed {
+    let changed = InBulk {
         changed: done.changed,
         dead_before: dead,
         finished,
