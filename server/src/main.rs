@@ -43,7 +43,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
-    api::jobs::{Jobs, Token},
+    api::jobs::Jobs,
     app::{App, Connections},
     hub::Hub,
 };
@@ -76,7 +76,7 @@ struct Args {
 
     /// Takes jobs at /jobs from who has this token; without one that is off
     #[arg(long, env = "JOBS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    jobs_token: Option<Token>,
+    jobs_token: Option<String>,
 
     #[command(flatten)]
     common: config::Common,
@@ -102,6 +102,7 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.common.log_format);
     let shutdown = Shutdown::on_signal().context("listen for signals")?;
+    let token = args.jobs_token.as_deref().map(str::parse).transpose()?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .context("set metrics up")?;
@@ -120,9 +121,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     )?;
 
     let server = BootId::fresh();
-    let jobs = args
-        .jobs_token
-        .map(|token| Jobs::new(token, redis.clone(), keys.clone()));
+    let jobs = token.map(|token| Jobs::new(token, redis.clone(), keys.clone()));
     let (bus, events) = Bus::start(redis, keys);
     let (changed, rooms_changed) = mpsc::unbounded_channel();
     let hub = Hub::start(chat.clone(), bus, events, changed.clone());

@@ -18,12 +18,20 @@ use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use thiserror::Error;
 use warp::reply::{Reply, json, with_status};
 
 use crate::error::ApiError;
 
 /// Beside the body of a job: names and numbers.
 const ROOM: usize = 1024;
+
+/// Why a text cannot be a token. It does not repeat the text, which may be half a secret.
+#[derive(Debug, Error)]
+#[error(
+    "the token for /jobs has at least 16 letters, digits or signs and no blanks; `openssl rand -hex 32` makes one"
+)]
+pub(crate) struct TokenError;
 
 /// What proves that somebody may enqueue.
 #[derive(Clone)]
@@ -36,16 +44,14 @@ impl fmt::Debug for Token {
 }
 
 impl std::str::FromStr for Token {
-    type Err = &'static str;
+    type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_graphic());
         if fits {
             Ok(Self(text.into()))
         } else {
-            Err(
-                "a token has at least 16 letters, digits or signs and no blanks; `openssl rand -hex 32` makes one",
-            )
+            Err(TokenError)
         }
     }
 }
@@ -171,6 +177,8 @@ pub(crate) async fn state(
     headers: HeaderMap,
 ) -> Result<impl Reply, ApiError> {
     jobs.admit(&headers)?;
+    // warp leaves a path as it was written; of an id, only `+` may have been encoded.
+    let id = id.replace("%2B", "+").replace("%2b", "+");
     let id: JobId = id.parse().map_err(|_| ApiError::NotFound)?;
     let state = match jobs.inspector.show(id).await.map_err(away)? {
         Known::Job(mut job) => Told {

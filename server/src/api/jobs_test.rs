@@ -90,6 +90,7 @@ async fn a_job_is_accepted_lies_in_its_queue_and_is_told_of() {
     assert_eq!(desk.post(later).await.1["id"], "default+1");
     let then = r#"{"task":"demo.a","at":"2126-09-21T14:13:20Z"}"#;
     assert_eq!(desk.post(then).await.1["id"], "default+2");
+    assert_eq!(desk.get("default%2B1").await.1["id"], "default+1");
     let (_, state) = desk.get("default+2").await;
     assert_eq!(state["state"], "scheduled");
     assert_eq!(state["due_ms"], 4_945_673_600_000_u64);
