@@ -3,13 +3,14 @@
 //! ```text
 //!              enqueue                    claim                 done
 //!   (nothing) ─────────▶ waiting ───────────────────▶ claimed ────────▶ (gone)
-//!        │                 ▲  ▲ ▲    BRPOP, RPOP         │ │
-//!        │ enqueue         │  │ └────── given back, ─────┘ │
-//!        │ later     due   │  │         worker died        │ failed
-//!        └──▶ scheduled ───┘  │                            │
-//!                 ▲           │ retry by hand              ├──▶ scheduled (another attempt)
-//!                 └───────────┼────────────────────────────┘
-//!                           dead ◀── attempts used up, fatal, poison, unknown task
+//!        │                ▲ ▲ ▲ ▲   BRPOP, RPOP        │ │ │
+//!        │ enqueue        │ │ │ └────── given back, ────┘ │ │ unknown task
+//!        │ later     due  │ │ │         worker died       │ │ or version
+//!        └──▶ scheduled ──┘ │ └─────────── parked ◀───────┼─┘
+//!                 ▲         │  a worker comes that knows  │ failed
+//!                 │         │ retry by hand               │
+//!                 └─────────┼─────────────────────────────┼──▶ scheduled (another attempt)
+//!                         dead ◀── attempts used up, fatal, poison
 //! ```
 //!
 //! A job's body lies in one hash from enqueue until it is settled; the lists hold ids. Popping an id is
@@ -18,12 +19,15 @@
 //! harmless.
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
-//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), `settle`. Beside it: `heartbeat`,
-//! [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once), [`inspect`], [`operate`] and [`audit`] (for people). The
-//! scripts are in `lua/`, with what they share in `lua/lib.lua`.
+//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out), [`blocking`] (threads that may block),
+//! `settle`. Beside it: `heartbeat`, `watch` (who holds a thread), [`care`] (delays, dead workers, lost
+//! pops) with [`parking`] and [`periodic`], `bell` (what calls care and heartbeat at once), [`inspect`],
+//! [`operate`] and [`audit`] (for people). The scripts are in `lua/`, with what they share in
+//! `lua/lib.lua`.
 
 pub mod audit;
 mod bell;
+pub mod blocking;
 pub mod care;
 mod consume;
 pub mod context;
@@ -35,17 +39,22 @@ mod limits;
 #[cfg(test)]
 mod model_test;
 pub mod operate;
+pub mod parking;
+pub mod periodic;
 mod registry;
 mod run;
 mod settle;
 pub mod task;
 mod turn;
+mod watch;
 mod worker;
 
+pub use blocking::{BlockingJob, BlockingTask};
 pub use context::{FanOutError, JobContext, OnDeath, Split};
 pub use enqueue::{EnqueueError, Options, Producer, When};
 pub use job::{Body, JobId, Queue};
 pub use limits::Limits;
+pub use periodic::{Missed, Overlap, Periodic};
 pub use registry::Registry;
 pub use task::{Task, TaskError};
 pub use worker::{Worker, WorkerError, WorkerOptions};

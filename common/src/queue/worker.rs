@@ -14,6 +14,7 @@ use super::{
     limits::{Limits, Slots},
     run::Runner,
     turn::Turns,
+    watch::{Polls, Watchdog},
 };
 use crate::{
     error::Chain,
@@ -145,7 +146,8 @@ impl Worker {
             time_to_live: options.time_to_live,
             info: describe(&options),
         };
-        let heartbeat = Heartbeat::start(&redis_url, pulse).await?;
+        let polls = Polls::default();
+        let heartbeat = Heartbeat::start(&redis_url, pulse, Watchdog::new(&polls)).await?;
         let bell = Bell::default();
         let mut beside = JoinSet::new();
         beside.spawn(
@@ -155,7 +157,8 @@ impl Worker {
         if let Some(thread) = heartbeat.thread() {
             beside.spawn(Heartbeat::hurry(thread, bell.clone()));
         }
-        let care = Care::new(redis.clone(), keys.clone(), &options);
+        let care = Care::new(redis.clone(), keys.clone(), &options)
+            .knowing(&registry, &options.limits);
         let care = tokio::spawn(care.run(shutdown.clone(), bell.look));
 
         let turns = Turns {
@@ -163,10 +166,13 @@ impl Worker {
             keys: keys.clone(),
             worker: id,
             time_to_live: options.time_to_live,
+            max_deaths: options.max_deaths,
         };
         let runner = Runner {
             registry,
             turns,
+            closures: Arc::default(),
+            polls,
             shutdown: shutdown.clone(),
         };
         let slots = Slots::new(options.limits, options.concurrency, options.starvation);

@@ -1,6 +1,8 @@
 -- What needs care now: scheduled jobs that are due are pushed; workers that stopped beating are named.
 -- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most, 2 the caller's time to live, ms
--- Returns { how many were pushed, ms until the next is due or -1, names of dead workers }
+-- Returns { how many were pushed, ms until the next is due or -1, names of dead workers, now, ms,
+--           some of the kinds of jobs that are parked }
+local KINDS = 50 -- of parked jobs, at random: in a few looks each has had its turn
 local time_to_live = tonumber(ARGV[2])
 
 -- Nobody looked for a while: Redis was away or its clock was set forward, and who lives could not show
@@ -18,4 +20,5 @@ if #due > 0 then
 end
 local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
 local wait = next_due and math.max(0, tonumber(next_due) - now_ms) or -1
-return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10) }
+return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10), now_ms,
+  redis.call('SRANDMEMBER', ns .. 'parked', KINDS) }

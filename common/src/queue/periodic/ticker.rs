@@ -1,0 +1,200 @@
+//! What a worker does about timetables: it *vouches* for its definitions now and then, and when a tick is
+//! due enqueues its job, unless another worker was quicker.
+//!
+//! Old and new workers stand side by side during a deploy. The definition of the worker that started last
+//! holds, for as long as some worker vouches for it; the others stand back.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
+
+use super::{Missed, Overlap, Periodic};
+use crate::{
+    error::Chain,
+    kv::{Keys, KvError, Redis, Script},
+    queue::{EnqueueError, LIB, enqueue::{millis, write}},
+};
+
+static VOUCH: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "vouch for periodic tasks",
+        &[LIB, include_str!("../lua/vouch.lua")],
+    )
+});
+static TICK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "enqueue a periodic task",
+        &[LIB, include_str!("../lua/tick.lua")],
+    )
+});
+
+/// Between two times that a worker vouches for what it knows.
+pub(super) const VOUCH_EVERY: Duration = Duration::from_secs(10);
+/// A definition that nobody has vouched for this long gives way to another.
+pub(super) const ORPHANED: Duration = Duration::from_secs(35);
+/// A tick that is late by less than this was not missed.
+const ON_TIME_MS: u64 = 10_000;
+/// Missed ticks that run at most.
+const MOST: usize = 1000;
+/// How often a tick is tried that comes too early by Redis's clock.
+const AGAIN_MS: u64 = 50;
+
+/// One worker's periodic tasks.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    entries: Vec<Entry>,
+    /// Whether this worker has said that it started.
+    started: bool,
+    vouched: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    periodic: Arc<Periodic>,
+    definition: String,
+    timetable: String,
+    /// The last tick that was enqueued or passed over, if our definition holds.
+    last: Option<u64>,
+    stood_back: bool,
+}
+
+impl Ticker {
+    pub(crate) fn new(periodics: &[Arc<Periodic>]) -> Self {
+        let entry = |periodic: &Arc<Periodic>| Entry {
+            definition: periodic.definition().write(),
+            timetable: serde_json::to_string(&periodic.timetable).unwrap_or_default(),
+            periodic: Arc::clone(periodic),
+            last: None,
+            stood_back: false,
+        };
+        Self {
+            entries: periodics.iter().map(entry).collect(),
+            started: false,
+            vouched: None,
+        }
+    }
+
+    /// Enqueues what is due at `now`, ms by Redis's clock; returns how many ticks it took, and how long it is
+    /// until the next.
+    ///
+    /// # Errors
+    /// If Redis fails; what was not enqueued is due still.
+    pub(crate) async fn look(
+        &mut self,
+        redis: &Redis,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<(usize, Option<Duration>), KvError> {
+        if self.entries.is_empty() {
+            return Ok((0, None));
+        }
+        let is_time = |at: Instant| at.elapsed() >= VOUCH_EVERY;
+        if self.vouched.is_none_or(is_time) {
+            self.vouch(redis, keys).await?;
+        }
+        let (mut taken, mut next) = (0, Vec::new());
+        for entry in &mut self.entries {
+            let known = entry.last.is_some();
+            let (took, tick) = entry.look(redis, keys, now).await?;
+            taken += usize::from(took);
+            next.extend(tick);
+            if known && entry.last.is_none() {
+                self.vouched = None; // it was removed, or another definition holds
+            }
+        }
+        let next = next.into_iter().min();
+        let next = next.map(|tick| Duration::from_millis(tick.saturating_sub(now)));
+        Ok((taken, next))
+    }
+
+    async fn vouch(&mut self, redis: &Redis, keys: &Keys) -> Result<(), KvError> {
+        let mut call = VOUCH.on(keys.prefix());
+        call.arg(if self.started { "go on" } else { "start" })
+            .arg(millis(ORPHANED));
+        for entry in &self.entries {
+            call.arg(entry.periodic.name())
+                .arg(&entry.timetable)
+                .arg(&entry.definition);
+        }
+        let reply: Vec<String> = VOUCH.run(redis, &call).await?;
+        for (entry, last) in self.entries.iter_mut().zip(reply) {
+            entry.last = last.parse().ok();
+            let stands_back = entry.last.is_none();
+            if stands_back && !entry.stood_back {
+                tracing::info!(
+                    "another release says when `{}` is due, and this worker stands back",
+                    entry.periodic.name()
+                );
+            }
+            entry.stood_back = stands_back;
+        }
+        self.started = true;
+        self.vouched = Some(Instant::now());
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// Enqueues what is due; returns whether there was something, and the next tick.
+    async fn look(
+        &mut self,
+        redis: &Redis,
+        keys: &Keys,
+        now: u64,
+    ) -> Result<(bool, Option<u64>), KvError> {
+        let Some(last) = self.last else {
+            return Ok((false, None));
+        };
+        let timetable = &self.periodic.timetable;
+        let Some(latest) = timetable.upto(now).filter(|tick| *tick > last) else {
+            return Ok((false, timetable.after(now.max(last))));
+        };
+        let ticks = match self.periodic.missed {
+            Missed::Skip if now - latest > ON_TIME_MS => Vec::new(),
+            Missed::Skip | Missed::RunOnce => vec![latest],
+            Missed::RunAll(most) => timetable.between(last, now, MOST.min(most.into())),
+        };
+        let bodies = match self.bodies(&ticks) {
+            Ok(bodies) => bodies,
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "cannot make a job of `{}`", self.periodic.name());
+                return Ok((false, timetable.after(now)));
+            }
+        };
+        let mut call = TICK.on(keys.prefix());
+        call.arg(self.periodic.name())
+            .arg(&self.definition)
+            .arg(last)
+            .arg(latest)
+            .arg(self.periodic.queue)
+            .arg(match self.periodic.overlap {
+                Overlap::Allow => "allow",
+                Overlap::Skip => "skip",
+            });
+        for body in bodies {
+            call.arg(body);
+        }
+        let (verdict, last, ids): (String, String, Vec<String>) = TICK.run(redis, &call).await?;
+        if verdict == "early" {
+            // Redis's clock was set back.
+            return Ok((false, Some(now + AGAIN_MS)));
+        }
+        self.last = last.parse().ok();
+        if verdict == "enqueued" {
+            let late = now - latest;
+            tracing::debug!(ids = ?ids, "`{}` was due {late} ms ago", self.periodic.name());
+        }
+        let next = self.last.and_then(|last| timetable.after(now.max(last)));
+        Ok((verdict != "other", next))
+    }
+
+    fn bodies(&self, ticks: &[u64]) -> Result<Vec<String>, EnqueueError> {
+        let body = |tick: &u64| {
+            let mut body = (self.periodic.make)()?;
+            body.tick = Some(*tick);
+            write(&body)
+        };
+        ticks.iter().map(body).collect()
+    }
+}
