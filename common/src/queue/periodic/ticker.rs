@@ -30,9 +30,9 @@ static TICK: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Between two times that a worker vouches for what it knows.
-pub(super) const VOUCH_EVERY: Duration = Duration::from_secs(10);
+const VOUCH_EVERY: Duration = Duration::from_secs(5);
 /// A definition that nobody has vouched for this long gives way to another.
-pub(super) const ORPHANED: Duration = Duration::from_secs(35);
+pub(super) const ORPHANED: Duration = Duration::from_secs(20);
 /// A tick that is late by less than this was not missed.
 const ON_TIME_MS: u64 = 10_000;
 /// Missed ticks that run at most.
@@ -196,5 +196,109 @@ impl Entry {
             write(&body)
         };
         ticks.iter().map(body).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::{
+        queue::{JobContext, Queue, Task, TaskError},
+        testing::TestQueue,
+    };
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Nop;
+
+    impl Task for Nop {
+        const NAME: &'static str = "test.nop";
+        type Context = ();
+        type Output = ();
+
+        async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn hourly() -> Ticker {
+        let hourly = Periodic::every(Duration::from_millis(HOUR_MS), || Nop).unwrap();
+        Ticker::new(&[Arc::new(hourly)])
+    }
+
+    /// A queue, Redis's time, and how many jobs wait.
+    async fn start() -> (TestQueue, u64) {
+        let queue = TestQueue::start();
+        let (seconds, _): (u64, u64) = queue.command(&["TIME"]).await;
+        (queue, seconds * 1000)
+    }
+
+    async fn waiting(queue: &TestQueue) -> usize {
+        let list = queue.keys.queue(Queue::Default);
+        queue.command(&["LLEN", &list]).await
+    }
+
+    /// As if the last tick had been some hours ago.
+    async fn set_last(queue: &TestQueue, last: u64) {
+        let key = queue.keys.periodic_entry("test.nop");
+        let _: usize = queue
+            .command(&["HSET", &key, "last", &last.to_string()])
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_idea_of_the_time_is_hours_ahead_enqueues_nothing_too_early() {
+        let (queue, now) = start().await;
+        let mut ticker = hourly();
+
+        let ahead = now + 5 * HOUR_MS;
+        let (taken, _) = ticker.look(&queue.redis, &queue.keys, ahead).await.unwrap();
+
+        assert_eq!(taken, 0);
+        assert_eq!(waiting(&queue).await, 0);
+    }
+
+    #[tokio::test]
+    async fn many_workers_take_a_tick_once() {
+        let (queue, now) = start().await;
+        let mut tickers = [hourly(), hourly(), hourly()];
+        for ticker in &mut tickers {
+            ticker.look(&queue.redis, &queue.keys, now).await.unwrap();
+        }
+        // All think that the tick before is the last.
+        let before = now / HOUR_MS * HOUR_MS - HOUR_MS;
+        set_last(&queue, before).await;
+        for ticker in &mut tickers {
+            ticker.entries[0].last = Some(before);
+        }
+
+        let mut taken = 0;
+        for ticker in &mut tickers {
+            taken += ticker.look(&queue.redis, &queue.keys, now).await.unwrap().0;
+        }
+
+        assert_eq!(taken, 1);
+        assert_eq!(waiting(&queue).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_from_redis_is_told_anew() {
+        let (queue, now) = start().await;
+        let mut ticker = hourly();
+        ticker.look(&queue.redis, &queue.keys, now).await.unwrap();
+        let entry = queue.keys.periodic_entry("test.nop");
+        let _: usize = queue
+            .command(&["DEL", &entry, &queue.keys.periodic()])
+            .await;
+
+        let later = now + 2 * HOUR_MS;
+        ticker.look(&queue.redis, &queue.keys, later).await.unwrap();
+        ticker.look(&queue.redis, &queue.keys, now).await.unwrap();
+
+        let known: usize = queue.command(&["EXISTS", &entry]).await;
+        assert_eq!(known, 1);
     }
 }

@@ -1,10 +1,15 @@
 //! The queue on a real Redis, step by step: real workers, and accidents made by hand.
 
+mod blocking;
 mod claim;
 mod death;
+mod delay;
 mod enqueue;
 mod fan_out;
 mod outage;
+mod parking;
+mod periodic;
+mod poison;
 mod settle;
 mod shutdown;
 mod stage;

@@ -19,7 +19,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RetryArgs {
-    /// Dead or scheduled jobs
+    /// Dead, scheduled or parked jobs
     #[arg(required_unless_present = "all")]
     ids: Vec<JobId>,
 
@@ -34,7 +34,7 @@ pub(crate) struct RetryArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiscardArgs {
-    /// Jobs that wait, are scheduled or are dead
+    /// Jobs that wait, are scheduled, parked or dead
     #[arg(required_unless_present = "all_dead")]
     ids: Vec<JobId>,
 

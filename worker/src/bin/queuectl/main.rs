@@ -10,6 +10,7 @@ mod enqueue;
 mod jobs;
 mod migrate;
 mod out;
+mod periodic;
 mod progress;
 mod show;
 mod status;
@@ -57,7 +58,9 @@ enum Command {
     Show(show::Args),
     /// Enqueue a job
     Enqueue(enqueue::Args),
-    /// Run dead or scheduled jobs now, with their attempts counted anew
+    /// List the periodic tasks; pause, resume and forget them
+    Periodic(periodic::Args),
+    /// Run dead, scheduled or parked jobs now, with their attempts counted anew
     Retry(change::RetryArgs),
     /// Remove jobs that nobody runs
     Discard(change::DiscardArgs),
@@ -143,6 +146,7 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Jobs(args) => jobs::run(args, &connection, out).await,
         Command::Show(args) => show::run(&args, &connection, out).await,
         Command::Enqueue(args) => enqueue::run(args, &connection, out).await,
+        Command::Periodic(args) => periodic::run(&args, &connection, out).await,
         Command::Retry(args) => change::retry(args, &connection, out).await,
         Command::Discard(args) => change::discard(args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,
