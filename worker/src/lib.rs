@@ -7,3 +7,13 @@ pub mod tasks;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/tasks.md")]
 struct TasksPage;
+
+/// The examples of `docs/periodic.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/periodic.md")]
+struct PeriodicPage;
+
+/// The examples of `docs/deploy.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/deploy.md")]
+struct DeployPage;

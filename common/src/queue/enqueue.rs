@@ -237,11 +237,10 @@ fn body_of<T: Task>(task: &T, max_attempts: Option<u32>) -> Result<String, Enque
 
 /// The body of a job of `task` that is tied to nothing, its arguments in the task's version.
 pub(super) fn body_for<T: Task>(task: &T) -> Result<Body<'static>, EnqueueError> {
-    let args =
-        serde_json::value::to_raw_value(task).map_err(|source| EnqueueError::Write {
-            task: T::NAME.to_owned(),
-            source,
-        })?;
+    let args = serde_json::value::to_raw_value(task).map_err(|source| EnqueueError::Write {
+        task: T::NAME.to_owned(),
+        source,
+    })?;
     Ok(Body {
         version: T::VERSION,
         ..Body::new(T::NAME, Cow::Owned(args))

@@ -157,7 +157,10 @@ const fn first() -> u32 {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks with a reference"
+)]
 const fn is_first(version: &u32) -> bool {
     *version == 1
 }

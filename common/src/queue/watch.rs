@@ -171,7 +171,8 @@ impl Watchdog {
                     held: at.duration_since(since),
                 });
             }
-            self.seen.insert(slot.number, (now.polls, since, told || too_long));
+            self.seen
+                .insert(slot.number, (now.polls, since, told || too_long));
         }
         blocked
     }

@@ -157,8 +157,8 @@ impl Worker {
         if let Some(thread) = heartbeat.thread() {
             beside.spawn(Heartbeat::hurry(thread, bell.clone()));
         }
-        let care = Care::new(redis.clone(), keys.clone(), &options)
-            .knowing(&registry, &options.limits);
+        let care =
+            Care::new(redis.clone(), keys.clone(), &options).knowing(&registry, &options.limits);
         let care = tokio::spawn(care.run(shutdown.clone(), bell.look));
 
         let turns = Turns {

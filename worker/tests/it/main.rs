@@ -5,4 +5,5 @@
     reason = "a test that cannot go on should panic; clippy.toml knows only #[test] functions"
 )]
 
+mod deploy;
 mod queuectl;

@@ -4,24 +4,52 @@ use std::{
     io::{Read, Write},
     net::TcpListener,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use common::{
-    queue::Registry,
+    queue::{JobContext, Registry, Task, TaskError},
     testing::{RunningWorker, TestQueue, eventually},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+#[derive(Debug, Serialize, Deserialize)]
+struct DoomedA;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DoomedB;
+
+impl Task for DoomedA {
+    const NAME: &'static str = "demo.a";
+    type Context = ();
+    type Output = ();
+
+    async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
+        Err(TaskError::fatal("there is no hope"))
+    }
+}
+
+impl Task for DoomedB {
+    const NAME: &'static str = "demo.b";
+    type Context = ();
+    type Output = ();
+
+    async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
+        Err(TaskError::fatal("there is no hope"))
+    }
+}
+
 /// A namespace of its own, and `queuectl` on it.
-struct Desk {
-    queue: TestQueue,
+pub(crate) struct Desk {
+    pub(crate) queue: TestQueue,
 }
 
 /// How a call ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 fn run(command: &mut Command) -> Ended {
@@ -41,33 +69,37 @@ fn queuectl(redis_url: &str, args: &[&str]) -> Command {
 }
 
 impl Desk {
-    fn set() -> Self {
+    pub(crate) fn set() -> Self {
         Self {
             queue: TestQueue::start(),
         }
     }
 
-    fn call(&self, args: &[&str]) -> Ended {
+    pub(crate) fn call(&self, args: &[&str]) -> Ended {
         let mut command = queuectl(&self.queue.url, args);
         run(command.env("RHUBARB_NAMESPACE", &self.queue.namespace))
     }
 
     /// What a call prints that ends well.
-    fn ask(&self, args: &[&str]) -> String {
+    pub(crate) fn ask(&self, args: &[&str]) -> String {
         let ended = self.call(args);
         assert_eq!(ended.code, 0, "{args:?}: {}", ended.err);
         ended.out
     }
 
-    fn ask_json(&self, args: &[&str]) -> Value {
+    pub(crate) fn ask_json(&self, args: &[&str]) -> Value {
         let out = self.ask(&[args, &["--json"]].concat());
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}"))
     }
 
-    /// A worker that knows no task, and so buries every job.
+    /// A worker that buries every job.
     fn undertaker(&self) -> RunningWorker {
         let options = TestQueue::options("high=16,default=8,low=2");
-        self.queue.worker(Registry::new(), options)
+        let nothing = Arc::new(());
+        let registry = Registry::new()
+            .with::<DoomedA>(&nothing)
+            .with::<DoomedB>(&nothing);
+        self.queue.worker(registry, options)
     }
 
     /// Enqueues `n` jobs, and waits until they are dead.
@@ -180,10 +212,10 @@ async fn dead_jobs_are_told_with_their_reason_retried_and_discarded_by_task() {
     desk.bury("demo.b", 2).await;
 
     let dead = desk.ask(&["jobs", "dead"]);
-    assert!(dead.contains("knows no task `demo.a`"), "{dead}");
+    assert!(dead.contains("demo.a  there is no hope"), "{dead}");
     let shown = desk.ask(&["show", "default-1"]);
     assert!(
-        shown.contains("attempt 1 buried: this worker knows no task"),
+        shown.contains("attempt 1 buried: there is no hope"),
         "{shown}"
     );
     assert!(
@@ -264,7 +296,10 @@ async fn a_call_in_a_wrong_way_ends_with_2_and_says_what_would_be_right() {
     for (args, hint) in [
         (vec!["show", "high"], "such as high-17"),
         (vec!["show", "high-07"], "such as high-17"),
-        (vec!["jobs", "zombies"], "waiting, scheduled, claimed, dead"),
+        (
+            vec!["jobs", "zombies"],
+            "waiting, scheduled, claimed, parked, dead",
+        ),
         (vec!["jobs", "dead", "--queue", "low"], "waiting jobs only"),
         (vec!["jobs", "--cursor", "x"], "take it from the last page"),
         (vec!["enqueue", "demo.a", "{x}"], "Quote it for the shell"),

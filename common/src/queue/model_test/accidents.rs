@@ -9,9 +9,7 @@ use std::{
 };
 
 use super::{
-    super::{
-        JobContext, JobId, OnDeath, Registry, blocking::Blocking, parking::Returns,
-    },
+    super::{JobContext, JobId, OnDeath, Registry, blocking::Blocking, parking::Returns},
     MAX_DEATHS, Nop,
     bench::Bench,
     model::{Group, Job, Place},

@@ -13,7 +13,10 @@ use super::{Missed, Overlap, Periodic};
 use crate::{
     error::Chain,
     kv::{Keys, KvError, Redis, Script},
-    queue::{EnqueueError, LIB, enqueue::{millis, write}},
+    queue::{
+        EnqueueError, LIB,
+        enqueue::{millis, write},
+    },
 };
 
 static VOUCH: LazyLock<Script> = LazyLock::new(|| {

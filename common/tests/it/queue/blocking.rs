@@ -159,9 +159,7 @@ async fn blocking_tasks_on_all_their_slots_hold_up_neither_heartbeat_nor_other_j
     stage.have_ended(50).await;
     let beat = async || -> Option<f64> {
         let id = worker.id.to_string();
-        queue
-            .command(&["ZSCORE", &queue.keys.workers(), &id])
-            .await
+        queue.command(&["ZSCORE", &queue.keys.workers(), &id]).await
     };
     let before = beat().await.unwrap();
     eventually("three more heartbeats", async || {
@@ -267,11 +265,8 @@ async fn a_job_that_blocks_the_runtime_for_longer_than_a_time_to_live_stays_with
     gate.holds(1).await;
     let second = queue.worker(registry(&stage, &gate), options());
 
-    let deadline = async || -> Option<f64> {
-        queue
-            .command(&["ZSCORE", &queue.keys.workers(), &id])
-            .await
-    };
+    let deadline =
+        async || -> Option<f64> { queue.command(&["ZSCORE", &queue.keys.workers(), &id]).await };
     let start = deadline().await.unwrap();
     eventually("three times to live have passed", async || {
         (deadline().await? > start + 3000.0).then_some(())

@@ -10,11 +10,7 @@ use common::{
 use super::{Look, Plot, Stage, act};
 
 /// When a job was claimed, in µs by Redis's clock, and for when it was made.
-async fn claimed_and_due(
-    queue: &TestQueue,
-    workers: &[RunningWorker],
-    id: JobId,
-) -> (u64, u64) {
+async fn claimed_and_due(queue: &TestQueue, workers: &[RunningWorker], id: JobId) -> (u64, u64) {
     let id = id.to_string();
     let lease = eventually(&format!("{id} is claimed"), async || {
         for worker in workers {

@@ -159,16 +159,28 @@ async fn in_a_rolling_deploy_jobs_of_both_releases_run_once_and_none_dies() {
 
     // The producers are deployed first: the old workers cannot run what they send.
     let old_worker = queue.worker(old::registry(&log), options());
-    producer.enqueue_all(&new_mails[..50], &plain).await.unwrap();
+    producer
+        .enqueue_all(&new_mails[..50], &plain)
+        .await
+        .unwrap();
     producer.enqueue_all(&faxes, &plain).await.unwrap();
-    producer.enqueue_all(&old_mails[..50], &plain).await.unwrap();
+    producer
+        .enqueue_all(&old_mails[..50], &plain)
+        .await
+        .unwrap();
     are_parked(&queue, 100).await;
     assert_eq!(queue.stat("parked").await, 100, "each once: nobody spins");
 
     // Side by side.
     let new_worker = queue.worker(new::registry(&log), options());
-    producer.enqueue_all(&old_mails[50..], &plain).await.unwrap();
-    producer.enqueue_all(&new_mails[50..], &plain).await.unwrap();
+    producer
+        .enqueue_all(&old_mails[50..], &plain)
+        .await
+        .unwrap();
+    producer
+        .enqueue_all(&new_mails[50..], &plain)
+        .await
+        .unwrap();
     producer
         .enqueue_with(&new::Both, &onto(Queue::High))
         .await
@@ -201,7 +213,11 @@ async fn what_is_parked_is_told_keeps_its_attempts_and_can_be_discarded() {
 
     let status = are_parked(&queue, 2).await;
 
-    let kinds: Vec<_> = status.parked_kinds.keys().map(ToString::to_string).collect();
+    let kinds: Vec<_> = status
+        .parked_kinds
+        .keys()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(kinds, ["default:test.fax:1", "default:test.mail:2"]);
     let audit = Auditor::new(queue.redis.clone(), queue.keys.clone());
     let report = audit.audit(|_| {}).await.unwrap();
@@ -229,7 +245,10 @@ async fn what_is_parked_does_not_come_back_to_workers_that_do_not_serve_its_queu
     let old_worker = queue.worker(old::registry(&log), TestQueue::options("low=2"));
     let producer = queue.producer();
     let fax = new::Fax { number: 1 };
-    producer.enqueue_with(&fax, &onto(Queue::Low)).await.unwrap();
+    producer
+        .enqueue_with(&fax, &onto(Queue::Low))
+        .await
+        .unwrap();
     are_parked(&queue, 1).await;
 
     let other = queue.worker(new::registry(&log), TestQueue::options("high=2"));

