@@ -5,6 +5,7 @@
 //! holds, for as long as some worker vouches for it; the others stand back.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
@@ -59,6 +60,8 @@ struct Entry {
     timetable: String,
     /// The last tick that was enqueued or passed over, if our definition holds.
     last: Option<u64>,
+    /// The tick after it, once it is known: most looks ask no timetable.
+    next: Option<u64>,
     stood_back: bool,
 }
 
@@ -69,6 +72,7 @@ impl Ticker {
             timetable: serde_json::to_string(&periodic.timetable).unwrap_or_default(),
             periodic: Arc::clone(periodic),
             last: None,
+            next: None,
             stood_back: false,
         };
         Self {
@@ -122,7 +126,7 @@ impl Ticker {
         }
         let reply: Vec<String> = VOUCH.run(redis, &call).await?;
         for (entry, last) in self.entries.iter_mut().zip(reply) {
-            entry.last = last.parse().ok();
+            entry.last_is(last.parse().ok());
             let stands_back = entry.last.is_none();
             if stands_back && !entry.stood_back {
                 tracing::info!(
@@ -149,21 +153,22 @@ impl Entry {
         let Some(last) = self.last else {
             return Ok((false, None));
         };
+        if let Some(next) = self.next.filter(|next| *next > now) {
+            return Ok((false, Some(next)));
+        }
         let timetable = &self.periodic.timetable;
         let Some(latest) = timetable.upto(now).filter(|tick| *tick > last) else {
-            return Ok((false, timetable.after(now.max(last))));
+            self.next = timetable.after(now.max(last));
+            return Ok((false, self.next));
         };
         let ticks = match self.periodic.missed {
             Missed::Skip if now - latest > ON_TIME_MS => Vec::new(),
             Missed::Skip | Missed::RunOnce => vec![latest],
             Missed::RunAll(most) => timetable.between(last, now, MOST.min(most.into())),
         };
-        let bodies = match self.bodies(&ticks) {
-            Ok(bodies) => bodies,
-            Err(error) => {
-                tracing::error!(error = %Chain(&error), "cannot make a job of `{}`", self.periodic.name());
-                return Ok((false, timetable.after(now)));
-            }
+        let Some(bodies) = self.bodies(&ticks) else {
+            self.next = timetable.after(now); // with what is due then, if that goes better
+            return Ok((false, self.next));
         };
         let mut call = TICK.on(keys.prefix());
         call.arg(self.periodic.name())
@@ -183,22 +188,42 @@ impl Entry {
             // Redis's clock was set back.
             return Ok((false, Some(now + AGAIN_MS)));
         }
-        self.last = last.parse().ok();
+        self.last_is(last.parse().ok());
         if verdict == "enqueued" {
             let late = now - latest;
             tracing::debug!(ids = ?ids, "`{}` was due {late} ms ago", self.periodic.name());
         }
-        let next = self.last.and_then(|last| timetable.after(now.max(last)));
-        Ok((verdict != "other", next))
+        self.next = self
+            .last
+            .and_then(|last| self.periodic.timetable.after(now.max(last)));
+        Ok((verdict != "other", self.next))
     }
 
-    fn bodies(&self, ticks: &[u64]) -> Result<Vec<String>, EnqueueError> {
+    fn last_is(&mut self, last: Option<u64>) {
+        if last != self.last {
+            (self.last, self.next) = (last, None);
+        }
+    }
+
+    /// The bodies of the jobs for some ticks, unless the code that makes them fails.
+    fn bodies(&self, ticks: &[u64]) -> Option<Vec<String>> {
         let body = |tick: &u64| {
             let mut body = (self.periodic.make)()?;
             body.tick = Some(*tick);
             write(&body)
         };
-        ticks.iter().map(body).collect()
+        // A panic must not end the worker's care.
+        let made: Result<Result<Vec<_>, EnqueueError>, _> =
+            catch_unwind(AssertUnwindSafe(|| ticks.iter().map(body).collect()));
+        let name = self.periodic.name();
+        match made {
+            Ok(Ok(bodies)) => return Some(bodies),
+            Ok(Err(error)) => {
+                tracing::error!(error = %Chain(&error), "cannot make a job of `{name}`");
+            }
+            Err(_) => tracing::error!("the code that makes the jobs of `{name}` panicked"),
+        }
+        None
     }
 }
 
@@ -275,7 +300,7 @@ mod tests {
         let before = now / HOUR_MS * HOUR_MS - HOUR_MS;
         set_last(&queue, before).await;
         for ticker in &mut tickers {
-            ticker.entries[0].last = Some(before);
+            ticker.entries[0].last_is(Some(before));
         }
 
         let mut taken = 0;

@@ -275,6 +275,35 @@ async fn one_that_no_worker_knows_any_more_is_told_and_can_be_forgotten() {
     tower.queue.ends_clean().await;
 }
 
+#[tokio::test]
+async fn one_whose_job_cannot_be_made_holds_up_no_other() {
+    let tower = Tower::build();
+    let second = Duration::from_secs(1);
+    let clumsy = Periodic::every(second, || -> Ring { panic!("no rope") }).unwrap();
+    let registry = Registry::new()
+        .with::<Ring>(&tower.bells)
+        .periodic(clumsy.named("clumsy"))
+        .periodic(Periodic::every(second, at_once).unwrap());
+    let worker = tower
+        .queue
+        .worker(registry, TestQueue::options("default=8"));
+
+    tower.has_heard(2).await;
+    worker.stop().await;
+}
+
+#[test]
+fn ticks_know_no_clock_but_redis() {
+    for source in [
+        include_str!("../../../src/queue/care.rs"),
+        include_str!("../../../src/queue/periodic/mod.rs"),
+        include_str!("../../../src/queue/periodic/ticker.rs"),
+        include_str!("../../../src/queue/periodic/timetable.rs"),
+    ] {
+        assert!(!source.contains("SystemTime::now") && !source.contains("Utc::now"));
+    }
+}
+
 #[test]
 #[should_panic(expected = "two periodic tasks have the name `test.ring`")]
 fn two_of_the_same_name_are_refused() {
