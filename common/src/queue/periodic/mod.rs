@@ -2,7 +2,7 @@
 //! There is no leader to lose: every worker knows the timetable, and Redis takes each tick once
 //! (`lua/tick.lua`). Time is Redis's: a worker's own clock may be wrong by minutes.
 //!
-//! [`timetable`] tells the ticks; [`ticker`] is what a worker does about them; [`entries`] is what people ask
+//! [`timetable`] tells the ticks; `ticker` is what a worker does about them; [`entries`] is what people ask
 //! and change. `docs/periodic.md` tells how to use it.
 
 pub mod entries;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::{
     queue::{JobId, Options, When, WorkerOptions},
-    testing::{RunningWorker, TestQueue, eventually},
+    testing::{RedisServer, RunningWorker, TestQueue, eventually},
 };
 
 use super::{Look, Plot, Stage, act};
@@ -85,4 +85,35 @@ async fn a_job_that_is_due_before_those_that_are_awaited_is_not_held_up_by_them(
     worker.stop().await;
 
     assert_eq!(stage.ended(), ["sooner", "later"]);
+}
+
+#[tokio::test]
+async fn of_a_crowd_of_workers_about_one_wakes_for_each_job_that_is_due() {
+    let server = RedisServer::start(&[]);
+    let queue = TestQueue::on(&server.url());
+    let stage = Stage::new();
+    let options = || WorkerOptions::new("default=8".parse().unwrap());
+    let workers: Vec<_> = (0..8)
+        .map(|_| queue.worker(stage.registry(), options()))
+        .collect();
+
+    for n in 0..200 {
+        let due = Options {
+            when: When::In(Duration::from_millis(300 + 10 * n)),
+            ..Options::default()
+        };
+        let job = act(n, Plot::Brief);
+        queue.producer().enqueue_with(&job, &due).await.unwrap();
+    }
+    stage.have_ended(200).await;
+
+    // Each look sets `looked`, and nothing else uses SET.
+    let stats: String = queue.command(&["INFO", "commandstats"]).await;
+    let looks = stats.split("cmdstat_set:calls=").nth(1).unwrap();
+    let looks: usize = looks.split(',').next().unwrap().parse().unwrap();
+    assert!(looks < 8 * 200 / 2, "they looked {looks} times");
+    queue.ends_clean().await;
+    for worker in workers {
+        worker.stop().await;
+    }
 }
