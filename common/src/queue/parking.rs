@@ -87,6 +87,8 @@ pub(super) fn tell(id: JobId, body: &Body<'_>) {
 pub(super) struct Returns {
     registry: Arc<Registry>,
     queues: Vec<Queue>,
+    /// Kinds that it knows and that were not empty after the last batch.
+    known: BTreeSet<String>,
     batch: usize,
     /// How many were left parked after the last batch.
     left: usize,
@@ -98,12 +100,13 @@ impl Returns {
         Self {
             registry,
             queues: served.collect(),
+            known: BTreeSet::new(),
             batch: FIRST,
             left: 0,
         }
     }
 
-    /// Takes one batch of the kinds that this worker knows. Returns how many jobs wait again, and whether
+    /// Takes one batch of the kinds that this worker knows; `kinds` are some of those that are parked. Returns how many jobs wait again, and whether
     /// it is worth looking again at once.
     pub(super) async fn take(
         &mut self,
@@ -111,14 +114,15 @@ impl Returns {
         keys: &Keys,
         kinds: &[String],
     ) -> Result<(usize, bool), KvError> {
-        let known: Vec<_> = kinds.iter().filter(|kind| self.knows(kind)).collect();
-        if known.is_empty() {
-            self.left = 0;
+        let known = kinds.iter().filter(|kind| self.knows(kind)).cloned();
+        let known: Vec<_> = known.collect();
+        self.known.extend(known);
+        if self.known.is_empty() {
             return Ok((0, false));
         }
         let mut call = UNPARK.on(keys.prefix());
         call.arg(self.batch);
-        for kind in known {
+        for kind in &self.known {
             call.arg(kind);
         }
         let (back, left): (usize, usize) = UNPARK.run(redis, &call).await?;
@@ -133,6 +137,9 @@ impl Returns {
             (self.batch / 2).max(FEWEST)
         };
         self.left = left;
+        if left == 0 {
+            self.known.clear();
+        }
         Ok((back, gains && left > 0))
     }
 

@@ -1,13 +1,12 @@
 //! A timetable: at which times something is due. Times are ms since 1970.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeZone, Utc};
-use chrono_tz::Tz;
 use croner::{
     Cron,
     parser::{CronParser, Seconds, Year},
 };
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -40,7 +39,7 @@ pub struct Timetable(Kind);
 enum Kind {
     Cron {
         expression: String,
-        zone: Tz,
+        zone: TimeZone,
         cron: Arc<Cron>,
     },
     Every {
@@ -73,7 +72,7 @@ impl Timetable {
         let cron = parser
             .parse(expression)
             .map_err(|error| wrong(error.to_string()))?;
-        let zone = Tz::from_str(zone).map_err(|_| TimetableError::Zone(zone.to_owned()))?;
+        let zone = TimeZone::get(zone).map_err(|_| TimetableError::Zone(zone.to_owned()))?;
         let timetable = Self(Kind::Cron {
             expression: expression.split_whitespace().collect::<Vec<_>>().join(" "),
             zone,
@@ -103,7 +102,7 @@ impl Timetable {
         match &self.0 {
             Kind::Every { ms } => (time / ms).checked_add(1)?.checked_mul(*ms),
             Kind::Cron { cron, zone, .. } => {
-                let from = local(*zone, time)?;
+                let from = local(zone, time)?;
                 in_ms(&cron.find_next_occurrence(&from, false).ok()?).filter(|tick| *tick > time)
             }
         }
@@ -114,7 +113,7 @@ impl Timetable {
         match &self.0 {
             Kind::Every { ms } => Some(time / ms * ms),
             Kind::Cron { cron, zone, .. } => {
-                let from = local(*zone, time)?;
+                let from = local(zone, time)?;
                 in_ms(&cron.find_previous_occurrence(&from, true).ok()?)
                     .filter(|tick| *tick <= time)
             }
@@ -136,22 +135,23 @@ impl Timetable {
     }
 
     /// The zone in which it reads the clock, if it does.
-    pub fn zone(&self) -> Option<&'static str> {
+    pub fn zone(&self) -> Option<&str> {
         match &self.0 {
-            Kind::Cron { zone, .. } => Some(zone.name()),
+            Kind::Cron { zone, .. } => zone.iana_name(),
             Kind::Every { .. } => None,
         }
     }
 }
 
 /// A time to the second, in a zone.
-fn local(zone: Tz, ms: u64) -> Option<DateTime<Tz>> {
+fn local(zone: &TimeZone, ms: u64) -> Option<Zoned> {
     let seconds = i64::try_from(ms / 1000).ok()?;
-    zone.timestamp_opt(seconds, 0).single()
+    let time = Timestamp::from_second(seconds).ok()?;
+    Some(time.to_zoned(zone.clone()))
 }
 
-fn in_ms(time: &DateTime<Tz>) -> Option<u64> {
-    u64::try_from(time.with_timezone(&Utc).timestamp_millis()).ok()
+fn in_ms(time: &Zoned) -> Option<u64> {
+    u64::try_from(time.timestamp().as_millisecond()).ok()
 }
 
 impl PartialEq for Kind {
@@ -193,7 +193,7 @@ impl From<Timetable> for Text {
                 expression, zone, ..
             } => Self::Cron {
                 cron: expression,
-                zone: zone.name().to_owned(),
+                zone: zone.iana_name().unwrap_or_default().to_owned(),
             },
             Kind::Every { ms } => Self::Every { every_ms: ms },
         }
@@ -221,13 +221,13 @@ mod tests {
     use super::*;
 
     fn ms(text: &str) -> u64 {
-        let time = DateTime::parse_from_rfc3339(text).unwrap();
-        u64::try_from(time.timestamp_millis()).unwrap()
+        let time: Timestamp = text.parse().unwrap();
+        u64::try_from(time.as_millisecond()).unwrap()
     }
 
     fn text(ms: u64) -> String {
-        let time = DateTime::from_timestamp_millis(i64::try_from(ms).unwrap()).unwrap();
-        time.format("%FT%TZ").to_string()
+        let time = Timestamp::from_millisecond(i64::try_from(ms).unwrap());
+        time.unwrap().to_string()
     }
 
     /// The ticks of two days in Zurich around a change of its clock.
