@@ -6,7 +6,7 @@
 
 use crate::{
     id::{BootId, RoomId},
-    queue::{JobId, Queue},
+    queue::{JobId, Queue, parking::Kind},
 };
 
 /// The names under one namespace.
@@ -63,7 +63,7 @@ impl Keys {
         format!("{}loose:{queue}", self.prefix)
     }
 
-    /// HASH id → body (JSON) of every job that is not settled: waiting, scheduled, claimed or dead.
+    /// HASH id → body (JSON) of every job that is not settled: waiting, scheduled, claimed, parked or dead.
     pub fn jobs(&self) -> String {
         format!("{}jobs", self.prefix)
     }
@@ -86,6 +86,28 @@ impl Keys {
     /// ZSET of ids by the ms of their burial.
     pub fn dead(&self) -> String {
         format!("{}dead", self.prefix)
+    }
+
+    /// SET of the kinds of parked jobs: `<queue>:<task>:<version>`. Written when a worker parks a job, and
+    /// by those that bring them back.
+    pub fn parked(&self) -> String {
+        format!("{}parked", self.prefix)
+    }
+
+    /// ZSET of parked ids of one kind by the ms at which they were parked.
+    pub fn parked_of(&self, kind: &Kind) -> String {
+        format!("{}parked:{kind}", self.prefix)
+    }
+
+    /// ZSET of the names of periodic tasks by the ms at which a worker vouched for them last.
+    pub fn periodic(&self) -> String {
+        format!("{}periodic", self.prefix)
+    }
+
+    /// HASH of a periodic task: `definition` and `timetable` (JSON), `last` (tick, ms), `paused`, `job` (of
+    /// the latest tick), and totals: `enqueued`, `passed`. Written by every worker that knows it.
+    pub fn periodic_entry(&self, name: &str) -> String {
+        format!("{}periodic:{name}", self.prefix)
     }
 
     /// HASH id → lease: what one worker runs. Written by claim, settle and reap.
@@ -132,7 +154,7 @@ impl Keys {
     }
 
     /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
-    /// `retried`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
+    /// `retried`, `parked`, `buried`, `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
     pub fn stats(&self) -> String {
         format!("{}stats", self.prefix)
     }

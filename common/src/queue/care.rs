@@ -13,9 +13,11 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    JobId, WorkerOptions,
+    JobId, Limits, Registry, WorkerOptions,
     enqueue::{CHUNK_BYTES, MAX_BODY, millis},
     job::Body,
+    parking::Returns,
+    periodic::ticker::Ticker,
     settle::HistoryEntry,
     turn::{Claimed, held_by},
 };
@@ -49,10 +51,20 @@ static REAP: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// What `overdue.lua` tells: how many were pushed, ms until the next, dead workers, now, kinds of parked jobs,
+/// how many left an inbox, and whether more are in it.
+type Overdue = (usize, i64, Vec<BootId>, u64, Vec<String>, usize, u8);
+
 /// Between two looks at most.
 const EVERY: Duration = Duration::from_secs(1);
 /// Looks in a time to live, at least. When nobody looked for half of one, nobody counts as dead.
 const LOOKS: u32 = 6;
+/// Every worker wakes when a job is due, and one of them pushes it. Whoever found nothing to push wakes that
+/// much later the next time, and whoever did, on time: so one is prompt and the crowd costs little. Should
+/// the prompt one be gone, a job is late by this at most, once.
+const FIRST_SLACK: Duration = Duration::from_millis(5);
+/// The most of it.
+const MOST_SLACK: Duration = Duration::from_millis(100);
 /// Scheduled jobs, and bodies of one inbox, a script call at most.
 const BATCH: usize = 500;
 /// Missing ids a script call at most: what a deleted list is repaired by, per look.
@@ -71,6 +83,8 @@ pub struct Care {
     grace: Duration,
     /// When this process first saw an id missing.
     missing: HashMap<JobId, Instant>,
+    returns: Option<Returns>,
+    ticker: Ticker,
 }
 
 /// What one look did.
@@ -80,11 +94,15 @@ pub struct Cared {
     pub promoted: usize,
     /// What others had left in the inboxes and is a job now: one that waits, or a dead one.
     pub taken_in: usize,
+    /// Ticks of periodic tasks that were enqueued or passed over.
+    pub ticked: usize,
     /// Jobs that were popped and never claimed, and are listed again.
     pub recovered: usize,
     /// Jobs that were taken from dead workers.
     pub reaped: usize,
-    /// Until the next scheduled job is due.
+    /// Jobs that were parked and wait again.
+    pub returned: usize,
+    /// Until the next scheduled job or periodic task is due.
     pub next_due: Option<Duration>,
     /// Whether there is more to do at once.
     pub more: bool,
@@ -100,6 +118,18 @@ impl Care {
             max_deaths: options.max_deaths,
             grace: options.claim_grace,
             missing: HashMap::new(),
+            returns: None,
+            ticker: Ticker::new(&[]),
+        }
+    }
+
+    /// Cares also for what only a worker with this registry can: parked jobs and periodic tasks.
+    #[must_use]
+    pub fn knowing(self, registry: &Arc<Registry>, limits: &Limits) -> Self {
+        Self {
+            returns: Some(Returns::new(Arc::clone(registry), limits)),
+            ticker: Ticker::new(registry.periodics()),
+            ..self
         }
     }
 
@@ -107,26 +137,47 @@ impl Care {
     pub async fn run(mut self, shutdown: Shutdown, look: Arc<Notify>) {
         let every = EVERY.min(self.time_to_live / LOOKS);
         let mut well = true;
+        let mut next_look = Instant::now();
+        let mut slack = Duration::ZERO;
         loop {
-            let wait = match self.look().await {
+            let whole = next_look <= Instant::now();
+            let cared = if whole {
+                next_look = Instant::now() + every;
+                self.look().await
+            } else {
+                self.promote().await.map(|(cared, _)| cared)
+            };
+            let wait = match cared {
                 Ok(cared) => {
                     well = true;
+                    if cared.promoted + cared.ticked > 0 {
+                        slack = Duration::ZERO;
+                    } else if !whole {
+                        slack = (slack * 2).clamp(FIRST_SLACK, MOST_SLACK);
+                    }
                     if cared.more {
-                        Duration::ZERO
-                    } else {
-                        cared.next_due.map_or(every, |due| due.min(every))
+                        next_look = Instant::now();
+                    }
+                    let rest = next_look.saturating_duration_since(Instant::now());
+                    match cared.next_due {
+                        Some(due) => rest.min(due + slack),
+                        None => rest,
                     }
                 }
                 Err(error) => {
                     if std::mem::replace(&mut well, false) {
                         tracing::warn!(error = %Chain(&error), "cannot care for the queues");
                     }
+                    next_look = Instant::now();
                     every / 4
                 }
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = look.notified() => {}
+                () = look.notified() => {
+                    tokio::time::sleep(slack).await;
+                    next_look = Instant::now();
+                }
                 () = shutdown.asked() => return,
             }
         }
@@ -137,25 +188,41 @@ impl Care {
     /// # Errors
     /// If Redis fails; what was not done is done by the next look.
     pub async fn look(&mut self) -> Result<Cared, KvError> {
+        let (mut cared, parked) = self.promote().await?;
+        let (recovered, more) = self.sweep().await?;
+        cared.recovered = recovered;
+        cared.more |= more;
+        if let Some(returns) = &mut self.returns {
+            let (returned, more) = returns.take(&self.redis, &self.keys, &parked).await?;
+            cared.returned = returned;
+            cared.more |= more;
+        }
+        Ok(cared)
+    }
+
+    /// Does what is due now: a part of a look, at the very ms. Tells also which kinds of jobs are parked.
+    async fn promote(&mut self) -> Result<(Cared, Vec<String>), KvError> {
         let mut call = OVERDUE.on(self.keys.prefix());
         call.arg(BATCH).arg(millis(self.time_to_live));
         call.arg(CHUNK_BYTES).arg(MAX_BODY);
-        let (promoted, wait, dead, taken_in, more_in): (usize, i64, Vec<BootId>, usize, u8) =
+        let (promoted, wait, dead, now_ms, parked, taken_in, more_in): Overdue =
             OVERDUE.run(&self.redis, &call).await?;
+        let (ticked, tick) = self.ticker.look(&self.redis, &self.keys, now_ms).await?;
         let mut reaped = 0;
         for worker in dead {
             reaped += self.reap(worker).await?;
         }
-        let (recovered, more) = self.sweep().await?;
-        let next_due = u64::try_from(wait).ok().map(Duration::from_millis);
-        Ok(Cared {
+        let due = u64::try_from(wait).ok().map(Duration::from_millis);
+        let cared = Cared {
             promoted,
             taken_in,
-            recovered,
+            ticked,
             reaped,
-            next_due,
-            more: more || promoted == BATCH || more_in == 1,
-        })
+            next_due: [due, tick].into_iter().flatten().min(),
+            more: promoted == BATCH || more_in == 1,
+            ..Cared::default()
+        };
+        Ok((cared, parked))
     }
 
     /// Lists again what has been missing for longer than the grace.

@@ -7,16 +7,16 @@ use std::{
         LazyLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-
-use std::borrow::Cow;
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::{
     EnqueueError, JobId, Task,
-    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY, args_of, write},
+    blocking::Blocking,
+    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY, body_for, write},
     job::Body,
     turn::{Lease, Turns},
 };
@@ -45,6 +45,10 @@ pub struct JobContext {
     /// Whether somebody wants what the task gives back.
     pub(super) wants_output: bool,
     pub(super) had_group: AtomicBool,
+    /// The tick of a periodic task, ms.
+    pub(super) tick: Option<u64>,
+    /// What it runs on threads where it may block.
+    pub(super) blocking: Blocking,
     pub(super) shutdown: Shutdown,
 }
 
@@ -102,6 +106,11 @@ impl JobContext {
     /// The number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.lease.attempt()
+    }
+
+    /// The time for which a periodic task was enqueued: when it was due, not when it runs.
+    pub fn tick(&self) -> Option<SystemTime> {
+        self.tick.map(|ms| UNIX_EPOCH + Duration::from_millis(ms))
     }
 
     /// Hears when the worker is to stop; what still runs at its deadline is given back.
@@ -283,11 +292,10 @@ impl<P> Split<'_, P> {
             group: self.job.id,
             source,
         };
-        let args = args_of(task).map_err(child)?;
         let body = Body {
             group,
             follows,
-            ..Body::new(T::NAME, Cow::Owned(args))
+            ..body_for(task).map_err(child)?
         };
         write(&body, MAX_BODY).map_err(child)
     }
@@ -302,8 +310,6 @@ impl<P> Split<'_, P> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde::Deserialize;
 
     use super::*;
@@ -335,6 +341,7 @@ mod tests {
             keys: queue.keys.clone(),
             worker: BootId::fresh(),
             time_to_live: Duration::from_secs(9),
+            max_deaths: 3,
         };
         let low = crate::queue::Options {
             queue: Some(Queue::Low),
@@ -356,6 +363,8 @@ mod tests {
             follows: None,
             wants_output: false,
             had_group: AtomicBool::new(false),
+            tick: None,
+            blocking: Blocking::default(),
             shutdown,
         };
         let left = async || -> usize {

@@ -219,7 +219,7 @@ impl Producer {
     ) -> Result<String, EnqueueError> {
         let body = Body {
             max_attempts,
-            ..Body::new(T::NAME, Cow::Owned(args_of(task)?))
+            ..body_for(task)?
         };
         write(&body, self.max_body)
     }
@@ -268,11 +268,15 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes a task's arguments.
-pub(super) fn args_of<T: Task>(task: &T) -> Result<Box<RawValue>, EnqueueError> {
-    serde_json::value::to_raw_value(task).map_err(|source| EnqueueError::Write {
+/// The body of a job of `task` that is tied to nothing, its arguments in the task's version.
+pub(super) fn body_for<T: Task>(task: &T) -> Result<Body<'static>, EnqueueError> {
+    let args = serde_json::value::to_raw_value(task).map_err(|source| EnqueueError::Write {
         task: T::NAME.to_owned(),
         source,
+    })?;
+    Ok(Body {
+        version: T::VERSION,
+        ..Body::new(T::NAME, Cow::Owned(args))
     })
 }
 

@@ -1,4 +1,5 @@
-//! The heartbeat: a thread of its own, so that a busy runtime cannot make a live worker look dead.
+//! The heartbeat: a thread of its own, so that a busy runtime cannot make a live worker look dead. It also
+//! tells which jobs keep the runtime busy ([`super::watch`]).
 //! When it ends, [`super::care`] of any other worker gives back what this one held.
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Queue, bell::Bell, enqueue::millis, pause::known_queues};
+use super::{Queue, bell::Bell, enqueue::millis, pause::known_queues, watch::Watchdog};
 use crate::{
     error::Chain,
     id::BootId,
@@ -78,7 +79,11 @@ impl Heartbeat {
     ///
     /// # Errors
     /// If the first beat fails, or the thread or its runtime cannot be started.
-    pub(super) async fn start(redis_url: &str, pulse: Pulse) -> Result<Self, super::WorkerError> {
+    pub(super) async fn start(
+        redis_url: &str,
+        pulse: Pulse,
+        mut watchdog: Watchdog,
+    ) -> Result<Self, super::WorkerError> {
         let redis = Redis::new(redis_url)?;
         pulse.beat(&redis).await?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -97,7 +102,7 @@ impl Heartbeat {
                     match runtime {
                         Ok(runtime) => {
                             let _ = ready.send(Ok(()));
-                            keep_beating(&runtime, &own, &pulse, &stop, &tell);
+                            keep_beating(&runtime, &own, &pulse, &stop, &tell, &mut watchdog);
                         }
                         Err(error) => {
                             let _ = ready.send(Err(error));
@@ -158,6 +163,7 @@ fn keep_beating(
     pulse: &Pulse,
     stop: &AtomicBool,
     tell: &watch::Sender<News>,
+    watchdog: &mut Watchdog,
 ) {
     let mut well = true;
     let mut returns = 0;
@@ -185,6 +191,7 @@ fn keep_beating(
                 well = false;
             }
         }
+        watchdog.bark();
         // A failed beat is tried again soon: the time to live is running.
         let pause = if well { pulse.every } else { pulse.every / 8 };
         std::thread::park_timeout(pause);

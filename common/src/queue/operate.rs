@@ -27,7 +27,7 @@ impl Operator {
         Self { redis, keys }
     }
 
-    /// Pushes dead or scheduled jobs now, with their attempts counted anew. Returns those that were
+    /// Pushes dead, scheduled or parked jobs now, with their attempts counted anew. Returns those that were
     /// pushed; others are in another state.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Operator {
         Ok(pushed)
     }
 
-    /// Removes jobs that wait, are scheduled or are dead. Returns those that were removed; others are
+    /// Removes jobs that wait, are scheduled, parked or dead. Returns those that were removed; others are
     /// claimed, or there are none. A child counts as failed in its group.
     ///
     /// # Errors

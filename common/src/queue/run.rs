@@ -16,11 +16,14 @@ use tracing::Instrument;
 
 use super::{
     Registry,
+    blocking::{Blocking, Closures},
     context::JobContext,
     job::Body,
-    registry::{Entry, Output},
+    parking,
+    registry::{Args, Entry, Output},
     settle::{Settlement, Verdict},
     turn::{Claimed, Turns},
+    watch::Polls,
 };
 use crate::shutdown::Shutdown;
 
@@ -29,6 +32,10 @@ use crate::shutdown::Shutdown;
 pub(super) struct Runner {
     pub(super) registry: Arc<Registry>,
     pub(super) turns: Turns,
+    /// What runs where it may block.
+    pub(super) closures: Arc<Closures>,
+    /// Which jobs hold a thread of the runtime.
+    pub(super) polls: Polls,
     pub(super) shutdown: Shutdown,
 }
 
@@ -51,13 +58,9 @@ impl Runner {
             output: None,
             verdict: Verdict::Done,
         };
-        let Some(entry) = self.registry.get(&body.task) else {
-            let error = format!(
-                "this worker knows no task `{}`; retry the job when a worker that does is running",
-                body.task
-            );
-            tracing::error!(job.id = %claimed.id, task = %body.task, "{} is buried: {error}", claimed.id);
-            settlement.verdict = Verdict::Bury { error };
+        let Some(entry) = self.registry.get(&body.task, body.version) else {
+            parking::tell(claimed.id, &body);
+            settlement.verdict = Verdict::Park;
             return settlement;
         };
         let attempt = claimed.lease.attempt();
@@ -80,6 +83,8 @@ impl Runner {
             follows: body.follows,
             wants_output: body.wants_output(),
             had_group: AtomicBool::new(false),
+            tick: body.tick,
+            blocking: Blocking::of(claimed.id, &self.closures),
             shutdown: self.shutdown,
         };
         let span = tracing::info_span!(
@@ -87,13 +92,20 @@ impl Runner {
         );
         let judged = async {
             let started = Instant::now();
-            let outcome = attempt_once(&entry, body.args.get(), &job).await;
+            let args = Args {
+                version: body.version,
+                text: body.args.get(),
+            };
+            let outcome = attempt_once(&entry, args, &job).await;
+            // What blocks a thread cannot be dropped: it is still until then, whatever its verdict.
+            job.blocking.ended().await;
             metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
                 .record(started.elapsed().as_secs_f64());
             verdict(&entry, attempt, max_attempts, outcome)
         };
         // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.
         let judged = AssertUnwindSafe(judged.instrument(span)).catch_unwind();
+        let judged = self.polls.watch(entry.name, claimed.id, judged);
         (settlement.verdict, settlement.output) = judged.await.unwrap_or_else(|panic| {
             let error = format!("it panicked beside its run: {}", text_of(&*panic));
             (Verdict::Bury { error }, None)
@@ -109,7 +121,7 @@ struct Failure {
     fatal: bool,
 }
 
-async fn attempt_once(entry: &Entry, args: &str, job: &JobContext) -> Result<Output, Failure> {
+async fn attempt_once(entry: &Entry, args: Args<'_>, job: &JobContext) -> Result<Output, Failure> {
     let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
     let outcome = match entry.timeout {
         None => running.await,

@@ -40,7 +40,7 @@ pub(super) struct Lease(Arc<str>);
 impl Lease {
     /// The number of the attempt, from 1.
     pub(super) fn attempt(&self) -> u32 {
-        let digits = self.0.split(['@', '#']).next().unwrap_or_default();
+        let digits = self.0.split(['@', '#', '!']).next().unwrap_or_default();
         digits.parse().unwrap_or(1)
     }
 
@@ -101,6 +101,8 @@ pub(super) struct Turns {
     pub(super) keys: Keys,
     pub(super) worker: BootId,
     pub(super) time_to_live: Duration,
+    /// How many workers a job may take down before it is buried.
+    pub(super) max_deaths: u32,
 }
 
 impl Turns {
@@ -114,7 +116,9 @@ impl Turns {
         demand: &Demand,
     ) -> Result<TurnReply, KvError> {
         let mut call = TURN.on(self.keys.prefix());
-        call.arg(self.worker).arg(millis(self.time_to_live));
+        call.arg(self.worker)
+            .arg(millis(self.time_to_live))
+            .arg(self.max_deaths);
         write_all(settlements, self.worker, &mut call);
         match popped {
             None => call.arg("").arg(""),
@@ -245,6 +249,7 @@ mod tests {
             keys: queue.keys.clone(),
             worker: BootId::fresh(),
             time_to_live: Duration::from_secs(9),
+            max_deaths: 3,
         };
         let list = queue.keys.queue(Queue::Default);
         let listed: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;

@@ -15,6 +15,7 @@ use super::{
     run::Runner,
     share::{self, PerQueue, ShareError},
     turn::Turns,
+    watch::{Polls, Watchdog},
 };
 use crate::{
     error::Chain,
@@ -158,7 +159,8 @@ impl Worker {
             time_to_live: options.time_to_live,
             info: describe(&options),
         };
-        let heartbeat = Heartbeat::start(&redis_url, pulse).await?;
+        let polls = Polls::default();
+        let heartbeat = Heartbeat::start(&redis_url, pulse, Watchdog::new(&polls)).await?;
         let bell = Bell::default();
         let mut beside = JoinSet::new();
         beside.spawn(
@@ -168,7 +170,8 @@ impl Worker {
         if let Some(thread) = heartbeat.thread() {
             beside.spawn(Heartbeat::hurry(thread, bell.clone()));
         }
-        let care = Care::new(redis.clone(), keys.clone(), &options);
+        let care =
+            Care::new(redis.clone(), keys.clone(), &options).knowing(&registry, &options.limits);
         let care = tokio::spawn(care.run(shutdown.clone(), Arc::clone(&bell.look)));
 
         let turns = Turns {
@@ -176,10 +179,13 @@ impl Worker {
             keys: keys.clone(),
             worker: id,
             time_to_live: options.time_to_live,
+            max_deaths: options.max_deaths,
         };
         let runner = Runner {
             registry,
             turns,
+            closures: Arc::default(),
+            polls,
             shutdown: shutdown.clone(),
         };
         let slots = Slots::new(options.limits, options.concurrency, options.starvation)

@@ -107,7 +107,7 @@ struct Enqueued {
 #[derive(Default, Serialize)]
 struct Told {
     id: String,
-    /// `waiting`, `scheduled`, `claimed`, `dead` or `finished`.
+    /// `waiting`, `scheduled`, `claimed`, `parked`, `dead` or `finished`.
     state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,

@@ -7,7 +7,7 @@ use std::{
 
 use common::testing::{TestQueue, eventually};
 
-use crate::queuectl::{Desk, queuectl};
+use crate::desk::{Desk, queuectl};
 
 #[tokio::test]
 async fn a_queue_is_paused_and_resumed_and_status_tells_by_whom() {
@@ -81,7 +81,7 @@ async fn dead_jobs_are_chosen_by_their_queue_reason_and_age() {
 
     for (which, n) in [
         (&["--task", "demo.b"][..], 2),
-        (&["--error", "KNOWS NO TASK `demo.a`"], 3),
+        (&["--error", "NO HOPE FOR `demo.a`"], 3),
         (&["--error", "disk"], 0),
         (&["--queue", "default", "--since", "1h"], 5),
         (&["--queue", "low"], 0),

@@ -6,4 +6,6 @@
 )]
 
 mod control;
+mod deploy;
+mod desk;
 mod queuectl;

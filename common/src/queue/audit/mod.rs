@@ -66,6 +66,8 @@ pub struct Account {
     pub scheduled: u64,
     /// With a worker.
     pub claimed: u64,
+    /// For a worker to come that knows them.
+    pub parked: u64,
     /// For somebody to look at.
     pub dead: u64,
     /// In no place.
@@ -79,7 +81,7 @@ pub struct Account {
 impl Account {
     /// Jobs that are not settled.
     pub fn present(&self) -> u64 {
-        self.waiting + self.scheduled + self.claimed + self.dead + self.nowhere
+        self.waiting + self.scheduled + self.claimed + self.parked + self.dead + self.nowhere
     }
 
     /// Enqueued jobs that are not accounted for.

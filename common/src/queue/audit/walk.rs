@@ -91,6 +91,8 @@ struct Names {
     holders: Vec<String>,
     histories: Vec<String>,
     masters: Vec<String>,
+    /// Kinds of parked jobs.
+    kinds: Vec<String>,
     /// Masters of groups with children that have not settled.
     lefts: Vec<String>,
 }
@@ -126,6 +128,10 @@ impl Auditor {
         self.index(&mut report, "dead", "", &mut progress).await?;
         self.index(&mut report, "attempts", "", &mut progress)
             .await?;
+        for kind in &names.kinds {
+            self.index(&mut report, "parked", kind, &mut progress)
+                .await?;
+        }
         for worker in &names.holders {
             self.index(&mut report, "claims", worker, &mut progress)
                 .await?;
@@ -162,7 +168,7 @@ impl Auditor {
             let (next, some): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
                 .arg(cursor)
                 .arg("MATCH")
-                .arg(format!("{prefix}[cgh]*"))
+                .arg(format!("{prefix}[cghp]*"))
                 .arg("COUNT")
                 .arg(Pace::MOST)
                 .query_async(&mut connection)
@@ -311,6 +317,8 @@ impl Names {
             self.holders.push(worker.to_owned());
         } else if let Some(job) = name.strip_prefix("history:") {
             self.histories.push(job.to_owned());
+        } else if let Some(kind) = name.strip_prefix("parked:") {
+            self.kinds.push(kind.to_owned());
         } else if let Some(group) = name.strip_prefix("group:") {
             match group.split_once(':') {
                 None => self.masters.push(group.to_owned()),
@@ -325,6 +333,7 @@ impl Names {
         for names in [
             &mut self.holders,
             &mut self.histories,
+            &mut self.kinds,
             &mut self.masters,
             &mut self.lefts,
         ] {
@@ -349,6 +358,7 @@ impl Account {
             "waiting" => self.waiting += n,
             "scheduled" => self.scheduled += n,
             "claimed" => self.claimed += n,
+            "parked" => self.parked += n,
             "dead" => self.dead += n,
             _ => self.nowhere += n,
         }

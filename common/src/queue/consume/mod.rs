@@ -338,7 +338,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{id::BootId, queue::Registry, testing::TestQueue};
+    use crate::{
+        id::BootId,
+        queue::{Registry, watch::Polls},
+        testing::TestQueue,
+    };
 
     #[tokio::test]
     async fn a_worker_whose_heartbeat_ended_stops() {
@@ -351,7 +355,10 @@ mod tests {
                 keys: queue.keys.clone(),
                 worker: BootId::fresh(),
                 time_to_live: Duration::from_secs(9),
+                max_deaths: 3,
             },
+            closures: Arc::default(),
+            polls: Polls::default(),
             shutdown: shutdown.clone(),
         };
         let options = TestQueue::options("default=1");

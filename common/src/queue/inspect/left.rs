@@ -32,6 +32,8 @@ pub struct Left {
     pub waiting: u64,
     /// Jobs that are being run.
     pub claimed: u64,
+    /// Jobs that no running worker knows. They wait again when one comes that does.
+    pub parked: u64,
     /// Jobs that wait for their time, or are dead. They are not counted apart, since that would cost more
     /// the more there are.
     pub kept: u64,
@@ -56,13 +58,14 @@ impl Inspector {
     pub async fn left(&self, queue: Queue) -> Result<Left, KvError> {
         let mut call = LEFT.on(self.keys.prefix());
         call.arg(queue);
-        let (waiting, claimed, jobs, inbox, paused): (u64, u64, i64, u64, u8) =
+        let (waiting, claimed, jobs, inbox, paused, parked): (u64, u64, i64, u64, u8, u64) =
             LEFT.run(&self.redis, &call).await?;
         let jobs = u64::try_from(jobs).unwrap_or(0);
         Ok(Left {
             waiting,
             claimed,
-            kept: jobs.saturating_sub(waiting + claimed),
+            parked,
+            kept: jobs.saturating_sub(waiting + claimed + parked),
             inbox,
             paused: paused == 1,
         })

@@ -40,6 +40,8 @@ pub enum State {
     Scheduled,
     /// With a worker.
     Claimed,
+    /// For a worker to come that knows them.
+    Parked,
     /// Kept for somebody to look at.
     Dead,
 }
@@ -51,6 +53,7 @@ impl State {
             Self::Waiting => "waiting",
             Self::Scheduled => "scheduled",
             Self::Claimed => "claimed",
+            Self::Parked => "parked",
             Self::Dead => "dead",
         }
     }
@@ -62,7 +65,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Where a page begins: a place (a queue, a worker, or the name of the state) and how many of its jobs
+/// Where a page begins: a place (a queue, a worker, a kind, or the name of the state) and how many of its jobs
 /// come before. Jobs that move meanwhile may be seen twice or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
@@ -155,6 +158,9 @@ pub struct Row {
     /// Since when it is run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed_ms: Option<u64>,
+    /// When it was parked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_ms: Option<u64>,
     /// When it was buried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buried_ms: Option<u64>,
@@ -261,23 +267,28 @@ impl Inspector {
                 .map(|queue| queue.to_string())
                 .collect()),
             State::Claimed => {
-                let mut workers: Vec<String> = self.worker_names().await?;
-                workers.sort_unstable();
-                Ok(workers)
+                let key = self.keys.workers();
+                self.names("list the workers", &["ZRANGE", &key, "0", "-1"])
+                    .await
+            }
+            State::Parked => {
+                let key = self.keys.parked();
+                self.names("list the kinds of parked jobs", &["SMEMBERS", &key])
+                    .await
             }
             State::Scheduled | State::Dead => Ok(vec![listing.state.to_string()]),
         }
     }
 
-    async fn worker_names(&self) -> Result<Vec<String>, KvError> {
+    /// What a command answers, sorted.
+    async fn names(&self, doing: &'static str, words: &[&str]) -> Result<Vec<String>, KvError> {
         let mut connection = self.redis.connection().await?;
-        redis::cmd("ZRANGE")
-            .arg(self.keys.workers())
-            .arg(0)
-            .arg(-1)
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("list the workers", source))
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        let names = command.query_async(&mut connection).await;
+        let mut names: Vec<String> = names.map_err(|source| self.redis.failed(doing, source))?;
+        names.sort_unstable();
+        Ok(names)
     }
 }
 
@@ -312,6 +323,7 @@ fn row(state: State, place: &str, (id, detail, before, entry, body): Found) -> R
     match state {
         State::Waiting => row.waiting_since_ms = times.waiting_since(last.as_ref()),
         State::Scheduled => row.due_ms = score(&detail),
+        State::Parked => row.parked_ms = score(&detail),
         State::Dead => {
             row.buried_ms = score(&detail);
             row.child_of = Body::read(&body).ok().and_then(|body| body.group);

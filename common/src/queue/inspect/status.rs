@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, Inspector, ONLY_LOOKS, PLACES, Times, score};
 use crate::{
     kv::{KvError, Script},
-    queue::{Queue, pause::Decision},
+    queue::{Queue, parking::Kind, pause::Decision},
 };
 
 static STATUS: LazyLock<Script> = LazyLock::new(|| {
@@ -29,7 +29,7 @@ pub struct Status {
     pub now_ms: u64,
     /// By priority.
     pub queues: Vec<QueueStatus>,
-    /// Jobs that are not settled: all that wait, are scheduled, claimed or dead.
+    /// Jobs that are not settled: all that wait, are scheduled, claimed, parked or dead.
     pub jobs: u64,
     /// Jobs that wait for their time.
     pub scheduled: u64,
@@ -37,6 +37,10 @@ pub struct Status {
     pub next_due_ms: Option<u64>,
     /// Jobs that are being run.
     pub claimed: u64,
+    /// Jobs that no worker knew so far.
+    pub parked: u64,
+    /// The same by what they ask of a worker; a hundred kinds at most.
+    pub parked_kinds: BTreeMap<Kind, u64>,
     /// Jobs that are kept for somebody to look at.
     pub dead: u64,
     /// Everybody who runs jobs.
@@ -116,7 +120,7 @@ type Reply = (
         String,
         u64,
     )>,
-    (u64, u64, String, u64),
+    (u64, u64, String, u64, Vec<(String, u64)>),
     BTreeMap<String, i64>,
     Vec<(String, String, String, u64)>,
 );
@@ -133,7 +137,8 @@ impl Inspector {
         }
         let (now_ms, queues, counts, totals, workers): Reply =
             STATUS.run(&self.redis, &call).await?;
-        let (jobs, scheduled, next_due, dead) = counts;
+        let (jobs, scheduled, next_due, dead, parked) = counts;
+        let kind = |(kind, n): &(String, u64)| Some((kind.parse().ok()?, *n));
         let queues = queues
             .into_iter()
             .map(|found| {
@@ -167,6 +172,8 @@ impl Inspector {
             scheduled,
             next_due_ms: score(&next_due),
             claimed: workers.iter().map(|worker| worker.holds).sum(),
+            parked: parked.iter().map(|(_, n)| n).sum(),
+            parked_kinds: parked.iter().filter_map(kind).collect(),
             dead,
             workers,
             totals,

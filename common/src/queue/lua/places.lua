@@ -1,5 +1,5 @@
 -- Where jobs are: what the scripts that look share. They write nothing.
--- A job that is not settled is in exactly one place: waiting, scheduled, claimed or dead.
+-- A job that is not settled is in exactly one place: waiting, scheduled, claimed, parked or dead.
 
 local marks = {}
 local function mark_of(queue)
@@ -23,12 +23,20 @@ local function holder_of(id)
   return nil
 end
 
+-- When a job was parked, ms; nil if it is not.
+local any_parked
+local function parked_at(id)
+  if any_parked == nil then any_parked = redis.call('EXISTS', ns .. 'parked') == 1 end
+  return any_parked and redis.call('ZSCORE', ns .. 'parked:' .. kind_of(id), id) or nil
+end
+
 -- The places that an id is in, but for claims.
 local function places_of(id)
   local places = {}
   if waits(id) then places[#places + 1] = 'waiting' end
   if redis.call('ZSCORE', scheduled, id) then places[#places + 1] = 'scheduled' end
   if redis.call('ZSCORE', dead, id) then places[#places + 1] = 'dead' end
+  if parked_at(id) then places[#places + 1] = 'parked' end
   return places
 end
 

@@ -2,7 +2,7 @@
 -- KEYS 1 namespace     ARGV 1 id
 -- Returns { now, ms, body or '', attempts and deaths or '', { places }, { history entries },
 --           { worker, lease, ms at which its heartbeat ends, what it told of itself } or {},
---           due time or '', time of burial or '', jobs before it or -1,
+--           due time or '', time of burial or '', time of parking or '', jobs before it or -1,
 --           the highest number given out to ids of its queue: pushed, unlisted }
 local id = ARGV[1]
 local queue = queue_of(id)
@@ -24,5 +24,5 @@ if number then
 end
 return { now_ms, body_of(id), tries_of(id), places,
   redis.call('LRANGE', ns .. 'history:' .. id, 0, -1), holder,
-  redis.call('ZSCORE', scheduled, id) or '', redis.call('ZSCORE', dead, id) or '', math.max(ahead, -1),
+  redis.call('ZSCORE', scheduled, id) or '', redis.call('ZSCORE', dead, id) or '', parked_at(id) or '', math.max(ahead, -1),
   mark_of(queue).last, tonumber(redis.call('HGET', ns .. 'mark:' .. queue, 'later') or 0) }

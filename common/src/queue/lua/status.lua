@@ -4,10 +4,11 @@
 --           { queue, jobs that wait, length of its list or -1 (it is none), the oldest that waits or '',
 --             its body's head, its last history entry, since when and by whom it is paused (JSON) or '',
 --             the same of its draining, bodies in its inbox }...,
---           { jobs, scheduled, due time of the next or '', dead },
+--           { jobs, scheduled, due time of the next or '', dead, { kind of parked jobs, how many, ... } },
 --           { total, value, ... },
 --           { worker, ms at which its heartbeat ends, what it told of itself (JSON), jobs it holds }... }
 local LOOK = 20 -- entries at the tail that may be leftovers (discarded, listed twice)
+local KINDS = 100 -- of parked jobs
 local HEAD = 64 -- of a body: its times
 
 local queues = {}
@@ -27,6 +28,11 @@ for i, queue in ipairs(ARGV) do
 end
 
 local next_due = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or ''
+local parked = {}
+for _, kind in ipairs(redis.call('SRANDMEMBER', ns .. 'parked', KINDS)) do
+  local n = #parked
+  parked[n + 1], parked[n + 2] = kind, redis.call('ZCARD', ns .. 'parked:' .. kind)
+end
 local known = redis.call('ZRANGE', workers, 0, -1, 'WITHSCORES')
 local beats = {}
 for i = 1, #known, 2 do
@@ -35,5 +41,5 @@ for i = 1, #known, 2 do
     redis.call('HLEN', ns .. 'claims:' .. worker) }
 end
 return { now_ms, queues,
-  { redis.call('HLEN', jobs), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead) },
+  { redis.call('HLEN', jobs), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead), parked },
   redis.call('HGETALL', stats), beats }

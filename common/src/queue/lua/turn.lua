@@ -1,9 +1,9 @@
 -- One turn of a worker: settle what it finished, then claim new jobs over its queues in order.
 -- KEYS 1 namespace
--- ARGV 1 worker, 2 its time to live, ms
---      3 number of runs of jobs that are done and tied to nothing; each run: lease, how many ids, ids
+-- ARGV 1 worker, 2 its time to live, ms, 3 how many workers a job may take down before it is buried
+--      4 number of runs of jobs that are done and tied to nothing; each run: lease, how many ids, ids
 --      then number of other ends; each: verdict, id, lease, ties (JSON) or '', details (JSON):
---        verdict: done | retry | bury | back (not run: give it back)
+--        verdict: done | retry | bury | back (not run: give it back) | park (this worker does not know it)
 --        details: `entry` for the history, `reason`, `delay_ms` before the next attempt,
 --        `output`: what the task gave back (JSON text), if anybody wants it
 --      then the popped id or '', and 'take' (claim it) or 'back' (list it again)
@@ -15,10 +15,12 @@
 --           { id, lease, attempts so far, body, ... } of what has a record,
 --           { queues that are paused: nothing was taken from them } }
 -- A lease is `<attempt>@<claimed at, µs>`, the fence of one claim; `#` instead of `@` says that earlier
--- attempts are on record, to be forgotten when the job is done.
+-- attempts are on record, to be forgotten when the job is done, `!#` also that it is a *suspect*: one more
+-- death buries it. A worker runs one suspect at a time, or they would be buried for each other's deeds.
 local worker = ARGV[1]
 local claims = ns .. 'claims:' .. worker
-local arg = 3
+local max_deaths = tonumber(ARGV[3])
+local arg = 4
 local function next_arg()
   arg = arg + 1
   return ARGV[arg - 1]
@@ -92,10 +94,20 @@ function settle.bury(id, lease, ties, details)
   bury(id, ties, details.entry, details.reason)
 end
 
-function settle.back(id)
-  -- Its next lease must tell that it began a group, even if it does not touch it again.
+-- Its next lease must tell that it began a group, even if it does not touch it again.
+local function remember_group(id)
   if redis.call('EXISTS', ns .. 'group:' .. id) == 1 then redis.call('HSETNX', attempts, id, '0 0') end
+end
+
+function settle.back(id)
+  remember_group(id)
   push_front(id)
+end
+
+-- Its attempt does not count: it did not run.
+function settle.park(id)
+  remember_group(id)
+  park(id)
 end
 
 for _, it in ipairs(ends) do
@@ -165,6 +177,30 @@ while ARGV[arg] do
   fill_slots(queue, #taken - before)
 end
 
+-- Whether a job is a suspect, by its record.
+local function is_suspect(record)
+  local deaths = tonumber(string.match(record, ' (%d+)$') or 0)
+  return deaths > 0 and deaths + 1 >= max_deaths
+end
+
+local has_suspect -- whether this worker holds one; not known yet
+local function holds_suspect()
+  if has_suspect == nil then
+    has_suspect = false
+    for _, lease in ipairs(redis.call('HVALS', claims)) do
+      has_suspect = has_suspect or string.find(lease, '!', 1, true) ~= nil
+    end
+  end
+  return has_suspect
+end
+
+-- Suspects that must wait for another come back one after the other, to whatever worker is free.
+local put_off = 0
+local function put_off_suspect(id)
+  put_off = put_off + 1
+  schedule(id, now_ms + 400 + 100 * put_off)
+end
+
 local first_time, again = {}, {}
 if #taken > 0 then
   local holds = {}
@@ -178,8 +214,13 @@ if #taken > 0 then
     for i, body in ipairs(bodies) do
       local id, before = taken[from + i - 1], tries[i]
       -- No body: it was discarded while it waited.
-      if body and before then
-        local lease = integer(tonumber(string.match(before, '^%d+')) + 1) .. '#' .. stamp
+      local suspect = body and before and is_suspect(before)
+      if suspect and holds_suspect() then
+        put_off_suspect(id)
+      elseif body and before then
+        if suspect then has_suspect = true end
+        local sign = suspect and '!#' or '#'
+        local lease = integer(tonumber(string.match(before, '^%d+')) + 1) .. sign .. stamp
         holds[#holds + 1] = id
         holds[#holds + 1] = lease
         local n = #again

@@ -42,6 +42,8 @@ impl Bench {
             keys: queue.keys.clone(),
             worker: BootId::fresh(),
             time_to_live: LONG,
+            // Who waits for whom among suspects is another test's question.
+            max_deaths: u32::MAX,
         };
         let options = WorkerOptions {
             max_deaths: MAX_DEATHS,
@@ -110,6 +112,7 @@ impl Bench {
             }
             Op::WorkerDies { worker } => self.worker_dies(worker).await,
             Op::Care => self.look().await,
+            Op::Unpark => self.unpark().await,
             Op::Revive { job } => self.revive(job).await,
             Op::Discard { job } => self.discard(job).await,
             Op::ListAgain { job, at_the_end } => {
@@ -271,6 +274,7 @@ impl Bench {
                 End::RetryLater => Verdict::Retry { delay: LONG, error },
                 End::Bury => Verdict::Bury { error },
                 End::Back => Verdict::Back,
+                End::Park => Verdict::Park,
             },
         }
     }

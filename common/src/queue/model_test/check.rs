@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::FromRedisValue;
 
 use super::{
-    super::{JobId, Queue, job::Body},
+    super::{JobId, Queue, job::Body, parking::Kind},
     End, QUEUES,
     bench::Bench,
     model::{Job, Place},
@@ -32,6 +32,7 @@ impl Bench {
             let right = match &job.place {
                 Place::Waiting => "waiting",
                 Place::Scheduled { .. } => "scheduled",
+                Place::Parked => "parked",
                 Place::Dead => "dead",
                 Place::Claimed { worker: 0, .. } => "claimed by the first",
                 Place::Claimed { .. } => "claimed by the second",
@@ -82,6 +83,11 @@ impl Bench {
             self.command(&["ZRANGE", &keys.dead(), "0", "-1"]).await,
             "dead",
         );
+        let kinds: Vec<Kind> = self.command(&["SMEMBERS", &keys.parked()]).await;
+        for kind in kinds {
+            let ids = ["ZRANGE", &keys.parked_of(&kind), "0", "-1"];
+            add(self.command(&ids).await, "parked");
+        }
         let claims = [0, 1].map(|worker| keys.claims(self.workers[worker].worker));
         add(
             self.command(&["HKEYS", &claims[0]]).await,
@@ -124,7 +130,12 @@ impl Bench {
         }
         for _ in 0..200 {
             self.look().await;
-            let at_rest = |job: &Job| matches!(job.place, Place::Dead | Place::Scheduled { .. });
+            let at_rest = |job: &Job| {
+                matches!(
+                    job.place,
+                    Place::Dead | Place::Parked | Place::Scheduled { .. }
+                )
+            };
             while self.model.pick(0, at_rest).is_some() {
                 self.revive(0).await;
             }

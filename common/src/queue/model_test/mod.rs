@@ -84,6 +84,7 @@ enum Op {
         worker: usize,
     },
     Care,
+    Unpark,
     Revive {
         job: usize,
     },
@@ -115,6 +116,7 @@ enum End {
     RetryLater,
     Bury,
     Back,
+    Park,
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -124,6 +126,7 @@ fn end() -> impl Strategy<Value = End> {
         1 => Just(End::RetryLater),
         2 => Just(End::Bury),
         1 => Just(End::Back),
+        1 => Just(End::Park),
     ]
 }
 
@@ -143,6 +146,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (worker.clone(), queue.clone()).prop_map(|(worker, queue)| Op::PopAndClaim { worker, queue }),
         1 => worker.prop_map(|worker| Op::WorkerDies { worker }),
         3 => Just(Op::Care),
+        1 => Just(Op::Unpark),
         1 => job.clone().prop_map(|job| Op::Revive { job }),
         1 => job.clone().prop_map(|job| Op::Discard { job }),
         1 => (job, any::<bool>()).prop_map(|(job, at_the_end)| Op::ListAgain { job, at_the_end }),

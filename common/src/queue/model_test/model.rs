@@ -15,6 +15,7 @@ pub(super) enum Place {
         due: bool,
     },
     Dead,
+    Parked,
     Claimed {
         worker: usize,
         lease: Lease,
@@ -168,6 +169,7 @@ impl Model {
                 self.jobs.remove(&id);
             }
             End::Back => self.waits(id),
+            End::Park => self.job(id).place = Place::Parked,
             End::Retry | End::RetryLater => {
                 self.waits(id);
                 self.job(id).attempts = attempt;

@@ -110,7 +110,7 @@ async fn all_dead_jobs_of_one_task_are_retried_or_discarded() {
     let args = serde_json::value::to_raw_value(&()).unwrap();
     let producer = stage.queue.producer();
     producer
-        .enqueue_raw("demo.unknown", &args, &stranger)
+        .enqueue_raw("demo.nothing", &args, &stranger) // whose arguments do not fit
         .await
         .unwrap();
     stage.settle_down("all are dead", [0, 0, 301]).await;

@@ -113,6 +113,14 @@ async fn known_content(stage: &Stage) {
         .await;
     let failed = ["low-2", "the disk is on fire"];
     stage.command("HSET", "group:low-1:failed", &failed).await;
+    let kind = "low:demo.unheard_of:2";
+    stage.command("SADD", "parked", &[kind]).await;
+    let parked = format!("parked:{kind}");
+    stage
+        .command("ZADD", &parked, &["1790000000000", "low+9"])
+        .await;
+    let tick = ["last", "1790000000000"];
+    stage.command("HSET", "periodic:demo.nothing", &tick).await;
     let meta = [
         "top",
         "1790000000000300",

@@ -1,12 +1,17 @@
 //! The queue on a real Redis, step by step: real workers, and accidents made by hand.
 
+mod blocking;
 mod claim;
 mod death;
+mod delay;
 mod enqueue;
 mod fan_out;
 mod inbox;
 mod outage;
+mod parking;
 mod pause;
+mod periodic;
+mod poison;
 mod settle;
 mod share;
 mod shutdown;

@@ -232,6 +232,7 @@ async fn a_draining_queue_takes_nothing_from_outside_and_finishes_its_groups() {
     let drained = Left {
         waiting: 0,
         claimed: 0,
+        parked: 0,
         kept: 0,
         inbox: 0,
         paused: false,
@@ -258,6 +259,15 @@ async fn what_is_left_of_a_queue_is_told_by_where_it_is() {
     let dead = act("dead", Plot::Fatal);
     let dead = producer.enqueue_with(&dead, &low).await.unwrap();
     queue.dies(dead).await;
+    let inbox = queue.keys.inbox(Queue::Low);
+    let _: usize = queue
+        .command(&["LPUSH", &inbox, r#"{"task":"test.unheard_of"}"#])
+        .await;
+    eventually("it is parked", async || {
+        let left = inspector(&queue).left(Queue::Low).await.unwrap();
+        (left.parked == 1).then_some(())
+    })
+    .await;
     producer.enqueue_with(&held, &low).await.unwrap();
     stage.has_started("held").await;
     producer.enqueue_all(&brief(0..3), &low).await.unwrap();
@@ -274,6 +284,7 @@ async fn what_is_left_of_a_queue_is_told_by_where_it_is() {
     let expected = Left {
         waiting: 3,
         claimed: 1,
+        parked: 1,
         kept: 3,
         inbox: 0,
         paused: true,

@@ -19,7 +19,15 @@ use tokio::sync::watch;
 pub(crate) struct Stage {
     started: Mutex<Vec<String>>,
     ended: Mutex<Vec<String>>,
+    /// Both, in their order.
+    log: Mutex<Vec<(Event, String)>>,
     open: watch::Sender<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Start,
+    End,
 }
 
 /// A mutex that no test poisons.
@@ -38,6 +46,7 @@ impl Stage {
         Arc::new(Self {
             started: Mutex::default(),
             ended: Mutex::default(),
+            log: Mutex::default(),
             open: watch::Sender::new(false),
         })
     }
@@ -67,6 +76,22 @@ impl Stage {
             .iter()
             .filter(|started| *started == name)
             .count()
+    }
+
+    /// How many acts of these names ran at once, at most.
+    pub(crate) fn most_at_once(&self, names: &[&str]) -> usize {
+        let (mut now, mut most) = (0_usize, 0);
+        for (event, name) in self.log.held().iter() {
+            if !names.contains(&name.as_str()) {
+                continue;
+            }
+            match event {
+                Event::Start => now += 1,
+                Event::End => now -= 1,
+            }
+            most = most.max(now);
+        }
+        most
     }
 
     /// Lets the waiting acts, and all that come, end.
@@ -115,6 +140,8 @@ pub(crate) enum Plot {
     Takes(u64),
     /// It waits until the stage is opened.
     Waits,
+    /// It never ends.
+    Forever,
     /// It waits until its worker is to stop, notes that, and waits until the stage is opened.
     Hears,
     /// It fails in its first so many attempts.
@@ -149,10 +176,12 @@ impl Task for Act {
     type Output = ();
 
     async fn run(self, stage: &Stage, job: &JobContext) -> Result<(), TaskError> {
+        stage.log.held().push((Event::Start, self.name.clone()));
         stage.started.held().push(self.name.clone());
         match self.plot {
             Plot::Takes(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
             Plot::Waits => stage.opened().await,
+            Plot::Forever => std::future::pending().await,
             Plot::Hears => {
                 job.shutdown().asked().await;
                 stage.started.held().push("the stop".to_owned());
@@ -165,6 +194,7 @@ impl Task for Act {
             Plot::Fatal => return Err(TaskError::fatal("a hopeless case")),
             Plot::Panics => panic!("the act fell through the floor"),
         }
+        stage.log.held().push((Event::End, self.name.clone()));
         stage.ended.held().push(self.name);
         Ok(())
     }

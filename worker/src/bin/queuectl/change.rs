@@ -24,7 +24,7 @@ use crate::{
     after_help = "Examples:\n  queuectl retry low-17\n  queuectl retry --all --task demo.greet --error 'no route' --since 2h --rate 50"
 )]
 pub(crate) struct RetryArgs {
-    /// Dead or scheduled jobs
+    /// Dead, scheduled or parked jobs
     ids: Vec<JobId>,
 
     /// All dead jobs, or those that are chosen below
@@ -40,7 +40,7 @@ pub(crate) struct RetryArgs {
     after_help = "Examples:\n  queuectl discard low-17\n  queuectl discard --all-dead --queue low --before 30d"
 )]
 pub(crate) struct DiscardArgs {
-    /// Jobs that wait, are scheduled or are dead
+    /// Jobs that wait, are scheduled, parked or dead
     ids: Vec<JobId>,
 
     /// All dead jobs, or those that are chosen below

@@ -130,6 +130,13 @@ pub(crate) async fn drain(args: DrainArgs, connection: &Connection, out: &Out) -
                 format_args!(" {jobs} of it {are} scheduled or dead."),
             );
         }
+        if left.parked > 0 {
+            let jobs = count(left.parked, "job");
+            add(
+                &mut told,
+                format_args!(" {jobs} of it parked: for a worker to come that knows them."),
+            );
+        }
         if left.inbox > 0 {
             let bodies = count(left.inbox, "job");
             add(

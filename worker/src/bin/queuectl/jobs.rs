@@ -103,6 +103,7 @@ fn columns(state: State) -> Vec<Column> {
         State::Waiting => ("WAITING FOR", None, "ARGS"),
         State::Scheduled => ("DUE", None, "ARGS"),
         State::Claimed => ("RUNNING FOR", Some("WORKER"), "ARGS"),
+        State::Parked => ("PARKED FOR", None, "ARGS"),
         State::Dead => ("DIED", None, "WHY"),
     };
     let mut columns = vec![text("ID"), text(time), numbers("TRIES")];
@@ -123,6 +124,7 @@ fn rows(page: &Page) -> Vec<Vec<String>> {
             State::Waiting => (when(job.waiting_since_ms, since), args),
             State::Scheduled => (when(job.due_ms, until), args),
             State::Claimed => (when(job.claimed_ms, since), args),
+            State::Parked => (when(job.parked_ms, since), args),
             State::Dead => (when(job.buried_ms, ago), Some(why)),
         };
         let mut cells = vec![job.id.clone(), time, job.attempts.to_string()];

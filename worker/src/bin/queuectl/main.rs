@@ -12,6 +12,7 @@ mod filter;
 mod jobs;
 mod migrate;
 mod out;
+mod periodic;
 mod progress;
 mod show;
 mod status;
@@ -65,7 +66,9 @@ enum Command {
     Drain(control::DrainArgs),
     /// End a pause or a drain
     Resume(control::ResumeArgs),
-    /// Run dead or scheduled jobs now, with their attempts counted anew
+    /// List the periodic tasks; pause, resume and forget them
+    Periodic(periodic::Args),
+    /// Run dead, scheduled or parked jobs now, with their attempts counted anew
     Retry(change::RetryArgs),
     /// Remove jobs that nobody runs
     Discard(change::DiscardArgs),
@@ -154,6 +157,7 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Pause(args) => control::pause(args, &connection, out).await,
         Command::Drain(args) => control::drain(args, &connection, out).await,
         Command::Resume(args) => control::resume(args, &connection, out).await,
+        Command::Periodic(args) => periodic::run(&args, &connection, out).await,
         Command::Retry(args) => change::retry(args, &connection, out).await,
         Command::Discard(args) => change::discard(args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,

@@ -68,6 +68,12 @@ fn tell(job: &Job, out: &Out) -> String {
     if let Some(then) = job.enqueued_ms {
         line("enqueued", format!("{}, {}", ago(now, then), clock(then)));
     }
+    if job.version > 1 {
+        line("version", job.version.to_string());
+    }
+    if let Some(tick) = job.tick_ms {
+        line("tick", clock(tick));
+    }
     line("attempts", attempts(job));
     if let Some(claim) = &job.claim {
         let info = &claim.info;
@@ -117,6 +123,9 @@ fn state(job: &Job) -> String {
             let remark = if silent { "; its worker is silent" } else { "" };
             Some(format!("for {}{remark}", since(now, claim.claimed_ms?)))
         }),
+        "parked" => job
+            .parked_ms
+            .map(|then| format!("for {}, {}", since(now, then), clock(then))),
         "dead" => job
             .buried_ms
             .map(|then| format!("for {}, {}", since(now, then), clock(then))),
@@ -199,6 +208,12 @@ fn hint(job: &Job) -> Option<String> {
         )),
         "dead" => Some(format!("To run it again: queuectl retry {id}")),
         "scheduled" => Some(format!("To run it now: queuectl retry {id}")),
+        "parked" => Some(format!(
+            "It waits for a worker that serves queue {} and knows version {} of {}.",
+            job.queue,
+            job.version,
+            job.task.as_deref().unwrap_or("its task")
+        )),
         "waiting" | "claimed" => None,
         _ => Some("To mend this: queuectl audit --repair".to_owned()),
     }

@@ -6,6 +6,7 @@ use common::queue::{
         Inspector,
         status::{Status, WorkerStatus},
     },
+    parking::Kind,
     pause::Decision,
 };
 
@@ -27,6 +28,9 @@ pub(crate) async fn workers(connection: &Connection, out: &Out) -> Outcome {
     out.answer(&status.workers, || tell_workers(&status, out))?;
     Ok(Ending::Done)
 }
+
+/// Kinds of parked jobs that are named.
+const KINDS: usize = 3;
 
 fn inspector(connection: &Connection) -> Inspector {
     Inspector::new(connection.redis.clone(), connection.keys.clone())
@@ -70,6 +74,17 @@ fn tell(status: &Status, out: &Out) -> String {
     let due = status.next_due_ms;
     let due = due.map(|then| format!("the next {}", until(now, then)));
     row("scheduled", status.scheduled, due.unwrap_or_default());
+    if status.parked > 0 {
+        let kinds: Vec<_> = status.parked_kinds.iter().take(KINDS).map(kind).collect();
+        let more = status.parked_kinds.len().saturating_sub(KINDS);
+        let more = (more > 0).then(|| format!(" and {more} more"));
+        let remark = format!(
+            "no worker here knows {}{}",
+            clean(&kinds.join(", ")),
+            more.unwrap_or_default()
+        );
+        row("parked", status.parked, remark);
+    }
     let look = if status.dead > 0 {
         "see `queuectl jobs dead`"
     } else {
@@ -105,6 +120,14 @@ fn decided(what: &str, decision: Option<&Decision>, now: u64) -> String {
     told
 }
 
+/// What parked jobs wait for.
+fn kind((kind, _): (&Kind, &u64)) -> String {
+    match kind.version {
+        1 => kind.task.clone(),
+        version => format!("{} version {version}", kind.task),
+    }
+}
+
 /// What was counted since ever, in one sentence.
 fn totals(status: &Status) -> String {
     let total = |what: &str| -> i64 {
@@ -120,6 +143,7 @@ fn totals(status: &Status) -> String {
         ("completed", "completed"),
         ("discarded", "discarded"),
         ("retried", "failed and tried again"),
+        ("parked", "parked"),
         ("buried", "buried"),
         ("revived", "retried by hand"),
         ("reaped", "taken from dead workers"),
