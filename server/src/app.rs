@@ -6,13 +6,15 @@ use common::{chat::Chat, shutdown::Shutdown};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::hub::Hub;
+use crate::{api::jobs::Jobs, hub::Hub};
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) chat: Chat,
     pub(crate) hub: Hub,
+    /// Jobs over HTTP, if that is on.
+    pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) connections: Connections,
     /// The server drains: clients are asked to go.

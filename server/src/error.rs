@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use common::queue::Queue;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use thiserror::Error;
@@ -16,6 +17,12 @@ use warp::{
 pub(crate) enum ApiError {
     #[error("{0}")]
     BadRequest(String),
+    #[error("this address needs the header `authorization: Bearer` with the server's token")]
+    Unauthorized,
+    #[error("{0}")]
+    Unprocessable(String),
+    #[error("a job has at most {0} bytes: send a reference instead")]
+    TooLarge(usize),
     #[error("nothing is at this address")]
     NotFound,
     #[error("this address does not take that method")]
@@ -24,6 +31,10 @@ pub(crate) enum ApiError {
     NotAnUpgrade(&'static str),
     #[error("Redis cannot be reached; try again")]
     Unavailable,
+    #[error("queue `{0}` drains and takes no new jobs")]
+    QueueDrains(Queue),
+    #[error("Redis's memory is full, so it takes no new jobs")]
+    Full,
     #[error("older messages cannot be read now; try again later")]
     ArchiveUnavailable,
     #[error("this server is stopping; another one will answer")]
@@ -36,12 +47,17 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAnUpgrade(_) => StatusCode::UPGRADE_REQUIRED,
-            Self::Unavailable | Self::ArchiveUnavailable | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Unavailable
+            | Self::QueueDrains(_)
+            | Self::Full
+            | Self::ArchiveUnavailable
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -49,6 +65,11 @@ impl ApiError {
     fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Unprocessable(_) => "unprocessable",
+            Self::TooLarge(_) => "too_large",
+            Self::QueueDrains(_) => "queue_drains",
+            Self::Full => "full",
             Self::NotFound => "not_found",
             Self::Method => "method_not_allowed",
             Self::NotAnUpgrade(_) => "upgrade_required",
@@ -74,6 +95,12 @@ impl Reply for ApiError {
         };
         let mut response =
             warp::reply::with_status(warp::reply::json(&problem), self.status()).into_response();
+        if self.status() == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             response
                 .headers_mut()

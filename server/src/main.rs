@@ -43,12 +43,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
+    api::jobs::Jobs,
     app::{App, Connections},
     hub::Hub,
 };
 
 /// Serves the chat: the page at /, sockets at /ws, history at /rooms/ROOM/messages, /health and
-/// /metrics. Any number of these processes serve the same rooms; several can share one port.
+/// /metrics; and /jobs, if it has a token for that. Any number of these processes serve the same rooms; several can share one port.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -72,6 +73,10 @@ struct Args {
         value_name = "SECONDS"
     )]
     drain: u64,
+
+    /// Takes jobs at /jobs from who has this token; without one that is off
+    #[arg(long, env = "JOBS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    jobs_token: Option<String>,
 
     #[command(flatten)]
     common: config::Common,
@@ -97,6 +102,7 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.common.log_format);
     let shutdown = Shutdown::on_signal().context("listen for signals")?;
+    let token = args.jobs_token.as_deref().map(str::parse).transpose()?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .context("set metrics up")?;
@@ -115,6 +121,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     )?;
 
     let server = BootId::fresh();
+    let jobs = token.map(|token| Jobs::new(token, redis.clone(), keys.clone()));
     let (bus, events) = Bus::start(redis, keys);
     let (changed, rooms_changed) = mpsc::unbounded_channel();
     let hub = Hub::start(chat.clone(), bus, events, changed.clone());
@@ -133,6 +140,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let app = App {
         chat: chat.clone(),
         hub: hub.clone(),
+        jobs,
         metrics: metrics.clone(),
         connections: connections.clone(),
         shutdown: shutdown.clone(),

@@ -3,13 +3,17 @@
 use std::convert::Infallible;
 
 use warp::{
-    Filter,
+    Filter, Rejection,
     filters::BoxedFilter,
     reply::{Reply, Response},
 };
 
 use crate::{
-    api::{health, history, page},
+    api::{
+        health, history,
+        jobs::{self, Jobs},
+        page,
+    },
     app::App,
     error::render_rejection,
     upgrade,
@@ -21,6 +25,8 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(index())
         .or(file())
         .or(messages(app))
+        .or(enqueue(app.jobs.clone()))
+        .or(job(app.jobs.clone()))
         .or(live())
         .or(ready(app))
         .or(metrics(app))
@@ -71,6 +77,29 @@ fn messages(app: &App) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
+/// `POST /jobs`, if the server has a token for it
+pub(crate) fn enqueue(jobs: Option<Jobs>) -> BoxedFilter<(Response,)> {
+    warp::path!("jobs")
+        .and(if_on(jobs))
+        .and(warp::post())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(jobs::enqueue)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /jobs/:id`, if the server has a token for it
+pub(crate) fn job(jobs: Option<Jobs>) -> BoxedFilter<(Response,)> {
+    warp::path!("jobs" / String)
+        .and(if_on(jobs))
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .then(jobs::state)
+        .map(Reply::into_response)
+        .boxed()
+}
+
 /// `GET /health/live`
 fn live() -> BoxedFilter<(Response,)> {
     warp::path!("health" / "live")
@@ -98,6 +127,14 @@ fn metrics(app: &App) -> BoxedFilter<(Response,)> {
         .then(health::metrics)
         .map(Reply::into_response)
         .boxed()
+}
+
+/// What is off is not found, whatever the method.
+fn if_on(jobs: Option<Jobs>) -> impl Filter<Extract = (Jobs,), Error = Rejection> + Clone {
+    warp::any().and_then(move || {
+        let jobs = jobs.clone();
+        async move { jobs.ok_or_else(warp::reject::not_found) }
+    })
 }
 
 fn with(app: &App) -> impl Filter<Extract = (App,), Error = Infallible> + Clone + use<> {

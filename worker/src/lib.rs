@@ -20,3 +20,17 @@ struct LimitsPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/flows.md")]
 struct FlowsPage;
+/// The examples of `docs/control.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/control.md")]
+struct ControlPage;
+
+/// The examples of `docs/periodic.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/periodic.md")]
+struct PeriodicPage;
+
+/// The examples of `docs/deploy.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/deploy.md")]
+struct DeployPage;

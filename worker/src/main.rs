@@ -10,7 +10,7 @@ use common::{
     error::Chain,
     kv::{Keys, Redis},
     pg,
-    queue::{Limits, Worker, WorkerOptions},
+    queue::{Limits, PerQueue, Worker, WorkerOptions},
     shutdown::Shutdown,
     telemetry,
 };
@@ -33,6 +33,16 @@ struct Args {
     /// How many jobs at once in all [default: the largest number in --queues]
     #[arg(long, env = "CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: Option<u16>,
+
+    /// The queues' shares of the jobs begun while all have work, e.g. high=6,default=3,low=1; without
+    /// them, higher queues come first
+    #[arg(long, env = "WEIGHTS", value_name = "QUEUE=N,…")]
+    weights: Option<PerQueue>,
+
+    /// Of the jobs at once in all: slots that only this queue may use, e.g. high=4, so that slow jobs of
+    /// others cannot occupy all
+    #[arg(long, env = "RESERVE", value_name = "QUEUE=N,…")]
+    reserve: Option<PerQueue>,
 
     /// How long running jobs have to finish when the worker is told to stop
     #[arg(
@@ -57,9 +67,19 @@ struct Args {
     chat: Settings,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Args::parse()).await {
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
+        .and_then(|runtime| {
+            let ended = runtime.block_on(run(args));
+            // Not to be held up by a job that blocks a thread and does not stop.
+            runtime.shutdown_background();
+            ended
+        });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("worker: {}", Chain(error.as_ref()));
@@ -89,6 +109,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     options.concurrency = args.concurrency.map_or(options.concurrency, usize::from);
     options.shutdown_patience = std::time::Duration::from_secs(args.shutdown);
     options.max_deaths = args.max_deaths;
+    options.weights = args.weights;
+    options.reserve = args.reserve.unwrap_or_default();
     let registry = tasks::registry(&Arc::new(chat.clone()));
     tracing::info!(tasks = ?registry.names(), "running {}, {} at once", options.limits, options.concurrency);
     let worker = Worker::new(&args.common.redis_url, keys, registry, options)?;

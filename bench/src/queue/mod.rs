@@ -117,7 +117,12 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
                             bench.bulk_and_drain(side, jobs, figures).await?;
                     }
                     Step::Both => rates.both = bench.both(side, jobs, figures).await?,
-                    Step::Pickup => bench.pickup(side, figures).await?,
+                    Step::Pickup => {
+                        bench.pickup(side, figures).await?;
+                        if side == Side::Queue {
+                            bench.eta(figures).await?;
+                        }
+                    }
                     Step::Call => bench.call(figures).await?,
                 }
             }

@@ -1,7 +1,9 @@
 //! The producer of either side: enqueues jobs one at a time or many at once.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use anyhow::{Result, bail};
-use common::queue::{self, Queue};
+use common::queue::{self, Queue, When};
 
 use super::{Side, bound, tally::Noop};
 use crate::redis_side::{Namespace, RedisSide};
@@ -52,6 +54,19 @@ impl Producer {
             Self::Queue(producer) => Ok(producer.clone()),
             Self::Bound(_) => bail!("a bare list gives nothing back"),
         }
+    }
+
+    /// Schedules one job for a time since 1970; a bare list knows none.
+    pub(super) async fn scheduled(&mut self, job: &Noop, since_1970: Duration) -> Result<()> {
+        let Self::Queue(producer) = self else {
+            bail!("a bare list has no schedule");
+        };
+        let options = queue::Options {
+            when: When::At(UNIX_EPOCH + since_1970),
+            ..queue::Options::default()
+        };
+        producer.enqueue_with(job, &options).await?;
+        Ok(())
     }
 
     /// Enqueues the jobs with numbers below `jobs`, as fast as it can.

@@ -1,7 +1,7 @@
 //! The measurements themselves. Each uses a namespace of its own, ends with a worker that has executed
 //! every job exactly once, and leaves nothing in Redis.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use common::queue::{CallError, Queue};
@@ -12,7 +12,7 @@ use super::{Options, Side, child::WorkerProcess, producer::Producer, tally::Noop
 use crate::{
     figure::Figures,
     machine::{cpu_time, now_ns, precise_sleeps, resident_memory, sleep_until_ns},
-    number::{float, per_second, whole},
+    number::{float, nanos, per_second, whole},
     redis_side::{Namespace, RedisSide},
 };
 
@@ -22,6 +22,8 @@ const WARM_UP: u64 = 20_000;
 const LIGHT: u64 = 200;
 /// How long an idle worker is looked at.
 const IDLE: Duration = Duration::from_secs(12);
+/// Jobs of the measurement of due times.
+const SCHEDULED: u64 = 100;
 /// Jobs that a worker is warmed up with where it is to be warm.
 const FIRST: u64 = 1000;
 
@@ -221,6 +223,37 @@ impl Bench {
             ("queue.call.max", latencies.max()),
         ] {
             figures.add(name, "ms", float(nanos) / 1e6);
+        }
+        Ok(())
+    }
+
+    /// Schedules jobs one after another onto an idle warm worker: from the time for which each was made to
+    /// its first line. The producer's clock and Redis's are one, for they share a machine.
+    pub(super) async fn eta(&self, figures: &mut Figures) -> Result<()> {
+        let namespace = self.redis.namespace()?;
+        let mut producer = Producer::connect(Side::Queue, &self.redis, &namespace).await?;
+        let mut worker = self.worker(Side::Queue, &namespace, FIRST + SCHEDULED)?;
+        producer.all(FIRST).await?;
+        worker.executed(FIRST).await?;
+        self.until_warm(&mut worker).await?;
+
+        worker.order(FIRST + SCHEDULED).await?;
+        for n in FIRST..FIRST + SCHEDULED {
+            // Whole ms, for that is what a schedule knows; between 5 and 100 of them ahead.
+            let (since_1970, now) = (SystemTime::now().duration_since(UNIX_EPOCH)?, now_ns());
+            let wall = whole(since_1970.as_secs_f64() * 1e3) + 5 + n * 37 % 96;
+            let ahead = Duration::from_millis(wall).saturating_sub(since_1970);
+            let due = now + nanos(ahead);
+            producer
+                .scheduled(&Noop::new(n, Some(due)), Duration::from_millis(wall))
+                .await?;
+            sleep_until_ns(due);
+        }
+        let report = worker.answer("execute all jobs").await?;
+        self.finish(worker, &namespace).await?;
+
+        for (name, nanos) in [("p50", report.p50_ns), ("p99", report.p99_ns)] {
+            figures.add(format!("queue.eta.{name}"), "ms", float(nanos) / 1e6);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::{
     id::{BootId, RoomId},
-    queue::{FlowId, JobId, Queue},
+    queue::{FlowId, JobId, Queue, parking::Kind},
 };
 
 /// The names under one namespace.
@@ -35,6 +35,24 @@ impl Keys {
         format!("{}queue:{queue}", self.prefix)
     }
 
+    /// LIST of bodies that others than Rhubarb want to be jobs, oldest at the right. LPUSH: anybody with a
+    /// Redis client. Every worker's care moves them into the queue.
+    pub fn inbox(&self, queue: Queue) -> String {
+        format!("{}inbox:{queue}", self.prefix)
+    }
+
+    /// HASH queue → JSON (`since_ms`, `by`) of the queues from which no worker takes. Written by hand
+    /// (pause, resume); read by each turn that claims and each heartbeat.
+    pub fn paused(&self) -> String {
+        format!("{}paused", self.prefix)
+    }
+
+    /// HASH queue → JSON (`since_ms`, `by`) of the queues that take no new jobs. Written by hand (drain,
+    /// resume); read by each enqueue.
+    pub fn draining(&self) -> String {
+        format!("{}draining", self.prefix)
+    }
+
     /// HASH `last`: number of the newest pushed id; `later`: of the newest scheduled one; `cursor`:
     /// ids above it are still listed. Written by enqueue, claim and sweep.
     pub fn mark(&self, queue: Queue) -> String {
@@ -47,7 +65,7 @@ impl Keys {
         format!("{}loose:{queue}", self.prefix)
     }
 
-    /// HASH id → body (JSON) of every job that is not settled: waiting, scheduled, claimed or dead.
+    /// HASH id → body (JSON) of every job that is not settled: waiting, scheduled, claimed, parked or dead.
     pub fn jobs(&self) -> String {
         format!("{}jobs", self.prefix)
     }
@@ -70,6 +88,28 @@ impl Keys {
     /// ZSET of ids by the ms of their burial.
     pub fn dead(&self) -> String {
         format!("{}dead", self.prefix)
+    }
+
+    /// SET of the kinds of parked jobs: `<queue>:<task>:<version>`. Written when a worker parks a job, and
+    /// by those that bring them back.
+    pub fn parked(&self) -> String {
+        format!("{}parked", self.prefix)
+    }
+
+    /// ZSET of parked ids of one kind by the ms at which they were parked.
+    pub fn parked_of(&self, kind: &Kind) -> String {
+        format!("{}parked:{kind}", self.prefix)
+    }
+
+    /// ZSET of the names of periodic tasks by the ms at which a worker vouched for them last.
+    pub fn periodic(&self) -> String {
+        format!("{}periodic", self.prefix)
+    }
+
+    /// HASH of a periodic task: `definition` and `timetable` (JSON), `last` (tick, ms), `paused`, `job` (of
+    /// the latest tick), and totals: `enqueued`, `passed`. Written by every worker that knows it.
+    pub fn periodic_entry(&self, name: &str) -> String {
+        format!("{}periodic:{name}", self.prefix)
     }
 
     /// HASH id → lease: what one worker runs. Written by claim, settle and reap.
@@ -203,8 +243,8 @@ impl Keys {
     }
 
     /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
-    /// `cancelled:<queue>`, `expired:<queue>`, `flows` (started; their ids), `retried`, `buried`, `reaped`,
-    /// `recovered`, `revived`, and `lost`: what an audit wrote off.
+    /// `cancelled:<queue>`, `expired:<queue>`, `flows` (started; their ids), `retried`, `parked`, `buried`,
+    /// `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.
     pub fn stats(&self) -> String {
         format!("{}stats", self.prefix)
     }

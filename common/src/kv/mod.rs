@@ -79,7 +79,12 @@ pub enum KvError {
 impl KvError {
     /// Whether Redis refused because its memory is full.
     pub fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::Command { source, .. } if source.code() == Some("OOM"))
+        self.has_code("OOM")
+    }
+
+    /// Whether Redis, or a script, answered with an error of this code.
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        matches!(self, Self::Command { source, .. } if source.code() == Some(code))
     }
 }
 

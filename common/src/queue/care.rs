@@ -1,5 +1,6 @@
 //! Care: what every worker does beside its jobs, so that nothing depends on one process. Scheduled
-//! jobs are pushed when they are due; dead workers' jobs are given back; lost pops are found.
+//! jobs are pushed when they are due; what others left in the inboxes is fetched; dead workers' jobs are
+//! given back; lost pops are found.
 //!
 //! Each step is a script and safe to run by all workers at once.
 
@@ -12,9 +13,11 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    JobId, Queue, WorkerOptions,
-    enqueue::millis,
+    JobId, Limits, Queue, Registry, WorkerOptions,
+    enqueue::{CHUNK_BYTES, MAX_BODY, millis},
     job::Body,
+    parking::Returns,
+    periodic::ticker::Ticker,
     settle::HistoryEntry,
     turn::{Claimed, held_by},
 };
@@ -28,7 +31,11 @@ use crate::{
 static OVERDUE: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "push what is due",
-        &[super::LIB, include_str!("lua/overdue.lua")],
+        &[
+            super::LIB,
+            include_str!("lua/inbox.lua"),
+            include_str!("lua/overdue.lua"),
+        ],
     )
 });
 static SWEEP: LazyLock<Script> = LazyLock::new(|| {
@@ -44,13 +51,33 @@ static REAP: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// What `overdue.lua` tells: how many were pushed, ms until the next, dead workers, now, kinds of parked jobs,
+/// how many left an inbox, whether more are in it, whether a pop may be lost, queues whose list holds something.
+pub(super) type Overdue = (
+    usize,
+    i64,
+    Vec<BootId>,
+    u64,
+    Vec<String>,
+    usize,
+    u8,
+    u8,
+    Vec<Queue>,
+);
+
 /// Between two looks at most.
 const EVERY: Duration = Duration::from_secs(2);
 /// While something is missing that may be lost, between two looks at most.
 const SOON: Duration = Duration::from_millis(500);
 /// Looks in a time to live, at least. When nobody looked for half of one, nobody counts as dead.
 const LOOKS: u32 = 3;
-/// Scheduled jobs a script call at most.
+/// Every worker wakes when a job is due, and one of them pushes it. Whoever found nothing to push wakes that
+/// much later the next time, and whoever did, on time: so one is prompt and the crowd costs little. Should
+/// the prompt one be gone, a job is late by this at most, once.
+const FIRST_SLACK: Duration = Duration::from_millis(5);
+/// The most of it.
+const MOST_SLACK: Duration = Duration::from_millis(100);
+/// Scheduled jobs, and bodies of one inbox, a script call at most.
 const BATCH: usize = 500;
 /// Missing ids a script call at most: what a deleted list is repaired by, per look.
 const REPAIRS: usize = 4000;
@@ -68,6 +95,8 @@ pub struct Care {
     grace: Duration,
     /// When this process first saw an id missing.
     pub(super) missing: HashMap<JobId, Instant>,
+    returns: Option<Returns>,
+    ticker: Ticker,
 }
 
 /// What one look did.
@@ -75,14 +104,22 @@ pub struct Care {
 pub struct Cared {
     /// Scheduled jobs that were pushed.
     pub promoted: usize,
+    /// What others had left in the inboxes and is a job now: one that waits, or a dead one.
+    pub taken_in: usize,
+    /// Ticks of periodic tasks that were enqueued or passed over.
+    pub ticked: usize,
     /// Jobs that were popped and never claimed, and are listed again.
     pub recovered: usize,
     /// Jobs that were taken from dead workers.
     pub reaped: usize,
-    /// Until the next scheduled job is due.
+    /// Jobs that were parked and wait again.
+    pub returned: usize,
+    /// Until the next scheduled job or periodic task is due.
     pub next_due: Option<Duration>,
     /// Queues whose list held something.
     pub listed: Vec<Queue>,
+    /// Whether a pop may be lost.
+    pub(super) to_sweep: bool,
     /// Whether there is more to do at once.
     pub more: bool,
 }
@@ -97,6 +134,18 @@ impl Care {
             max_deaths: options.max_deaths,
             grace: options.claim_grace,
             missing: HashMap::new(),
+            returns: None,
+            ticker: Ticker::new(&[]),
+        }
+    }
+
+    /// Cares also for what only a worker with this registry can: parked jobs and periodic tasks.
+    #[must_use]
+    pub fn knowing(self, registry: &Arc<Registry>, limits: &Limits) -> Self {
+        Self {
+            returns: Some(Returns::new(Arc::clone(registry), limits)),
+            ticker: Ticker::new(registry.periodics()),
+            ..self
         }
     }
 
@@ -110,32 +159,50 @@ impl Care {
     ) {
         let every = EVERY.min(self.time_to_live / LOOKS);
         let mut well = true;
+        let mut next_look = Instant::now();
+        let mut slack = Duration::ZERO;
         loop {
-            let wait = match self.look().await {
+            let whole = next_look <= Instant::now();
+            let cared = if whole {
+                next_look = Instant::now() + every;
+                self.look().await
+            } else {
+                self.promote().await.map(|(cared, _)| cared)
+            };
+            let wait = match cared {
                 Ok(cared) => {
                     well = true;
                     listed.send_replace(cared.listed);
-                    let every = if self.missing.is_empty() {
-                        every
-                    } else {
-                        every.min(SOON)
-                    };
+                    if cared.promoted + cared.ticked > 0 {
+                        slack = Duration::ZERO;
+                    } else if !whole {
+                        slack = (slack * 2).clamp(FIRST_SLACK, MOST_SLACK);
+                    }
                     if cared.more {
-                        Duration::ZERO
-                    } else {
-                        cared.next_due.map_or(every, |due| due.min(every))
+                        next_look = Instant::now();
+                    } else if !self.missing.is_empty() {
+                        next_look = next_look.min(Instant::now() + SOON);
+                    }
+                    let rest = next_look.saturating_duration_since(Instant::now());
+                    match cared.next_due {
+                        Some(due) => rest.min(due + slack),
+                        None => rest,
                     }
                 }
                 Err(error) => {
                     if std::mem::replace(&mut well, false) {
                         tracing::warn!(error = %Chain(&error), "cannot care for the queues");
                     }
+                    next_look = Instant::now();
                     every / 4
                 }
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = look.notified() => {}
+                () = look.notified() => {
+                    tokio::time::sleep(slack).await;
+                    next_look = Instant::now();
+                }
                 () = shutdown.asked() => return,
             }
         }
@@ -146,34 +213,49 @@ impl Care {
     /// # Errors
     /// If Redis fails; what was not done is done by the next look.
     pub async fn look(&mut self) -> Result<Cared, KvError> {
-        let (promoted, wait, dead, to_sweep, listed) = self.overdue().await?;
+        let (mut cared, parked) = self.promote().await?;
+        if cared.to_sweep || !self.missing.is_empty() {
+            let (recovered, more) = self.sweep().await?;
+            cared.recovered = recovered;
+            cared.more |= more;
+        }
+        if let Some(returns) = &mut self.returns {
+            let (returned, more) = returns.take(&self.redis, &self.keys, &parked).await?;
+            cared.returned = returned;
+            cared.more |= more;
+        }
+        Ok(cared)
+    }
+
+    /// Does what is due now: a part of a look, at the very ms. Tells also which kinds of jobs are parked.
+    async fn promote(&mut self) -> Result<(Cared, Vec<String>), KvError> {
+        let (promoted, wait, dead, now_ms, parked, taken_in, more_in, to_sweep, listed) =
+            self.overdue().await?;
+        let (ticked, tick) = self.ticker.look(&self.redis, &self.keys, now_ms).await?;
         let mut reaped = 0;
         for worker in dead {
             reaped += self.reap(worker).await?;
         }
-        let (recovered, more) = if to_sweep != 0 || !self.missing.is_empty() {
-            self.sweep().await?
-        } else {
-            (0, false)
-        };
-        let next_due = u64::try_from(wait).ok().map(Duration::from_millis);
-        Ok(Cared {
+        let due = u64::try_from(wait).ok().map(Duration::from_millis);
+        let cared = Cared {
             promoted,
-            recovered,
+            taken_in,
+            ticked,
             reaped,
-            next_due,
+            next_due: [due, tick].into_iter().flatten().min(),
             listed,
-            more: more || promoted == BATCH,
-        })
+            to_sweep: to_sweep != 0,
+            more: promoted == BATCH || more_in == 1,
+            ..Cared::default()
+        };
+        Ok((cared, parked))
     }
 
-    /// Pushes what is due; returns how many, ms until the next or -1, dead workers, 1 if a pop may be lost,
-    /// and queues whose list holds something.
-    pub(super) async fn overdue(
-        &self,
-    ) -> Result<(usize, i64, Vec<BootId>, u8, Vec<Queue>), KvError> {
+    /// Pushes what is due, and tells what else there is to do.
+    pub(super) async fn overdue(&self) -> Result<Overdue, KvError> {
         let mut call = OVERDUE.on(self.keys.prefix());
         call.arg(BATCH).arg(millis(self.time_to_live));
+        call.arg(CHUNK_BYTES).arg(MAX_BODY);
         OVERDUE.run(&self.redis, &call).await
     }
 

@@ -1,13 +1,13 @@
 //! What a running job knows of itself, and the fan-out of a master.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     marker::PhantomData,
     sync::{
         LazyLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,7 +15,8 @@ use thiserror::Error;
 
 use super::{
     EnqueueError, JobId, Task,
-    enqueue::{CHUNK, CHUNK_BYTES, args_of, millis, write},
+    blocking::Blocking,
+    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY, body_for, write},
     flow::InFlow,
     job::Body,
     pace,
@@ -51,6 +52,10 @@ pub struct JobContext {
     pub(super) had_group: AtomicBool,
     /// Whether it told its progress.
     pub(super) told_progress: AtomicBool,
+    /// The tick of a periodic task, ms.
+    pub(super) tick: Option<u64>,
+    /// What it runs on threads where it may block.
+    pub(super) blocking: Blocking,
     pub(super) shutdown: Shutdown,
     pub(super) stops: Stops,
 }
@@ -109,6 +114,11 @@ impl JobContext {
     /// The number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.lease.attempt()
+    }
+
+    /// The time for which a periodic task was enqueued: when it was due, not when it runs.
+    pub fn tick(&self) -> Option<SystemTime> {
+        self.tick.map(|ms| UNIX_EPOCH + Duration::from_millis(ms))
     }
 
     /// Hears when the worker is to stop; what still runs at its deadline is given back.
@@ -299,17 +309,14 @@ impl<P> Split<'_, P> {
             group: self.job.id,
             source,
         };
-        let args = args_of(task).map_err(child)?;
-        write(&Body {
-            lane: task.lane(),
+        let body = Body {
             group,
             follows,
-            keep: T::KEEP_RESULT.map(millis),
             // What follows takes the master's place in a flow.
             flow: follows.and(self.job.flow),
-            ..Body::new(T::NAME, Cow::Owned(args))
-        })
-        .map_err(child)
+            ..body_for(task).map_err(child)?
+        };
+        write(&body, MAX_BODY).map_err(child)
     }
 
     fn redis_error(&self, source: KvError) -> FanOutError {
@@ -322,8 +329,6 @@ impl<P> Split<'_, P> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde::Deserialize;
 
     use super::*;
@@ -355,6 +360,7 @@ mod tests {
             keys: queue.keys.clone(),
             worker: BootId::fresh(),
             time_to_live: Duration::from_secs(9),
+            max_deaths: 3,
         };
         let low = crate::queue::Options {
             queue: Some(Queue::Low),
@@ -365,6 +371,7 @@ mod tests {
         let demand = Demand {
             order: vec![(Queue::Low, 1)],
             free: 1,
+            ..Demand::default()
         };
         let reply = turns.take(&[], None, &demand).await.unwrap();
         let (_stop, shutdown) = Shutdown::manual();
@@ -377,6 +384,8 @@ mod tests {
             wants_output: false,
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),
+            tick: None,
+            blocking: Blocking::default(),
             shutdown,
             stops: Stops::never(),
         };

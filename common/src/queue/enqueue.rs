@@ -46,7 +46,7 @@ pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Calls under way at once in a bulk.
 const PIPELINE: usize = 4;
 
-/// A body of more bytes is refused.
+/// A body of more bytes is refused, unless [`Producer::with_max_body`] says otherwise.
 pub const MAX_BODY: usize = 1 << 20;
 
 /// Why a job was not enqueued.
@@ -64,13 +64,23 @@ pub enum EnqueueError {
     },
     /// The body is too large.
     #[error(
-        "the body of a `{task}` job has {bytes} bytes; {MAX_BODY} is the most: enqueue a reference instead"
+        "the body of a `{task}` job has {bytes} bytes; {most} is the most: enqueue a reference instead"
     )]
     TooLarge {
         /// Name of the task.
         task: String,
         /// Its size.
         bytes: usize,
+        /// The largest that is taken.
+        most: usize,
+    },
+    /// Somebody lets the queue run empty.
+    #[error(
+        "queue `{queue}` drains and takes no new jobs; enqueue to another, or end it: queuectl resume {queue}"
+    )]
+    Draining {
+        /// The queue.
+        queue: Queue,
     },
     /// The name of the lane cannot be used.
     #[error(
@@ -177,6 +187,7 @@ pub struct Producer {
     pub(super) redis: Redis,
     pub(super) keys: Keys,
     pub(super) hearing: Arc<Hearing>,
+    max_body: usize,
 }
 
 impl Producer {
@@ -186,6 +197,17 @@ impl Producer {
             hearing: Hearing::new(redis.clone(), keys.clone()),
             redis,
             keys,
+            max_body: MAX_BODY,
+        }
+    }
+
+    /// Refuses bodies of more bytes than this; [`MAX_BODY`] if it is not called. Children of a master keep
+    /// that limit.
+    #[must_use]
+    pub fn with_max_body(self, bytes: usize) -> Self {
+        Self {
+            max_body: bytes,
+            ..self
         }
     }
 
@@ -230,7 +252,7 @@ impl Producer {
         options: &Options,
         reply: Option<&str>,
     ) -> Result<Enqueued, EnqueueError> {
-        let asked = Asked::of(task, options, reply)?;
+        let asked = self.asked_of(task, options, reply)?;
         let queue = options.queue.unwrap_or(T::QUEUE);
         let made = self.push(queue, options.when, vec![asked]).await?;
         Ok(made[0])
@@ -256,7 +278,7 @@ impl Producer {
                 && bytes < CHUNK_BYTES
                 && let Some(task) = tasks.next()
             {
-                let asked = Asked::of(task, options, None)?;
+                let asked = self.asked_of(task, options, None)?;
                 bytes += asked.body.len();
                 chunk.push(asked);
             }
@@ -282,12 +304,51 @@ impl Producer {
         args: &RawValue,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
-        let lane = options.lane.clone();
-        let unique = options.unique.clone();
-        let asked = Asked::new(Body::new(task, Cow::Borrowed(args)), lane, unique, options)?;
+        let body = Body::new(task, Cow::Borrowed(args));
+        let asked = self.asked(body, options.unique.clone(), options)?;
         let queue = options.queue.unwrap_or(Queue::Default);
         let made = self.push(queue, options.when, vec![asked]).await?;
         Ok(made[0].id)
+    }
+
+    fn asked_of<T: Task>(
+        &self,
+        task: &T,
+        options: &Options,
+        reply: Option<&str>,
+    ) -> Result<Asked, EnqueueError> {
+        let unique = options.unique.clone().or_else(|| task.unique());
+        let body = Body {
+            reply: reply.map(Cow::Borrowed),
+            ..body_for(task)?
+        };
+        self.asked(body, unique, options)
+    }
+
+    fn asked(
+        &self,
+        body: Body<'_>,
+        unique: Option<Unique>,
+        options: &Options,
+    ) -> Result<Asked, EnqueueError> {
+        let unique = unique.map(|unique| unique.of(&body.task));
+        if let Some(keyed) = &unique
+            && keyed.key.len() > MAX_KEY
+        {
+            let (task, bytes) = (body.task.into_owned(), keyed.key.len());
+            return Err(EnqueueError::LongKey { task, bytes });
+        }
+        let lane = options.lane.clone().or_else(|| body.lane.clone());
+        let body = Body {
+            lane,
+            unique: unique.as_ref().and_then(Keyed::hold),
+            ..options.put(body)
+        };
+        Ok(Asked {
+            laned: body.lane.is_some(),
+            body: write(&body, self.max_body)?,
+            unique,
+        })
     }
 
     async fn push(
@@ -341,6 +402,8 @@ impl Producer {
         pushed.map_err(|source| {
             if source.is_out_of_memory() {
                 EnqueueError::Full(source)
+            } else if source.has_code("DRAINING") {
+                EnqueueError::Draining { queue }
             } else {
                 EnqueueError::Push { queue, source }
             }
@@ -355,60 +418,28 @@ struct Asked {
     laned: bool,
 }
 
-impl Asked {
-    fn of<T: Task>(task: &T, options: &Options, reply: Option<&str>) -> Result<Self, EnqueueError> {
-        let lane = options.lane.clone().or_else(|| task.lane());
-        let unique = options.unique.clone().or_else(|| task.unique());
-        let body = Body {
-            keep: T::KEEP_RESULT.map(millis),
-            reply: reply.map(Cow::Borrowed),
-            ..Body::new(T::NAME, Cow::Owned(args_of(task)?))
-        };
-        Self::new(body, lane, unique, options)
-    }
-
-    fn new(
-        body: Body<'_>,
-        lane: Option<Lane>,
-        unique: Option<Unique>,
-        options: &Options,
-    ) -> Result<Self, EnqueueError> {
-        let unique = unique.map(|unique| unique.of(&body.task));
-        if let Some(keyed) = &unique
-            && keyed.key.len() > MAX_KEY
-        {
-            let (task, bytes) = (body.task.into_owned(), keyed.key.len());
-            return Err(EnqueueError::LongKey { task, bytes });
-        }
-        let laned = lane.is_some();
-        let body = write(&Body {
-            lane,
-            unique: unique.as_ref().and_then(Keyed::hold),
-            ..options.put(body)
-        })?;
-        Ok(Self {
-            body,
-            unique,
-            laned,
-        })
-    }
-}
-
 /// Whole milliseconds, for Redis.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes a task's arguments.
-pub(super) fn args_of<T: Task>(task: &T) -> Result<Box<RawValue>, EnqueueError> {
-    serde_json::value::to_raw_value(task).map_err(|source| EnqueueError::Write {
+/// The body of a job of `task` that is tied to nothing, its arguments in the task's version.
+/// It goes through its task's lane.
+pub(super) fn body_for<T: Task>(task: &T) -> Result<Body<'static>, EnqueueError> {
+    let args = serde_json::value::to_raw_value(task).map_err(|source| EnqueueError::Write {
         task: T::NAME.to_owned(),
         source,
+    })?;
+    Ok(Body {
+        version: T::VERSION,
+        lane: task.lane(),
+        keep: T::KEEP_RESULT.map(millis),
+        ..Body::new(T::NAME, Cow::Owned(args))
     })
 }
 
-/// Writes a body, if it is not too large and the scripts can read what they must of it.
-pub(super) fn write(body: &Body<'_>) -> Result<String, EnqueueError> {
+/// Writes a body, if it has `most` bytes or less and the scripts can read what they must of it.
+pub(super) fn write(body: &Body<'_>, most: usize) -> Result<String, EnqueueError> {
     if let Some(lane) = body.lane.as_ref().filter(|lane| !lane.is_valid()) {
         let lane = lane.name().to_owned();
         return Err(EnqueueError::Lane { lane });
@@ -417,10 +448,11 @@ pub(super) fn write(body: &Body<'_>) -> Result<String, EnqueueError> {
         task: body.task.to_string(),
         source,
     })?;
-    if text.len() > MAX_BODY {
+    if text.len() > most {
         return Err(EnqueueError::TooLarge {
             task: body.task.to_string(),
             bytes: text.len(),
+            most,
         });
     }
     Ok(text)

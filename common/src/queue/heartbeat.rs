@@ -1,4 +1,5 @@
-//! The heartbeat: a thread of its own, so that a busy runtime cannot make a live worker look dead.
+//! The heartbeat: a thread of its own, so that a busy runtime cannot make a live worker look dead. It also
+//! tells which jobs keep the runtime busy ([`super::watch`]).
 //! When it ends, [`super::care`] of any other worker gives back what this one held.
 
 use std::{
@@ -11,7 +12,9 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use super::{JobId, bell::Bell, enqueue::millis, turn::Lease};
+use super::{
+    JobId, Queue, bell::Bell, enqueue::millis, pause::known_queues, turn::Lease, watch::Watchdog,
+};
 use crate::{
     error::Chain,
     id::BootId,
@@ -44,6 +47,8 @@ pub(super) struct Heartbeat {
 pub(super) struct News {
     /// How many jobs Redis says the worker holds.
     pub(super) held: usize,
+    /// Queues from which no worker takes.
+    pub(super) paused: Vec<Queue>,
     /// How many beats succeeded after one that failed: Redis was away so often.
     pub(super) returns: u64,
     /// Which claims are to be cancelled. A claim stays here until it has ended.
@@ -74,8 +79,8 @@ pub(super) struct Pulse {
     pub(super) info: String,
 }
 
-/// Whether the worker was known, how many jobs it holds, which it is to cancel.
-pub(super) type Beat = (bool, usize, Vec<(String, String)>);
+/// Whether the worker was known, how many jobs it holds, which it is to cancel, which queues are paused.
+pub(super) type Beat = (bool, usize, Vec<(String, String)>, Vec<Queue>);
 
 impl Pulse {
     pub(super) async fn beat(&self, redis: &Redis) -> Result<Beat, KvError> {
@@ -83,7 +88,9 @@ impl Pulse {
         call.arg(self.worker)
             .arg(millis(self.time_to_live))
             .arg(&self.info);
-        BEAT.run(redis, &call).await
+        let (known, held, cancels, paused): (bool, usize, Vec<(String, String)>, Vec<String>) =
+            BEAT.run(redis, &call).await?;
+        Ok((known, held, cancels, known_queues(&paused)))
     }
 }
 
@@ -93,7 +100,11 @@ impl Heartbeat {
     ///
     /// # Errors
     /// If the first beat fails, or the thread or its runtime cannot be started.
-    pub(super) async fn start(redis_url: &str, pulse: Pulse) -> Result<Self, super::WorkerError> {
+    pub(super) async fn start(
+        redis_url: &str,
+        pulse: Pulse,
+        mut watchdog: Watchdog,
+    ) -> Result<Self, super::WorkerError> {
         let redis = Redis::new(redis_url)?;
         pulse.beat(&redis).await?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -112,7 +123,7 @@ impl Heartbeat {
                     match runtime {
                         Ok(runtime) => {
                             let _ = ready.send(Ok(()));
-                            keep_beating(&runtime, &own, &pulse, &stop, &tell);
+                            keep_beating(&runtime, &own, &pulse, &stop, &tell, &mut watchdog);
                         }
                         Err(error) => {
                             let _ = ready.send(Err(error));
@@ -173,12 +184,13 @@ fn keep_beating(
     pulse: &Pulse,
     stop: &AtomicBool,
     tell: &watch::Sender<News>,
+    watchdog: &mut Watchdog,
 ) {
     let mut well = true;
     let mut returns = 0;
     while !stop.load(Ordering::Relaxed) {
         match runtime.block_on(pulse.beat(redis)) {
-            Ok((known, held, cancels)) => {
+            Ok((known, held, cancels, paused)) => {
                 if !known {
                     tracing::warn!("this worker had been given up; what it held may run twice");
                 }
@@ -189,6 +201,7 @@ fn keep_beating(
                 well = true;
                 tell.send_replace(News {
                     held,
+                    paused,
                     returns,
                     cancels,
                 });
@@ -200,6 +213,7 @@ fn keep_beating(
                 well = false;
             }
         }
+        watchdog.bark();
         // A failed beat is tried again soon: the time to live is running.
         let pause = if well { pulse.every } else { pulse.every / 8 };
         std::thread::park_timeout(pause);

@@ -143,6 +143,12 @@ pub struct Body<'a> {
     /// Attempts at most, where it differs from the task's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
+    /// Version of the arguments; left out when it is 1.
+    #[serde(rename = "v", default = "first", skip_serializing_if = "is_first")]
+    pub version: u32,
+    /// The tick of a periodic task, ms, that it was enqueued for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick: Option<u64>,
     /// The master whose child this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<JobId>,
@@ -170,6 +176,18 @@ pub struct Body<'a> {
     /// Its place in a flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<InFlow>,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks with a reference"
+)]
+const fn is_first(version: &u32) -> bool {
+    *version == 1
 }
 
 /// What hears of a job's end, as the scripts read it.
@@ -221,13 +239,15 @@ impl Ties {
 }
 
 impl<'a> Body<'a> {
-    /// A body of a job that is tied to nothing.
+    /// A body of a job that is tied to nothing, its arguments in their first version.
     pub(super) fn new(task: &'a str, args: impl Into<std::borrow::Cow<'a, RawValue>>) -> Self {
         Self {
             task: task.into(),
             args: args.into(),
             max_attempts: None,
             lane: None,
+            version: 1,
+            tick: None,
             group: None,
             follows: None,
             keep: None,

@@ -1,13 +1,18 @@
 //! How many jobs a worker runs at once: in all, and of each queue.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     str::FromStr,
     time::{Duration, Instant},
 };
 
-use super::Queue;
+use redis::ScriptInvocation;
+
+use super::{
+    Queue,
+    share::{Free, PerQueue, Shares},
+};
 use crate::id::IdError;
 
 /// The queues that a worker serves and how many jobs of each it runs at once, e.g.
@@ -52,28 +57,30 @@ impl FromStr for Limits {
                 "a list of queues and limits (such as high=16,default=8,low=2)",
             )
         };
-        let mut limits = HashMap::new();
-        for part in text.split(',') {
-            let (queue, limit) = part.split_once('=').ok_or_else(wrong)?;
-            let queue: Queue = queue.trim().parse().map_err(|_| wrong())?;
-            let limit = limit
-                .trim()
-                .parse()
-                .ok()
-                .filter(|n| (1..=10_000).contains(n));
-            if limits.insert(queue, limit.ok_or_else(wrong)?).is_some() {
-                return Err(wrong());
-            }
-        }
-        let mut per_queue: Vec<_> = limits.into_iter().collect();
-        per_queue.sort_unstable();
+        let per_queue = read_numbers(text, 10_000).ok_or_else(wrong)?;
         Ok(Self { per_queue })
     }
 }
 
+/// Reads `high=16,low=2`: numbers from 1 to `most`, sorted by priority.
+pub(super) fn read_numbers(text: &str, most: usize) -> Option<Vec<(Queue, usize)>> {
+    let mut numbers = BTreeMap::new();
+    for part in text.split(',') {
+        let (queue, number) = part.split_once('=')?;
+        let number = number.trim().parse().ok()?;
+        let is_new = numbers.insert(queue.trim().parse().ok()?, number).is_none();
+        if !is_new || !(1..=most).contains(&number) {
+            return None;
+        }
+    }
+    Some(numbers.into_iter().collect())
+}
+
 /// The slots of one worker: strict priority, with a guard against starvation. Once in `patience`
 /// each lower queue is asked before the higher ones, for one job: so its first job waits at most that
-/// long plus the time until a slot is free.
+/// long plus the time until a slot is free for it, the lower queues being asked one after the other. Where
+/// slots get free one by one, every second is by priority all the same: else jobs that take longer than
+/// `patience` would turn the priorities round. With weights, queues take turns by these instead.
 #[derive(Debug)]
 pub(super) struct Slots {
     limits: Limits,
@@ -83,6 +90,14 @@ pub(super) struct Slots {
     /// What turns that are under way may bring.
     promised: Vec<Demand>,
     asked_first: HashMap<Queue, Instant>,
+    /// Whether the last slot went to a lower queue that had waited.
+    guarded: bool,
+    /// Slots that only one queue may use.
+    reserve: PerQueue,
+    /// How the queues take turns; none: by priority.
+    shares: Option<Shares>,
+    /// Queues from which nothing is taken.
+    paused: Vec<Queue>,
 }
 
 impl Slots {
@@ -94,7 +109,37 @@ impl Slots {
             busy: HashMap::new(),
             promised: Vec::new(),
             asked_first: HashMap::new(),
+            guarded: false,
+            reserve: PerQueue::default(),
+            shares: None,
+            paused: Vec::new(),
         }
+    }
+
+    /// Shares the slots by weights, if there are any, and keeps some of them for one queue each.
+    pub(super) fn shared(mut self, weights: Option<PerQueue>, reserve: PerQueue) -> Self {
+        self.shares = weights.map(Shares::new);
+        self.reserve = reserve;
+        self
+    }
+
+    /// Takes nothing from these queues and no others; returns whether another was among them before.
+    pub(super) fn pause(&mut self, queues: &[Queue]) -> bool {
+        let resumed = self.paused.iter().any(|queue| !queues.contains(queue));
+        self.paused = queues.to_vec();
+        resumed
+    }
+
+    /// Takes nothing from these queues either; returns whether that is new of one of them.
+    pub(super) fn pause_also(&mut self, queues: &[Queue]) -> bool {
+        let fresh = queues.iter().filter(|queue| !self.is_paused(**queue));
+        let fresh: Vec<_> = fresh.copied().collect();
+        self.paused.extend(&fresh);
+        !fresh.is_empty()
+    }
+
+    pub(super) fn is_paused(&self, queue: Queue) -> bool {
+        self.paused.contains(&queue)
     }
 
     pub(super) fn fill(&mut self, queue: Queue) {
@@ -118,18 +163,51 @@ impl Slots {
         self.promised.iter().map(|demand| demand.free).sum()
     }
 
+    /// Slots of a queue that are busy, or promised to turns that may bring its jobs.
+    fn taken_by(&self, queue: Queue) -> usize {
+        let promised = self.promised.iter().map(|demand| demand.of(queue));
+        self.busy(queue) + promised.sum::<usize>()
+    }
+
+    fn busy(&self, queue: Queue) -> usize {
+        self.busy.get(&queue).copied().unwrap_or(0)
+    }
+
+    /// Free slots that only this queue may use.
+    fn own_free(&self, queue: Queue) -> usize {
+        let reserved = self.reserve.of(queue);
+        reserved.saturating_sub(self.taken_by(queue))
+    }
+
+    /// Free slots that any queue may use, whatever the turns under way bring.
+    fn shared_free(&self) -> usize {
+        let kept = Queue::ALL.map(|queue| {
+            let own = self.promised.iter().map(|demand| demand.own_of(queue));
+            let held = self.busy(queue) + own.sum::<usize>();
+            held.max(self.reserve.of(queue))
+        });
+        let promised = self
+            .promised
+            .iter()
+            .map(|demand| demand.shared.min(demand.free));
+        let taken = kept.into_iter().chain(promised).sum();
+        self.total.saturating_sub(taken)
+    }
+
     /// The queues that have a free slot, by priority, each with the number of slots; none if the whole
     /// is busy.
     pub(super) fn free_by_queue(&self) -> Vec<(Queue, usize)> {
-        let free = self.free_in_all();
+        let (free, shared) = (self.free_in_all(), self.shared_free());
         self.limits
             .per_queue
             .iter()
+            .filter(|(queue, _)| !self.is_paused(*queue))
             .map(|(queue, limit)| {
-                let busy = self.busy.get(queue).copied().unwrap_or(0);
-                let promised = self.promised.iter().map(|demand| demand.of(*queue));
-                let taken = busy + promised.sum::<usize>();
-                (*queue, limit.saturating_sub(taken).min(free))
+                let free = free.min(self.own_free(*queue) + shared);
+                (
+                    *queue,
+                    limit.saturating_sub(self.taken_by(*queue)).min(free),
+                )
             })
             .filter(|(_, free)| *free > 0)
             .collect()
@@ -152,90 +230,128 @@ impl Slots {
         }
     }
 
+    /// What a turn brought with that demand, one entry a job; none if it failed.
+    pub(super) fn charge(&mut self, demand: &Demand, taken: &[Queue]) {
+        if let Some(shares) = &mut self.shares {
+            shares.charge(&demand.planned, taken);
+        }
+    }
+
     /// What to claim now, `most` at most. The demands of shared slots may add up to more than is free: the
     /// last queues then get what the first left over, so the list is cut to the total.
     pub(super) fn demand(&mut self, now: Instant, most: usize) -> Demand {
-        let mut order = self.free_by_queue();
-        let first = order.first().map(|(queue, _)| *queue);
-        for at in 0..order.len() {
-            let queue = order[at].0;
-            let last = *self.asked_first.entry(queue).or_insert(now);
-            if Some(queue) != first && now.duration_since(last) >= self.patience {
-                self.asked_first.insert(queue, now);
-                order[at].1 -= 1;
-                order.insert(0, (queue, 1));
-                break;
+        let by_queue = self.free_by_queue();
+        let own = by_queue
+            .iter()
+            .map(|(queue, _)| (*queue, self.own_free(*queue)))
+            .filter(|(_, own)| *own > 0)
+            .collect();
+        let most = self.free_in_all().min(most);
+        let free = Free {
+            by_queue,
+            own,
+            shared: self.shared_free(),
+        };
+        let (mut order, planned) = match &mut self.shares {
+            Some(shares) => {
+                let planned = shares.plan(&free, most);
+                let mut rest = free.by_queue;
+                for (queue, slots) in &mut rest {
+                    let share = planned.iter().find(|(of, _)| of == queue);
+                    *slots -= share.map_or(0, |(_, n)| *n);
+                }
+                // What one does not use, the others get.
+                shares.sort(&mut rest);
+                ([planned.clone(), rest].concat(), planned)
             }
-        }
+            None => (self.by_priority(now, free.by_queue, most), Vec::new()),
+        };
         order.retain(|(_, wanted)| *wanted > 0);
         for (_, wanted) in &mut order {
             *wanted = most.min(*wanted);
         }
-        let free = self.free_in_all().min(most);
-        Demand { order, free }
+        Demand {
+            order,
+            free: most,
+            shared: free.shared,
+            own: free.own,
+            planned,
+        }
+    }
+
+    fn by_priority(
+        &mut self,
+        now: Instant,
+        mut order: Vec<(Queue, usize)>,
+        most: usize,
+    ) -> Vec<(Queue, usize)> {
+        let mut longest: Option<(Instant, usize)> = None;
+        for (at, (queue, _)) in order.iter().enumerate() {
+            let last = *self.asked_first.entry(*queue).or_insert(now);
+            let is_due = at > 0 && now.duration_since(last) >= self.patience;
+            if is_due && longest.is_none_or(|(other, _)| last < other) {
+                longest = Some((last, at));
+            }
+        }
+        let may_guard = most > 1 || !std::mem::take(&mut self.guarded);
+        if let Some((_, at)) = longest
+            && may_guard
+            && most > 0
+        {
+            let queue = order[at].0;
+            self.asked_first.insert(queue, now);
+            self.guarded = true;
+            order[at].1 -= 1;
+            order.insert(0, (queue, 1));
+        }
+        order
     }
 }
 
 /// What a turn may claim: up to the given number from each queue, in that order, and `free` in all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Demand {
     pub(super) order: Vec<(Queue, usize)>,
     pub(super) free: usize,
+    /// How many of these in slots that any queue may use.
+    pub(super) shared: usize,
+    /// Free slots that only one queue may use.
+    pub(super) own: Vec<(Queue, usize)>,
+    /// What each queue was charged for in advance.
+    pub(super) planned: Vec<(Queue, usize)>,
+}
+
+impl Default for Demand {
+    /// Nothing; and, for who names an order and a number, no slot is reserved.
+    fn default() -> Self {
+        Self {
+            order: Vec::new(),
+            free: 0,
+            shared: usize::MAX,
+            own: Vec::new(),
+            planned: Vec::new(),
+        }
+    }
 }
 
 impl Demand {
-    fn of(&self, queue: Queue) -> usize {
-        let of_queue = self.order.iter().filter(|(of, _)| *of == queue);
-        of_queue.map(|(_, wanted)| wanted).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_are_read_and_wrong_ones_refused() {
-        let limits: Limits = "low=2, high=16".parse().unwrap();
-        assert_eq!(limits.per_queue(), [(Queue::High, 16), (Queue::Low, 2)]);
-        assert_eq!(limits.largest(), 16);
-        for wrong in [
-            "",
-            "high",
-            "high=0",
-            "mid=3",
-            "high=1,high=2",
-            "high=-1",
-            "high=99999",
-        ] {
-            assert!(wrong.parse::<Limits>().is_err(), "{wrong} passed");
+    /// Adds it to a call of the turn script.
+    pub(super) fn write(&self, call: &mut ScriptInvocation<'_>) {
+        call.arg(self.free).arg(self.shared.min(self.free));
+        call.arg(self.own.len());
+        for (queue, slots) in self.own.iter().chain(&self.order) {
+            call.arg(queue).arg(slots);
         }
     }
 
-    #[test]
-    fn a_lower_queue_is_asked_first_once_in_its_patience() {
-        let patience = Duration::from_secs(2);
-        let mut slots = Slots::new("high=4,low=1".parse().unwrap(), 4, patience);
-        let start = Instant::now();
-        let by_priority = vec![(Queue::High, 4), (Queue::Low, 1)];
-
-        assert_eq!(slots.demand(start, 4).order, by_priority);
-        let later = start + patience;
-        assert_eq!(
-            slots.demand(later, 4).order,
-            [(Queue::Low, 1), (Queue::High, 4)]
-        );
-        assert_eq!(slots.demand(later, 4).order, by_priority);
+    /// What it may claim of a queue in slots that are reserved for that.
+    fn own_of(&self, queue: Queue) -> usize {
+        let own = self.own.iter().find(|(of, _)| *of == queue);
+        own.map_or(0, |(_, slots)| self.of(queue).min(*slots))
     }
 
-    #[test]
-    fn full_slots_ask_for_nothing() {
-        let mut slots = Slots::new("high=2,low=2".parse().unwrap(), 2, Duration::from_secs(2));
-        slots.fill(Queue::High);
-        slots.fill(Queue::Low);
-
-        assert_eq!(slots.free_by_queue(), []);
-        slots.free(Queue::High);
-        assert_eq!(slots.free_by_queue(), [(Queue::High, 1), (Queue::Low, 1)]);
+    fn of(&self, queue: Queue) -> usize {
+        let of_queue = self.order.iter().filter(|(of, _)| *of == queue);
+        of_queue.map(|(_, wanted)| wanted).sum()
     }
 }

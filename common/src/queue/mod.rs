@@ -6,13 +6,16 @@
 //!        │                 │ let go: the lane has a slot for it
 //!        │     enqueue     ▼          claim                 done
 //!   (nothing) ─────────▶ waiting ───────────────────▶ claimed ────────▶ (gone)
-//!        │                 ▲  ▲ ▲    BRPOP, RPOP         │ │
-//!        │ enqueue         │  │ └────── given back, ─────┘ │
-//!        │ later     due   │  │         worker died        │ failed
-//!        └──▶ scheduled ───┘  │                            │
-//!                 ▲           │ retry by hand              ├──▶ scheduled (another attempt)
-//!                 └───────────┼────────────────────────────┘
-//!                           dead ◀── attempts used up, fatal, poison, unknown task
+//!        │                ▲ ▲ ▲ ▲   BRPOP, RPOP        │ │ │
+//!        │ enqueue        │ │ │ └────── given back, ────┘ │ │ unknown task
+//!        │ later     due  │ │ │         worker died       │ │ or version
+//!        └──▶ scheduled ──┘ │ └─────────── parked ◀───────┼─┘
+//!                 ▲         │  a worker comes that knows  │ failed
+//!                 │         │ retry by hand               │
+//!                 └─────────┼─────────────────────────────┼──▶ scheduled (another attempt)
+//!                         dead ◀── attempts used up, fatal, poison
+//!
+//!   (outsiders) ──▶ inbox ──▶ waiting; dead, if it cannot be a job
 //! ```
 //!
 //! A job that has a lane becomes *laned* wherever the picture says waiting, but for what is given back.
@@ -26,18 +29,22 @@
 //! harmless.
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
-//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), `settle`.
-//! [`flow`] composes jobs before they are enqueued. Beside it: `heartbeat`, [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once),
-//! [`inspect`], [`operate`], [`cancel`] and [`audit`] (for people), `stop` and `progress` (for tasks that take
-//! long). What holds jobs up on purpose: [`lane`], [`unique`]. The
-//! scripts are in `lua/`, with what they share in `lua/lib.lua`.
+//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), [`blocking`]
+//! (threads that may block), `settle`. [`flow`] composes jobs before they are enqueued. Beside it: `heartbeat`,
+//! `watch` (who holds a thread), [`care`] (delays, inboxes, dead workers, lost pops) with [`parking`] and
+//! [`periodic`], `bell` (what calls care and heartbeat at once), `limits` and `share` (what a worker takes
+//! next), [`inspect`], [`operate`], [`cancel`], [`dead`], [`pause`] and [`audit`] (for people), `stop` and
+//! `progress` (for tasks that take long). What holds jobs up on purpose: [`lane`], [`unique`]. The scripts are
+//! in `lua/`, with what they share in `lua/lib.lua`.
 
 pub mod audit;
 mod bell;
+pub mod blocking;
 pub mod cancel;
 pub mod care;
 mod consume;
 pub mod context;
+pub mod dead;
 pub mod enqueue;
 pub mod flow;
 mod heartbeat;
@@ -46,9 +53,14 @@ mod job;
 pub mod lane;
 mod limits;
 #[cfg(test)]
+mod limits_test;
+#[cfg(test)]
 mod model_test;
 pub mod operate;
 mod pace;
+pub mod parking;
+pub mod pause;
+pub mod periodic;
 mod progress;
 #[cfg(test)]
 mod protocol_test;
@@ -56,12 +68,15 @@ mod registry;
 pub mod results;
 mod run;
 mod settle;
+mod share;
 mod stop;
 pub mod task;
 mod turn;
 pub mod unique;
+mod watch;
 mod worker;
 
+pub use blocking::{BlockingJob, BlockingTask};
 pub use context::{FanOutError, JobContext, OnDeath, Split};
 pub use enqueue::{EnqueueError, Options, Producer, When};
 pub use flow::{
@@ -72,9 +87,11 @@ pub use flow::{
 pub use job::{Body, JobId, Queue};
 pub use lane::Lane;
 pub use limits::Limits;
+pub use periodic::{Missed, Overlap, Periodic};
 pub use progress::ProgressError;
 pub use registry::Registry;
 pub use results::{CallError, JobHandle, Outcome};
+pub use share::{PerQueue, ShareError};
 pub use stop::Stop;
 pub use task::{Task, TaskError};
 pub use unique::{Enqueued, Unique};

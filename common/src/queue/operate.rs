@@ -1,12 +1,10 @@
 //! Operate: what a person changes by hand. Dead and scheduled jobs are retried; jobs that nobody runs
-//! are discarded; [`super::cancel`] also ends those that somebody runs. Before this, [`super::inspect`] showed them.
+//! are discarded; [`super::cancel`] also ends those that somebody runs. Dead ones in bulk: [`super::dead`]. Before
+//! this, [`super::inspect`] showed them.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
-use super::{Body, ENDS, JobId, LIB, WITHDRAW, job::Ties, results::Hearing};
+use super::{ENDS, JobId, LIB, WITHDRAW, job::Ties, results::Hearing};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static REVIVE: LazyLock<Script> =
@@ -29,24 +27,6 @@ pub struct Operator {
     pub(super) hearing: Arc<Hearing>,
 }
 
-/// What to do with dead jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// Push them, with their attempts counted anew.
-    Retry,
-    /// Remove them for good.
-    Discard,
-}
-
-/// How far a walk over the dead has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Done {
-    /// Dead jobs looked at.
-    pub seen: u64,
-    /// Of these, retried or discarded.
-    pub changed: u64,
-}
-
 impl Operator {
     /// Changes the queues under `keys`.
     pub fn new(redis: Redis, keys: Keys) -> Self {
@@ -57,7 +37,7 @@ impl Operator {
         }
     }
 
-    /// Pushes dead or scheduled jobs now, with their attempts counted anew. Returns those that were
+    /// Pushes dead, scheduled or parked jobs now, with their attempts counted anew. Returns those that were
     /// pushed; others are in another state.
     ///
     /// # Errors
@@ -75,7 +55,7 @@ impl Operator {
         Ok(pushed)
     }
 
-    /// Removes jobs that wait, are scheduled or are dead. Returns those that were removed; others are
+    /// Removes jobs that wait, are scheduled, parked or dead. Returns those that were removed; others are
     /// claimed, or there are none. A child counts as failed in its group.
     ///
     /// # Errors
@@ -108,61 +88,7 @@ impl Operator {
             .map_err(|source| self.redis.failed("count the dead jobs", source))
     }
 
-    /// Retries or discards all jobs that are dead now, or those of one task; tells `progress` of each
-    /// chunk. A job that dies meanwhile is left alone, so a job that fails at once is not retried again.
-    ///
-    /// # Errors
-    /// If Redis fails; what was done so far was told to `progress`.
-    pub async fn all_dead(
-        &self,
-        fate: Fate,
-        task: Option<&str>,
-        mut progress: impl FnMut(Done),
-    ) -> Result<Done, KvError> {
-        let mut done = Done::default();
-        let mut seen = HashSet::new(); // a scan may tell an entry twice
-        let mut cursor = 0_u64;
-        let until = self.now_ms().await?;
-        loop {
-            let (next, found) = self.scan_dead(cursor).await?;
-            let mut ids: Vec<JobId> = found
-                .into_iter()
-                .filter(|(_, buried_ms)| *buried_ms <= until)
-                .filter_map(|(id, _)| id.parse().ok())
-                .filter(|id| seen.insert(*id))
-                .collect();
-            done.seen += ids.len() as u64;
-            if let Some(task) = task {
-                ids = self.of_task(ids, task).await?;
-            }
-            ids.sort_unstable();
-            let changed = match fate {
-                Fate::Retry => self.retry(&ids).await?,
-                Fate::Discard => self.discard(&ids).await?,
-            };
-            done.changed += changed.len() as u64;
-            progress(done);
-            if next == 0 {
-                return Ok(done);
-            }
-            cursor = next;
-        }
-    }
-
-    async fn of_task(&self, ids: Vec<JobId>, task: &str) -> Result<Vec<JobId>, KvError> {
-        let mut of_task = Vec::new();
-        for chunk in ids.chunks(CHUNK) {
-            let bodies = self.bodies(chunk).await?;
-            let fits = |body: &Option<String>| {
-                let body = body.as_deref().and_then(|text| Body::read(text).ok());
-                body.is_some_and(|body| body.task == task)
-            };
-            let chosen = chunk.iter().zip(&bodies).filter(|(_, body)| fits(body));
-            of_task.extend(chosen.map(|(id, _)| *id));
-        }
-        Ok(of_task)
-    }
-
+    /// The bodies of jobs, where they can be read as text.
     pub(super) async fn bodies(&self, ids: &[JobId]) -> Result<Vec<Option<String>>, KvError> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -176,27 +102,5 @@ impl Operator {
             .map_err(|source| self.redis.failed("read jobs", source))?;
         let text = |body: Vec<u8>| String::from_utf8(body).ok();
         Ok(bodies.into_iter().map(|body| body.and_then(text)).collect())
-    }
-
-    async fn scan_dead(&self, cursor: u64) -> Result<(u64, Vec<(String, f64)>), KvError> {
-        let mut connection = self.redis.connection().await?;
-        redis::cmd("ZSCAN")
-            .arg(self.keys.dead())
-            .arg(cursor)
-            .arg("COUNT")
-            .arg(CHUNK)
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("walk over the dead jobs", source))
-    }
-
-    async fn now_ms(&self) -> Result<f64, KvError> {
-        let mut connection = self.redis.connection().await?;
-        let (seconds, micros): (f64, f64) =
-            redis::cmd("TIME")
-                .query_async(&mut connection)
-                .await
-                .map_err(|source| self.redis.failed("ask Redis for the time", source))?;
-        Ok((seconds * 1e3 + micros / 1e3).floor())
     }
 }

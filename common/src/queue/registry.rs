@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use super::{Task, TaskError, context::JobContext};
+use super::{BlockingTask, Periodic, Task, TaskError, context::JobContext};
 
 /// What a task gives back is kept if it has no more bytes.
 const MAX_OUTPUT: usize = 1 << 20;
@@ -22,11 +22,19 @@ const MAX_OUTPUT: usize = 1 << 20;
 /// What a task gave back, as JSON, if anybody wants it.
 pub(super) type Output = Option<Box<RawValue>>;
 type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, TaskError>> + Send + 'a>>;
-type Run = Box<dyn for<'a> Fn(&'a str, &'a JobContext) -> Outcome<'a> + Send + Sync>;
+type Run = Box<dyn for<'a> Fn(Args<'a>, &'a JobContext) -> Outcome<'a> + Send + Sync>;
+
+/// Arguments as they lie in a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Args<'a> {
+    pub(super) version: u32,
+    pub(super) text: &'a str,
+}
 
 /// A task with its types erased.
 pub(super) struct Entry {
     pub(super) name: &'static str,
+    pub(super) version: u32,
     pub(super) max_attempts: u32,
     pub(super) timeout: Option<Duration>,
     pub(super) soft_timeout: Option<Duration>,
@@ -55,6 +63,7 @@ impl Entry {
 #[derive(Default)]
 pub struct Registry {
     tasks: HashMap<&'static str, Arc<Entry>>,
+    periodic: Vec<Arc<Periodic>>,
 }
 
 impl fmt::Debug for Registry {
@@ -79,9 +88,7 @@ impl Registry {
         let run: Run = Box::new(move |args, job| {
             let context = Arc::clone(&context);
             Box::pin(async move {
-                let task: T = serde_json::from_str(args).map_err(|error| {
-                    TaskError::fatal(format!("its arguments do not fit `{}`: {error}", T::NAME))
-                })?;
+                let task: T = read(args)?;
                 let output = task.run(&context, job).await?;
                 if !job.wants_output {
                     return Ok(None);
@@ -100,6 +107,7 @@ impl Registry {
         });
         let entry = Entry {
             name: T::NAME,
+            version: T::VERSION,
             max_attempts: T::MAX_ATTEMPTS,
             timeout: T::TIMEOUT,
             soft_timeout: T::SOFT_TIMEOUT,
@@ -113,6 +121,37 @@ impl Registry {
         self
     }
 
+    /// Adds a task that blocks its thread: it runs on one where it may. It takes a slot of its queue like
+    /// any other.
+    ///
+    /// # Panics
+    /// If another task has the same name.
+    #[must_use]
+    pub fn with_blocking<T: BlockingTask>(
+        self,
+        context: &Arc<<T as BlockingTask>::Context>,
+    ) -> Self {
+        self.with::<T>(&Arc::new(Arc::clone(context)))
+    }
+
+    /// Has this worker, and all others that are told so, enqueue a task again and again: each tick once,
+    /// whoever is quickest.
+    ///
+    /// # Panics
+    /// If another periodic task has the same name: only one of the two would run.
+    #[must_use]
+    pub fn periodic(mut self, periodic: Periodic) -> Self {
+        let name = periodic.name();
+        let is_new = self.periodic.iter().all(|other| other.name() != name);
+        assert!(is_new, "two periodic tasks have the name `{name}`");
+        self.periodic.push(Arc::new(periodic));
+        self
+    }
+
+    pub(super) fn periodics(&self) -> &[Arc<Periodic>] {
+        &self.periodic
+    }
+
     /// The names of all tasks, sorted.
     pub fn names(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.tasks.keys().copied().collect();
@@ -120,7 +159,21 @@ impl Registry {
         names
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Arc<Entry>> {
-        self.tasks.get(name).cloned()
+    /// The task of a job, if this worker knows it in its version.
+    pub(super) fn get(&self, name: &str, version: u32) -> Option<Arc<Entry>> {
+        let entry = self.tasks.get(name)?;
+        (version <= entry.version).then(|| Arc::clone(entry))
     }
+}
+
+/// Reads arguments, of an older version, too.
+fn read<T: Task>(args: Args<'_>) -> Result<T, TaskError> {
+    let misfit = |error: serde_json::Error| {
+        TaskError::fatal(format!("its arguments do not fit `{}`: {error}", T::NAME))
+    };
+    if args.version == T::VERSION {
+        return serde_json::from_str(args.text).map_err(misfit);
+    }
+    let older = serde_json::from_str(args.text).map_err(misfit)?;
+    serde_json::from_value(T::upcast(args.version, older)?).map_err(misfit)
 }

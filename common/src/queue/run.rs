@@ -17,15 +17,18 @@ use tracing::Instrument;
 
 use super::{
     Registry,
+    blocking::{Blocking, Closures},
     context::JobContext,
     heartbeat::News,
     inspect::Times,
     job::Body,
-    registry::{Entry, Output},
+    parking,
+    registry::{Args, Entry, Output},
     settle::{Settlement, Verdict},
     stop::Stops,
     turn::{Claimed, Lease, Turns},
     unique::{Held, Until},
+    watch::Polls,
 };
 use crate::{error::Chain, shutdown::Shutdown};
 
@@ -37,6 +40,10 @@ const UNRELEASED: Duration = Duration::from_secs(1);
 pub(super) struct Runner {
     pub(super) registry: Arc<Registry>,
     pub(super) turns: Turns,
+    /// What runs where it may block.
+    pub(super) closures: Arc<Closures>,
+    /// Which jobs hold a thread of the runtime.
+    pub(super) polls: Polls,
     pub(super) shutdown: Shutdown,
     pub(super) news: watch::Receiver<News>,
 }
@@ -60,13 +67,9 @@ impl Runner {
             output: None,
             verdict: Verdict::Done,
         };
-        let Some(entry) = self.registry.get(&body.task) else {
-            let error = format!(
-                "this worker knows no task `{}`; retry the job when a worker that does is running",
-                body.task
-            );
-            tracing::error!(job.id = %claimed.id, task = %body.task, "{} is buried: {error}", claimed.id);
-            settlement.verdict = Verdict::Bury { error };
+        let Some(entry) = self.registry.get(&body.task, body.version) else {
+            parking::tell(claimed.id, &body);
+            settlement.verdict = Verdict::Park;
             return settlement;
         };
         let attempt = claimed.lease.attempt();
@@ -107,6 +110,8 @@ impl Runner {
             wants_output: body.wants_output(),
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),
+            tick: body.tick,
+            blocking: Blocking::of(claimed.id, &self.closures),
             shutdown: self.shutdown,
             stops: Stops::new(self.news, soft),
         };
@@ -119,7 +124,13 @@ impl Runner {
                 tokio::task::yield_now().await;
             }
             let started = Instant::now();
-            let outcome = attempt_once(&entry, body.args.get(), &job, &limits).await;
+            let args = Args {
+                version: body.version,
+                text: body.args.get(),
+            };
+            let outcome = attempt_once(&entry, args, &job, &limits).await;
+            // What blocks a thread cannot be dropped: it is still until then, whatever its verdict.
+            job.blocking.ended().await;
             let took = started.elapsed();
             entry.took(took);
             metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
@@ -128,6 +139,7 @@ impl Runner {
         };
         // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.
         let judged = AssertUnwindSafe(judged.instrument(span)).catch_unwind();
+        let judged = self.polls.watch(entry.name, claimed.id, judged);
         (settlement.verdict, settlement.output) = judged.await.unwrap_or_else(|panic| {
             let error = format!("it panicked beside its run: {}", text_of(&*panic));
             (Verdict::Bury { error }, None)
@@ -194,7 +206,7 @@ enum Failure {
 
 async fn attempt_once(
     entry: &Entry,
-    args: &str,
+    args: Args<'_>,
     job: &JobContext,
     limits: &TimeLimits,
 ) -> Result<Output, Failure> {

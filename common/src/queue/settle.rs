@@ -45,6 +45,8 @@ pub(super) enum Verdict {
     },
     /// It did not run to its end through no fault of its own, and waits again.
     Back,
+    /// This worker does not know its task in its version: it is kept until one comes that does.
+    Park,
 }
 
 /// The end of one claim.
@@ -128,6 +130,7 @@ impl Settlement {
             Verdict::Cancel { reason } => ("cancel", 0, reason.as_str()),
             Verdict::Expire { reason } => ("expire", 0, reason.as_str()),
             Verdict::Back => ("back", 0, ""),
+            Verdict::Park => ("park", 0, ""),
         };
         let entry = HistoryEntry {
             event: if name == "bury" { "buried" } else { "failed" },

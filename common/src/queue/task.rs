@@ -3,6 +3,7 @@
 use std::{error::Error, fmt, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::{Lane, Queue, Unique, context::JobContext};
 use crate::error::Chain;
@@ -48,6 +49,11 @@ pub trait Task: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// How long to keep how a job ended, if the one who enqueues does not say.
     const KEEP_RESULT: Option<Duration> = None;
 
+    /// Version of the arguments' shape. Raise it when jobs of older releases can no longer be read as they
+    /// are, and tell in [`Task::upcast`] how to read them. A job of a newer version than a worker knows is
+    /// parked until a worker comes that knows it.
+    const VERSION: u32 = 1;
+
     /// What its code works with: pools, clients.
     type Context: Send + Sync + 'static;
     /// What it gives back: `()` if nothing.
@@ -70,6 +76,17 @@ pub trait Task: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// group, and what follows it: each of them is one of a kind.
     fn unique(&self) -> Option<Unique> {
         None
+    }
+
+    /// Makes of arguments of an older version those of this one.
+    ///
+    /// # Errors
+    /// If that cannot be done: the job is buried, unless the error allows a retry.
+    fn upcast(version: u32, _args: Value) -> Result<Value, TaskError> {
+        Err(TaskError::fatal(format!(
+            "`{}` does not tell how to read arguments of version {version}",
+            Self::NAME
+        )))
     }
 
     /// How long to wait before the next attempt, after `attempt` have failed. Half of it is random, so

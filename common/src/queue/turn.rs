@@ -9,9 +9,10 @@ use std::{
 use redis::{FromRedisValue, ParsingError, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 
 use super::{
-    JobId,
+    JobId, Queue,
     enqueue::millis,
     limits::Demand,
+    pause::known_queues,
     settle::{Settlement, write_all},
 };
 use crate::{
@@ -39,7 +40,7 @@ pub(super) struct Lease(Arc<str>);
 impl Lease {
     /// The number of the attempt, from 1.
     pub(super) fn attempt(&self) -> u32 {
-        let digits = self.0.split(['@', '#']).next().unwrap_or_default();
+        let digits = self.0.split(['@', '#', '!']).next().unwrap_or_default();
         digits.parse().unwrap_or(1)
     }
 
@@ -100,6 +101,8 @@ pub(super) struct TurnReply {
     /// Jobs whose settlement was refused, because the claim was no longer this worker's.
     pub(super) refused: Vec<JobId>,
     pub(super) claimed: Vec<Claimed>,
+    /// Queues that are paused: nothing was taken from them.
+    pub(super) paused: Vec<Queue>,
 }
 
 /// Takes turns for one worker.
@@ -109,6 +112,8 @@ pub(super) struct Turns {
     pub(super) keys: Keys,
     pub(super) worker: BootId,
     pub(super) time_to_live: Duration,
+    /// How many workers a job may take down before it is buried.
+    pub(super) max_deaths: u32,
 }
 
 impl Turns {
@@ -122,17 +127,16 @@ impl Turns {
         demand: &Demand,
     ) -> Result<TurnReply, KvError> {
         let mut call = TURN.on(self.keys.prefix());
-        call.arg(self.worker).arg(millis(self.time_to_live));
+        call.arg(self.worker)
+            .arg(millis(self.time_to_live))
+            .arg(self.max_deaths);
         write_all(settlements, self.worker, &mut call);
         match popped {
             None => call.arg("").arg(""),
             Some(Popped::Take(id)) => call.arg(id).arg("take"),
             Some(Popped::Back(id)) => call.arg(id).arg("back"),
         };
-        call.arg(demand.free);
-        for (queue, wanted) in &demand.order {
-            call.arg(queue).arg(wanted);
-        }
+        demand.write(&mut call);
         TURN.run(&self.redis, &call).await
     }
 
@@ -204,11 +208,15 @@ impl FromRedisValue for FirstTime {
 
 impl FromRedisValue for TurnReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (refused, first_time, again): (Vec<JobId>, FirstTime, OnRecord) =
+        let (refused, first_time, again, paused): (Vec<JobId>, FirstTime, OnRecord, Vec<String>) =
             FromRedisValue::from_redis_value(value)?;
         let mut claimed = first_time.0;
         claimed.extend(again.0);
-        Ok(Self { refused, claimed })
+        Ok(Self {
+            refused,
+            claimed,
+            paused: known_queues(&paused),
+        })
     }
 }
 
@@ -252,12 +260,14 @@ mod tests {
             keys: queue.keys.clone(),
             worker: BootId::fresh(),
             time_to_live: Duration::from_secs(9),
+            max_deaths: 3,
         };
         let list = queue.keys.queue(Queue::Default);
         let listed: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
         let demand = Demand {
             order: vec![(Queue::Default, 3)],
             free: 3,
+            ..Demand::default()
         };
 
         for _ in 0..2 {

@@ -221,10 +221,12 @@ mod tests {
             keys: queue.keys.clone(),
             worker: BootId::fresh(),
             time_to_live: Duration::from_secs(9),
+            max_deaths: 3,
         };
         let demand = Demand {
             order: vec![(Queue::Default, 1)],
             free: 1,
+            ..Demand::default()
         };
         let first = enqueue().await;
         let reply = turns.take(&[], None, &demand).await.unwrap();

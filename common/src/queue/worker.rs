@@ -13,7 +13,9 @@ use super::{
     heartbeat::{Heartbeat, Pulse, retire},
     limits::{Limits, Slots},
     run::Runner,
+    share::{self, PerQueue, ShareError},
     turn::Turns,
+    watch::{Polls, Watchdog},
 };
 use crate::{
     error::Chain,
@@ -35,6 +37,9 @@ pub enum WorkerError {
     /// There can be no heartbeat.
     #[error("start the thread of the heartbeat")]
     Thread(#[source] std::io::Error),
+    /// The slots cannot be shared as was asked for.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// The heartbeat has ended, so that others take this worker for dead.
     #[error("the thread of the heartbeat ended by itself")]
     Heartbeat,
@@ -55,8 +60,13 @@ pub struct WorkerOptions {
     pub claim_grace: Duration,
     /// How many workers a job may take down before it is buried.
     pub max_deaths: u32,
-    /// How long a lower queue's first job waits, at most, while higher ones are never empty.
+    /// How long a lower queue's first job waits, at most, while higher ones are never empty; without
+    /// weights.
     pub starvation: Duration,
+    /// The queues' shares of the claims while all have work. If not set, priority is strict.
+    pub weights: Option<PerQueue>,
+    /// Slots that only one queue may use, so that others, however slow, cannot occupy all.
+    pub reserve: PerQueue,
     /// How long running jobs have to finish at a shutdown.
     pub shutdown_patience: Duration,
 }
@@ -72,6 +82,8 @@ impl WorkerOptions {
             claim_grace: Duration::from_millis(1500),
             max_deaths: 3,
             starvation: Duration::from_secs(2),
+            weights: None,
+            reserve: PerQueue::default(),
             shutdown_patience: Duration::from_secs(25),
         }
     }
@@ -93,13 +105,15 @@ impl Worker {
     /// A worker that knows the tasks of `registry`.
     ///
     /// # Errors
-    /// If `redis_url` cannot be read.
+    /// If `redis_url` cannot be read, or a queue would be left without a slot.
     pub fn new(
         redis_url: &str,
         keys: Keys,
         registry: Registry,
         options: WorkerOptions,
     ) -> Result<Self, WorkerError> {
+        let (weights, reserve) = (options.weights.as_ref(), &options.reserve);
+        share::check(&options.limits, options.concurrency, weights, reserve)?;
         let redis = Redis::new(redis_url)?;
         let inbox = Inbox::new(redis.clone());
         Ok(Self {
@@ -145,7 +159,8 @@ impl Worker {
             time_to_live: options.time_to_live,
             info: describe(&options),
         };
-        let heartbeat = Heartbeat::start(&redis_url, pulse).await?;
+        let polls = Polls::default();
+        let heartbeat = Heartbeat::start(&redis_url, pulse, Watchdog::new(&polls)).await?;
         let bell = Bell::default();
         let mut beside = JoinSet::new();
         beside.spawn(
@@ -155,24 +170,29 @@ impl Worker {
         if let Some(thread) = heartbeat.thread() {
             beside.spawn(Heartbeat::hurry(thread, bell.clone()));
         }
-        let care = Care::new(redis.clone(), keys.clone(), &options);
         let (tell, listed) = watch::channel(Vec::new());
-        let care = tokio::spawn(care.run(shutdown.clone(), bell.look, tell));
+        let care =
+            Care::new(redis.clone(), keys.clone(), &options).knowing(&registry, &options.limits);
+        let care = tokio::spawn(care.run(shutdown.clone(), Arc::clone(&bell.look), tell));
 
         let turns = Turns {
             redis: redis.clone(),
             keys: keys.clone(),
             worker: id,
             time_to_live: options.time_to_live,
+            max_deaths: options.max_deaths,
         };
         let runner = Runner {
             registry,
             turns,
+            closures: Arc::default(),
+            polls,
             shutdown: shutdown.clone(),
             news: heartbeat.news(),
         };
-        let slots = Slots::new(options.limits, options.concurrency, options.starvation);
-        let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.news(), listed);
+        let slots = Slots::new(options.limits, options.concurrency, options.starvation)
+            .shared(options.weights, options.reserve);
+        let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.news(), listed, bell);
         consumer.run(&shutdown, options.shutdown_patience).await;
 
         let alive = shutdown.is_asked();

@@ -1,6 +1,6 @@
 //! `queuectl cancel`, as a process.
 
-use crate::queuectl::Desk;
+use crate::desk::Desk;
 
 #[tokio::test]
 async fn a_cancel_tells_of_each_job_what_became_of_it() {

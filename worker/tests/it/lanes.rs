@@ -1,6 +1,6 @@
 //! `queuectl` on lanes and unique jobs.
 
-use super::queuectl::Desk;
+use super::desk::Desk;
 
 #[tokio::test]
 async fn lanes_and_unique_jobs_are_told_where_one_looks_for_jobs() {

@@ -6,5 +6,8 @@
 )]
 
 mod cancel;
+mod control;
+mod deploy;
+mod desk;
 mod lanes;
 mod queuectl;

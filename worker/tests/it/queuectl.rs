@@ -1,91 +1,19 @@
-//! `queuectl`, as a process: what it prints, and how it ends.
+//! What `queuectl` prints, and how it ends.
 
 use std::{
     io::{Read, Write},
     net::TcpListener,
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use common::{
     chat::flush::FlushRoom,
-    queue::{Queue, Registry, all, job},
-    testing::{RunningWorker, TestQueue, eventually},
+    queue::{Queue, all, job},
+    testing::TestQueue,
 };
 use serde_json::Value;
 
-/// A namespace of its own, and `queuectl` on it.
-pub(crate) struct Desk {
-    queue: TestQueue,
-}
-
-/// How a call ended.
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    err: String,
-}
-
-fn run(command: &mut Command) -> Ended {
-    let output = command.stdin(Stdio::null()).output().expect("a process");
-    Ended {
-        code: output.status.code().expect("an end of its own"),
-        out: String::from_utf8(output.stdout).expect("UTF-8"),
-        err: String::from_utf8(output.stderr).expect("UTF-8"),
-    }
-}
-
-fn queuectl(redis_url: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_queuectl"));
-    command.args(args);
-    command.env("REDIS_URL", redis_url);
-    command
-}
-
-impl Desk {
-    pub(crate) fn set() -> Self {
-        Self {
-            queue: TestQueue::start(),
-        }
-    }
-
-    pub(crate) fn call(&self, args: &[&str]) -> Ended {
-        let mut command = queuectl(&self.queue.url, args);
-        run(command.env("RHUBARB_NAMESPACE", &self.queue.namespace))
-    }
-
-    /// What a call prints that ends well.
-    pub(crate) fn ask(&self, args: &[&str]) -> String {
-        let ended = self.call(args);
-        assert_eq!(ended.code, 0, "{args:?}: {}", ended.err);
-        ended.out
-    }
-
-    fn ask_json(&self, args: &[&str]) -> Value {
-        let out = self.ask(&[args, &["--json"]].concat());
-        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}"))
-    }
-
-    /// A worker that knows no task, and so buries every job.
-    fn undertaker(&self) -> RunningWorker {
-        let options = TestQueue::options("high=16,default=8,low=2");
-        self.queue.worker(Registry::new(), options)
-    }
-
-    /// Enqueues `n` jobs, and waits until they are dead.
-    async fn bury(&self, task: &str, n: u64) {
-        let before = self.ask_json(&["status"])["dead"]
-            .as_u64()
-            .expect("a number");
-        self.ask(&["enqueue", task, "--count", &n.to_string()]);
-        let worker = self.undertaker();
-        eventually("all are dead", async || {
-            let dead = self.ask_json(&["status"])["dead"].as_u64();
-            (dead == Some(before + n)).then_some(())
-        })
-        .await;
-        worker.stop().await;
-    }
-}
+use crate::desk::{Desk, queuectl, run};
 
 #[tokio::test]
 async fn an_empty_namespace_is_told_in_sentences() {
@@ -207,10 +135,10 @@ async fn dead_jobs_are_told_with_their_reason_retried_and_discarded_by_task() {
     desk.bury("demo.b", 2).await;
 
     let dead = desk.ask(&["jobs", "dead"]);
-    assert!(dead.contains("knows no task `demo.a`"), "{dead}");
+    assert!(dead.contains("demo.a  there is no hope"), "{dead}");
     let shown = desk.ask(&["show", "default-1"]);
     assert!(
-        shown.contains("attempt 1 buried: this worker knows no task"),
+        shown.contains("attempt 1 buried on worker ") && shown.contains(": there is no hope"),
         "{shown}"
     );
     assert!(
@@ -293,11 +221,21 @@ async fn a_call_in_a_wrong_way_ends_with_2_and_says_what_would_be_right() {
         (vec!["show", "high-07"], "such as high-17"),
         (
             vec!["jobs", "zombies"],
-            "waiting, laned, scheduled, claimed",
+            "waiting, laned, scheduled, claimed, parked, dead",
         ),
+        (
+            vec!["jobs", "claimed", "--queue", "low"],
+            "waiting and dead jobs",
+        ),
+        (vec!["jobs", "--task", "a"], "queuectl jobs dead"),
+        (vec!["jobs", "dead", "--since", "x"], "such as 2h"),
+        (vec!["retry", "low-1", "--rate", "5"], "go with --all"),
+        (vec!["retry", "--all", "--rate", "0"], "such as 50 or 0.5"),
+        (vec!["pause"], "<QUEUE>"),
+        (vec!["drain", "low", "--scheduled"], "--wait"),
+        (vec!["resume", "all"], "high, default or low"),
         (vec!["jobs", "dead", "--lane", "a"], "queuectl jobs laned"),
         (vec!["enqueue", "demo.a", "--lane", "a"], "--width"),
-        (vec!["jobs", "dead", "--queue", "low"], "waiting jobs only"),
         (vec!["jobs", "--cursor", "x"], "take it from the last page"),
         (vec!["enqueue", "demo.a", "{x}"], "Quote it for the shell"),
         (vec!["enqueue", "demo.a", "--in", "5"], "such as 90s"),

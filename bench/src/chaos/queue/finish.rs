@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use common::queue::{
     Body, JobId,
     audit::Auditor,
-    operate::{Fate, Operator},
+    dead::{Fate, Filter},
+    operate::Operator,
 };
 use tokio::time::{Instant, sleep};
 
@@ -40,7 +41,9 @@ pub(super) async fn finish(storm: &Storm, plan: Plan) -> Result<Remains> {
     remains.stuck = jobs.saturating_sub(count(remains.dead.len()));
     audit(storm, &mut remains).await?;
     let operator = Operator::new(storm.redis.redis().clone(), storm.redis.keys.clone());
-    operator.all_dead(Fate::Discard, None, |_| {}).await?;
+    operator
+        .all_dead(Fate::Discard, &Filter::default(), None, |_| {})
+        .await?;
     audit(storm, &mut remains).await?;
     remains.keys = leftovers(storm).await?;
     Ok(remains)

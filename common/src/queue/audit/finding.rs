@@ -61,6 +61,8 @@ pub enum Problem {
     NoBodyScheduled,
     /// The dead name a job that has no body.
     NoBodyDead,
+    /// The parked name a job that has no body.
+    NoBodyParked,
     /// A worker holds a job that has no body.
     NoBodyClaims,
     /// Attempts are on record of a job that has no body.
@@ -107,6 +109,7 @@ impl Problem {
             Self::NotAList => "not_a_list",
             Self::NoBodyScheduled => "no_body_scheduled",
             Self::NoBodyDead => "no_body_dead",
+            Self::NoBodyParked => "no_body_parked",
             Self::NoBodyClaims => "no_body_claims",
             Self::NoBodyAttempts => "no_body_attempts",
             Self::NoBodyHistory => "no_body_history",
@@ -130,7 +133,7 @@ impl Problem {
     }
 
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::UnknownWorker,
         Self::LowMark,
         Self::Unlaned,
@@ -141,6 +144,7 @@ impl Problem {
         Self::NotAList,
         Self::NoBodyScheduled,
         Self::NoBodyDead,
+        Self::NoBodyParked,
         Self::NoBodyClaims,
         Self::NoBodyAttempts,
         Self::NoBodyHistory,
@@ -209,6 +213,7 @@ impl fmt::Display for Finding {
             Problem::NotAList => write!(f, "`queue:{subject}` is not a list"),
             Problem::NoBodyScheduled => write!(f, "{subject} is scheduled and has no body"),
             Problem::NoBodyDead => write!(f, "{subject} is among the dead and has no body"),
+            Problem::NoBodyParked => write!(f, "{subject} is parked as {at} and has no body"),
             Problem::NoBodyClaims => write!(f, "{subject} is held by {at} and has no body"),
             Problem::NoBodyAttempts => write!(f, "`attempts` has {subject}, which has no body"),
             Problem::NoBodyHistory => write!(f, "`history:{subject}` is of a job without a body"),

@@ -72,6 +72,8 @@ pub struct Account {
     pub scheduled: u64,
     /// With a worker.
     pub claimed: u64,
+    /// For a worker to come that knows them.
+    pub parked: u64,
     /// For somebody to look at.
     pub dead: u64,
     /// In no place.
@@ -85,7 +87,8 @@ pub struct Account {
 impl Account {
     /// Jobs that are not settled.
     pub fn present(&self) -> u64 {
-        self.waiting + self.laned + self.scheduled + self.claimed + self.dead + self.nowhere
+        let underway = self.waiting + self.laned + self.scheduled + self.claimed;
+        underway + self.parked + self.dead + self.nowhere
     }
 
     /// Enqueued jobs that are not accounted for.

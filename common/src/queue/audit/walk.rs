@@ -91,6 +91,8 @@ struct Names {
     holders: Vec<String>,
     histories: Vec<String>,
     masters: Vec<String>,
+    /// Kinds of parked jobs.
+    kinds: Vec<String>,
     /// Masters of groups with children that have not settled.
     lefts: Vec<String>,
     lines: Vec<String>,
@@ -131,6 +133,10 @@ impl Auditor {
         self.index(&mut report, "dead", "", &mut progress).await?;
         self.index(&mut report, "attempts", "", &mut progress)
             .await?;
+        for kind in &names.kinds {
+            self.index(&mut report, "parked", kind, &mut progress)
+                .await?;
+        }
         for worker in &names.holders {
             self.index(&mut report, "claims", worker, &mut progress)
                 .await?;
@@ -197,7 +203,7 @@ impl Auditor {
             let (next, some): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
                 .arg(cursor)
                 .arg("MATCH")
-                .arg(format!("{prefix}[cfghls]*"))
+                .arg(format!("{prefix}[cfghlps]*"))
                 .arg("COUNT")
                 .arg(Pace::MOST)
                 .query_async(&mut connection)
@@ -346,6 +352,8 @@ impl Names {
             self.holders.push(worker.to_owned());
         } else if let Some(job) = name.strip_prefix("history:") {
             self.histories.push(job.to_owned());
+        } else if let Some(kind) = name.strip_prefix("parked:") {
+            self.kinds.push(kind.to_owned());
         } else if let Some(lane) = name.strip_prefix("lane:") {
             self.lines.push(lane.to_owned());
         } else if let Some(lane) = name.strip_prefix("slots:") {
@@ -369,6 +377,7 @@ impl Names {
         for names in [
             &mut self.holders,
             &mut self.histories,
+            &mut self.kinds,
             &mut self.masters,
             &mut self.lefts,
             &mut self.lines,
@@ -398,6 +407,7 @@ impl Account {
             "laned" => self.laned += n,
             "scheduled" => self.scheduled += n,
             "claimed" => self.claimed += n,
+            "parked" => self.parked += n,
             "dead" => self.dead += n,
             _ => self.nowhere += n,
         }

@@ -7,15 +7,18 @@ use super::{Consumer, Listening};
 use crate::queue::settle::{Settlement, Verdict};
 
 impl Consumer {
-    /// A beat tells how many jobs Redis says this worker holds, and whether Redis was away: then the
-    /// blocking connection may be dead and not know it.
+    /// A beat tells how many jobs Redis says this worker holds, and which queues are paused, and whether
+    /// Redis was away: then the blocking connection may be dead and not know it.
     pub(super) fn beat(&mut self) {
-        let (held, returns) = {
+        let (held, returns, is_more_open) = {
             let news = self.news.borrow_and_update();
-            (news.held, news.returns)
+            (news.held, news.returns, self.slots.pause(&news.paused))
         };
         let known = self.in_flight.len() + self.unsettled.len() + self.settling;
         self.to_compare = held > known + self.slots.promised() || self.doubts > 0;
+        if is_more_open {
+            self.hungry = true;
+        }
         if std::mem::replace(&mut self.returns, returns) != returns {
             self.listen_anew();
         }

@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// What jobs that block their threads have, once they were asked to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
 impl Consumer {
     /// Stops claiming, finishes what runs within `patience`, gives the rest back.
     pub(super) async fn finish(&mut self, patience: Duration) {
@@ -45,7 +48,14 @@ impl Consumer {
         }
         // Also those that are no longer in flight, because their claims were lost.
         self.running.abort_all();
+        // An aborted job must be still before somebody else may run it.
+        while self.running.join_next().await.is_some() {}
+        let busy = self.runner.closures.ended(STOP_PATIENCE).await;
         for (id, lease) in self.in_flight.drain() {
+            if busy.contains(&id) {
+                tracing::error!(job.id = %id, "{id} blocks its thread and does not stop; another worker takes it over when this one's heartbeat has run out");
+                continue;
+            }
             self.unsettled.push(Settlement {
                 id,
                 lease,
@@ -55,8 +65,6 @@ impl Consumer {
                 verdict: Verdict::Back,
             });
         }
-        // An aborted job must be still before somebody else may run it.
-        while self.running.join_next().await.is_some() {}
         let given_back = self
             .unsettled
             .iter()

@@ -18,6 +18,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     JobId, Queue,
+    bell::Bell,
     heartbeat::News,
     limits::{Demand, Slots},
     run::Runner,
@@ -76,6 +77,7 @@ pub(super) struct Consumer {
     listed: watch::Receiver<Vec<Queue>>,
     /// How often Redis was away, as far as the blocking connection has heard.
     returns: u64,
+    bell: Bell,
     running: JoinSet<Settlement>,
     /// The lease of each job that runs. A job whose claim was lost may run beside them to its end.
     in_flight: HashMap<JobId, Lease>,
@@ -103,6 +105,7 @@ impl Consumer {
         inbox: Inbox,
         news: watch::Receiver<News>,
         listed: watch::Receiver<Vec<Queue>>,
+        bell: Bell,
     ) -> Self {
         Self {
             turns: runner.turns.clone(),
@@ -112,6 +115,7 @@ impl Consumer {
             news,
             listed,
             returns: 0,
+            bell,
             running: JoinSet::new(),
             in_flight: HashMap::new(),
             unsettled: Vec::new(),
@@ -215,6 +219,7 @@ impl Consumer {
             Ok(reply) => reply,
             Err(error) => {
                 self.complain(&error);
+                self.slots.charge(&demand, &[]);
                 self.unsettled.extend(settlements);
                 self.popped = self.popped.or(popped);
                 self.doubts = DOUBTS;
@@ -229,6 +234,12 @@ impl Consumer {
             // Also the answer to a settlement that was carried out, and whose answer was lost.
             tracing::debug!(job.id = %refused, "the claim of {refused} had ended before it was settled");
         }
+        if self.slots.pause_also(&reply.paused) {
+            // The answer may be older than a resume that was heard meanwhile: the next beat tells.
+            self.bell.beat.notify_one();
+        }
+        let taken: Vec<_> = reply.claimed.iter().map(|job| job.id.queue()).collect();
+        self.slots.charge(&demand, &taken);
         if demand.free > 0 {
             self.hungry = reply.claimed.len() >= demand.free;
         }
@@ -276,8 +287,11 @@ impl Consumer {
                 });
             }
             Listening::On(question) => {
-                // A queue has a free slot that it had not when the question was asked: ask anew.
-                if free.iter().any(|queue| !question.queues.contains(queue)) {
+                // A queue has a free slot that it had not when the question was asked, or one was paused: ask
+                // anew.
+                let asked = &question.queues;
+                let is_paused = asked.iter().any(|queue| self.slots.is_paused(*queue));
+                if is_paused || free.iter().any(|queue| !asked.contains(queue)) {
                     question.waiting.cut_short(&self.turns.redis).await;
                 }
                 self.listening = Listening::On(question);
@@ -358,7 +372,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{id::BootId, queue::Registry, testing::TestQueue};
+    use crate::{
+        id::BootId,
+        queue::{Registry, watch::Polls},
+        testing::TestQueue,
+    };
 
     #[tokio::test]
     async fn a_worker_whose_heartbeat_ended_stops() {
@@ -371,7 +389,10 @@ mod tests {
                 keys: queue.keys.clone(),
                 worker: BootId::fresh(),
                 time_to_live: Duration::from_secs(9),
+                max_deaths: 3,
             },
+            closures: Arc::default(),
+            polls: Polls::default(),
             shutdown: shutdown.clone(),
             news: watch::channel(News::default()).1,
         };
@@ -379,7 +400,8 @@ mod tests {
         let slots = Slots::new(options.limits, 1, options.starvation);
         let (tell, news) = watch::channel(News::default());
         let inbox = Inbox::new(queue.redis.clone());
-        let mut consumer = Consumer::new(runner, slots, inbox, news, watch::channel(Vec::new()).1);
+        let listed = watch::channel(Vec::new()).1;
+        let mut consumer = Consumer::new(runner, slots, inbox, news, listed, Bell::default());
 
         let run = consumer.run(&shutdown, Duration::ZERO);
         let end = async {

@@ -13,10 +13,7 @@ pub use start::{MAX_FLOW, MAX_STEPS};
 
 use serde_json::value::RawValue;
 
-use super::{
-    EnqueueError, Lane, OnDeath, Queue, Task,
-    enqueue::{args_of, millis},
-};
+use super::{Body, EnqueueError, OnDeath, Queue, Task, enqueue::body_for};
 
 /// Jobs that belong together: what runs first, what then, what if it fails.
 ///
@@ -60,12 +57,8 @@ struct Step {
 #[derive(Debug)]
 enum Work {
     Job {
-        task: &'static str,
-        args: Box<RawValue>,
+        body: Box<Body<'static>>,
         queue: Queue,
-        max_attempts: Option<u32>,
-        lane: Option<Lane>,
-        keep: Option<u64>,
     },
     All {
         parts: Vec<usize>,
@@ -75,17 +68,16 @@ enum Work {
 
 /// A flow of one job, on its task's queue.
 pub fn job<T: Task>(task: &T) -> Flow {
-    let (args, unwritten) = match args_of(task) {
-        Ok(args) => (args, None),
-        Err(error) => (RawValue::NULL.to_owned(), Some(error)),
+    let (body, unwritten) = match body_for(task) {
+        Ok(body) => (body, None),
+        Err(error) => (
+            Body::new(T::NAME, std::borrow::Cow::Borrowed(RawValue::NULL)),
+            Some(error),
+        ),
     };
     let mut flow = Flow::of(Work::Job {
-        task: T::NAME,
-        args,
+        body: Box::new(body),
         queue: T::QUEUE,
-        max_attempts: None,
-        lane: task.lane(),
-        keep: T::KEEP_RESULT.map(millis),
     });
     flow.unwritten = unwritten;
     flow
@@ -178,8 +170,8 @@ impl Flow {
     /// Each of its jobs has so many attempts at most, not its task's own number.
     pub fn max_attempts(mut self, most: u32) -> Self {
         for step in &mut self.steps {
-            if let Work::Job { max_attempts, .. } = &mut step.work {
-                *max_attempts = Some(most);
+            if let Work::Job { body, .. } = &mut step.work {
+                body.max_attempts = Some(most);
             }
         }
         self

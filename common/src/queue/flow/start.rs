@@ -1,13 +1,16 @@
 //! Start: a flow's table of steps goes to Redis in one script, which pushes the jobs that it begins with.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::sync::LazyLock;
 
 use serde::Serialize;
 
 use super::{Flow, FlowId, Step, Work};
 use crate::{
     kv::Script,
-    queue::{Body, ENDS, EnqueueError, OnDeath, Producer, Queue, enqueue::write},
+    queue::{
+        ENDS, EnqueueError, OnDeath, Producer, Queue,
+        enqueue::{MAX_BODY, write},
+    },
 };
 
 static START: LazyLock<Script> = LazyLock::new(|| {
@@ -24,9 +27,9 @@ pub const MAX_FLOW: usize = 1 << 20;
 
 /// A step as the scripts read it. They count from 1.
 #[derive(Serialize)]
-struct Written {
+struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    task: Option<&'static str>,
+    task: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<Queue>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -102,7 +105,7 @@ impl Flow {
         Ok(words)
     }
 
-    fn written(&self, at: usize) -> Written {
+    fn written(&self, at: usize) -> Written<'_> {
         let step = &self.steps[at];
         let from_1 = |step: Option<usize>| step.map(|step| step + 1);
         let (all, part) = step.within.unzip();
@@ -118,8 +121,8 @@ impl Flow {
             part: from_1(part),
         };
         match &step.work {
-            Work::Job { task, queue, .. } => {
-                written.task = Some(task);
+            Work::Job { body, queue } => {
+                written.task = Some(body.task.as_ref());
                 written.queue = Some(*queue);
                 written.output = self.is_wanted(at);
             }
@@ -135,18 +138,6 @@ impl Flow {
 fn body_of(step: &Step) -> Result<String, EnqueueError> {
     match &step.work {
         Work::All { .. } => Ok(String::new()),
-        Work::Job {
-            task,
-            args,
-            max_attempts,
-            lane,
-            keep,
-            ..
-        } => write(&Body {
-            max_attempts: *max_attempts,
-            lane: lane.clone(),
-            keep: *keep,
-            ..Body::new(task, Cow::Borrowed(&**args))
-        }),
+        Work::Job { body, .. } => write(body, MAX_BODY),
     }
 }

@@ -10,7 +10,7 @@ use super::{Entry, Inspector, ONLY_LOOKS, PLACES, Times, claimed_ms, score, task
 use crate::{
     id::IdError,
     kv::{KvError, Script},
-    queue::{Queue, turn::Lease},
+    queue::{Body, JobId, Queue, dead::Filter, turn::Lease},
 };
 
 static JOBS: LazyLock<Script> = LazyLock::new(|| {
@@ -44,6 +44,8 @@ pub enum State {
     Scheduled,
     /// With a worker.
     Claimed,
+    /// For a worker to come that knows them.
+    Parked,
     /// Kept for somebody to look at.
     Dead,
 }
@@ -56,6 +58,7 @@ impl State {
             Self::Laned => "laned",
             Self::Scheduled => "scheduled",
             Self::Claimed => "claimed",
+            Self::Parked => "parked",
             Self::Dead => "dead",
         }
     }
@@ -67,7 +70,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Where a page begins: a place (a queue, a lane, a worker, or the name of the state) and how many of its jobs
+/// Where a page begins: a place (a queue, a lane, a worker, a kind, or the name of the state) and how many of its jobs
 /// come before. Jobs that move meanwhile may be seen twice or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
@@ -111,6 +114,8 @@ pub struct Listing {
     pub queue: Option<Queue>,
     /// Of those in lanes: in this one. If not set, in all, but for those beyond the first thousand lanes.
     pub lane: Option<String>,
+    /// Of the dead: those that fit.
+    pub filter: Filter,
     /// How many at most.
     pub limit: usize,
     /// From the beginning, if not set.
@@ -139,6 +144,9 @@ pub struct Row {
     pub task: Option<String>,
     /// What the task runs on.
     pub args: Option<Box<RawValue>>,
+    /// The master whose child it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_of: Option<JobId>,
     /// Attempts so far, that which runs included.
     pub attempts: u32,
     /// Workers that died while they ran it.
@@ -160,6 +168,9 @@ pub struct Row {
     /// Since when it is run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed_ms: Option<u64>,
+    /// When it was parked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_ms: Option<u64>,
     /// When it was buried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buried_ms: Option<u64>,
@@ -193,11 +204,18 @@ impl Inspector {
         let mut place = places.next();
         for _ in 0..CALLS {
             let Some(here) = place else { break };
-            let wanted = CHUNK.min(listing.limit.saturating_sub(page.jobs.len()));
-            if wanted == 0 {
+            let room = listing.limit.saturating_sub(page.jobs.len());
+            if room == 0 {
                 break;
             }
-            let more = self.read_into(&mut page, here, &mut from, wanted).await?;
+            let wanted = if listing.filter == Filter::default() {
+                CHUNK.min(room)
+            } else {
+                CHUNK
+            };
+            let more = self
+                .read_into(&mut page, listing, here, &mut from, wanted)
+                .await?;
             if !more {
                 (place, from) = (places.next(), 0);
             }
@@ -212,6 +230,7 @@ impl Inspector {
     async fn read_into(
         &self,
         page: &mut Page,
+        listing: &Listing,
         place: &str,
         from: &mut usize,
         wanted: usize,
@@ -224,10 +243,29 @@ impl Inspector {
         let (now_ms, passed, more, found): (u64, usize, u8, Vec<Found>) =
             JOBS.run(&self.redis, &call).await?;
         page.now_ms = now_ms;
-        *from += passed;
-        let rows = found.into_iter().map(|job| row(page.state, place, job));
-        page.jobs.extend(rows);
-        Ok(more == 1)
+        let mut rows = found.into_iter().map(|job| row(page.state, place, job));
+        if page.state != State::Dead {
+            *from += passed;
+            page.jobs.extend(rows);
+            return Ok(more == 1);
+        }
+        while page.jobs.len() < listing.limit
+            && let Some(row) = rows.next()
+        {
+            *from += 1;
+            let buried_ms = row.buried_ms.unwrap_or(0);
+            if listing
+                .filter
+                .since_ms
+                .is_some_and(|since| buried_ms < since)
+            {
+                return Ok(false); // all others died earlier
+            }
+            if row.fits(&listing.filter) {
+                page.jobs.push(row);
+            }
+        }
+        Ok(more == 1 || rows.len() > 0)
     }
 
     /// The keys that hold jobs in a state, in the order in which they are read.
@@ -243,23 +281,41 @@ impl Inspector {
                 None => self.lane_names(0, LANES).await,
             },
             State::Claimed => {
-                let mut workers: Vec<String> = self.worker_names().await?;
-                workers.sort_unstable();
-                Ok(workers)
+                let key = self.keys.workers();
+                self.names("list the workers", &["ZRANGE", &key, "0", "-1"])
+                    .await
+            }
+            State::Parked => {
+                let key = self.keys.parked();
+                self.names("list the kinds of parked jobs", &["SMEMBERS", &key])
+                    .await
             }
             State::Scheduled | State::Dead => Ok(vec![listing.state.to_string()]),
         }
     }
 
-    async fn worker_names(&self) -> Result<Vec<String>, KvError> {
+    /// What a command answers, sorted.
+    async fn names(&self, doing: &'static str, words: &[&str]) -> Result<Vec<String>, KvError> {
         let mut connection = self.redis.connection().await?;
-        redis::cmd("ZRANGE")
-            .arg(self.keys.workers())
-            .arg(0)
-            .arg(-1)
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("list the workers", source))
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        let names = command.query_async(&mut connection).await;
+        let mut names: Vec<String> = names.map_err(|source| self.redis.failed(doing, source))?;
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Row {
+    fn fits(&self, filter: &Filter) -> bool {
+        let queue = filter
+            .queue
+            .is_none_or(|queue| self.id.starts_with(queue.name()));
+        queue
+            && filter.fits_time(self.buried_ms.unwrap_or(0))
+            && (filter.task.is_none() || filter.task == self.task)
+            && (filter.group.is_none() || filter.group == self.child_of)
+            && filter.fits_error(self.error.as_deref())
     }
 }
 
@@ -285,7 +341,11 @@ fn row(state: State, place: &str, (id, detail, before, entry, body): Found) -> R
             row.lane = Some(place.to_owned());
         }
         State::Scheduled => row.due_ms = score(&detail),
-        State::Dead => row.buried_ms = score(&detail),
+        State::Parked => row.parked_ms = score(&detail),
+        State::Dead => {
+            row.buried_ms = score(&detail);
+            row.child_of = Body::read(&body).ok().and_then(|body| body.group);
+        }
         State::Claimed => {
             row.attempts = Lease::from(detail.as_str()).attempt();
             row.worker = Some(place.to_owned());

@@ -1,14 +1,15 @@
 //! Inspect: what a person or a program asks of the queues. It changes nothing, and no question costs
 //! more when more jobs wait.
 //!
-//! [`status`] for the whole, [`list`] for jobs page by page, [`show`] for one job, [`flow`] for its flow, [`lanes`]
-//! for lanes. Times are Redis's own,
+//! [`status`] for the whole, [`left`] for a queue that drains, [`list`] for jobs page by page, [`show`] for
+//! one job, [`flow`] for its flow, [`lanes`] for lanes. Times are Redis's own,
 //! in ms since 1970, so that an age is right whatever the asker's clock says. Ids are text here: what
 //! somebody put into a key by hand must not keep the rest from being seen. To change something, see
 //! [`super::operate`]; to account for every job, [`super::audit`].
 
 pub mod flow;
 pub mod lanes;
+pub mod left;
 pub mod list;
 pub mod show;
 pub mod status;
@@ -44,7 +45,7 @@ pub struct Entry {
     /// When.
     #[serde(default)]
     pub at_ms: u64,
-    /// What: `failed`, `buried`, `worker_died`, `group_failed`, `revived`.
+    /// What: `failed`, `buried`, `worker_died`, `group_failed`, `refused`, `revived`.
     #[serde(default)]
     pub event: String,
     /// The attempt that ended so.
@@ -63,7 +64,7 @@ pub struct Entry {
 
 impl Entry {
     /// Reads an entry; what cannot be read is shown as it is.
-    fn read(text: &str) -> Option<Self> {
+    pub(super) fn read(text: &str) -> Option<Self> {
         if text.is_empty() {
             return None;
         }

@@ -62,7 +62,7 @@ pub struct Job {
     pub now_ms: u64,
     /// Its id.
     pub id: JobId,
-    /// `waiting`, `laned`, `scheduled`, `claimed` or `dead`; `nowhere` and two at once are for
+    /// `waiting`, `laned`, `scheduled`, `claimed`, `parked` or `dead`; `nowhere` and two at once are for
     /// [`super::super::audit`] to mend.
     pub state: String,
     /// Its queue.
@@ -74,6 +74,11 @@ pub struct Job {
     /// The body, if it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
+    /// Version of the arguments.
+    pub version: u32,
+    /// The tick of a periodic task that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tick_ms: Option<u64>,
     /// Attempts so far, that which runs included.
     pub attempts: u32,
     /// Attempts at most, where that differs from the task's own.
@@ -88,6 +93,8 @@ pub struct Job {
     pub ahead: Option<u64>,
     /// When it is due.
     pub due_ms: Option<u64>,
+    /// When it was parked.
+    pub parked_ms: Option<u64>,
     /// When it was buried.
     pub buried_ms: Option<u64>,
     /// Who runs it.
@@ -159,7 +166,7 @@ type Reply = (
     String,
     String,
     i64,
-    (String, String),
+    (String, String, String),
     u64,
     u64,
 );
@@ -245,8 +252,8 @@ struct Read {
 }
 
 fn read(id: JobId, reply: Reply) -> Read {
-    let (now_ms, body, before, places, history, holder, due, buried, ahead, (progress, _), ..) =
-        reply;
+    let (now_ms, body, before, places, history, holder, due, buried, ahead, extra, ..) = reply;
+    let (progress, _, parked) = extra;
     let text = String::from_utf8_lossy(&body).into_owned();
     let body = Body::read(&text).ok();
     let times = Times::of(&text);
@@ -279,6 +286,8 @@ fn read(id: JobId, reply: Reply) -> Read {
         task: body.as_ref().map(|body| body.task.to_string()),
         args: body.as_ref().map(|body| body.args.clone().into_owned()),
         unreadable: body.is_none().then(|| text.clone()),
+        version: body.as_ref().map_or(1, |body| body.version),
+        tick_ms: body.as_ref().and_then(|body| body.tick),
         attempts,
         max_attempts: body.as_ref().and_then(|body| body.max_attempts),
         deaths,
@@ -286,6 +295,7 @@ fn read(id: JobId, reply: Reply) -> Read {
         waiting_since_ms: waits.then(|| times.waiting_since(history.last())).flatten(),
         ahead: u64::try_from(ahead).ok(),
         due_ms: score(&due),
+        parked_ms: score(&parked),
         buried_ms: score(&buried),
         claim,
         progress: RawValue::from_string(progress).ok(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Entry, Inspector, ONLY_LOOKS, PLACES, Times, score};
 use crate::{
     kv::{KvError, Script},
-    queue::Queue,
+    queue::{Queue, parking::Kind, pause::Decision},
 };
 
 static STATUS: LazyLock<Script> = LazyLock::new(|| {
@@ -29,7 +29,7 @@ pub struct Status {
     pub now_ms: u64,
     /// By priority.
     pub queues: Vec<QueueStatus>,
-    /// Jobs that are not settled: all that wait, are in the lines of lanes, scheduled, claimed or dead.
+    /// Jobs that are not settled: all that wait, are in the lines of lanes, scheduled, claimed, parked or dead.
     pub jobs: u64,
     /// Jobs that wait for their time.
     pub scheduled: u64,
@@ -37,6 +37,10 @@ pub struct Status {
     pub next_due_ms: Option<u64>,
     /// Jobs that are being run.
     pub claimed: u64,
+    /// Jobs that no worker knew so far.
+    pub parked: u64,
+    /// The same by what they ask of a worker; a hundred kinds at most.
+    pub parked_kinds: BTreeMap<Kind, u64>,
     /// Jobs that are kept for somebody to look at.
     pub dead: u64,
     /// Jobs in the lines of lanes.
@@ -63,6 +67,12 @@ pub struct QueueStatus {
     pub oldest: Option<String>,
     /// Since when it waits.
     pub waiting_since_ms: Option<u64>,
+    /// Workers take nothing from it: since when, and by whose decision.
+    pub paused: Option<Decision>,
+    /// It takes no new jobs.
+    pub draining: Option<Decision>,
+    /// Bodies that others have left for it, and no worker has fetched yet.
+    pub inbox: u64,
 }
 
 /// One worker.
@@ -103,8 +113,18 @@ impl WorkerInfo {
 
 type Reply = (
     u64,
-    Vec<(Queue, u64, i64, String, Vec<u8>, String)>,
-    (u64, u64, String, u64, u64, u64),
+    Vec<(
+        Queue,
+        u64,
+        i64,
+        String,
+        Vec<u8>,
+        String,
+        String,
+        String,
+        u64,
+    )>,
+    (u64, u64, String, u64, Vec<(String, u64)>, u64, u64),
     BTreeMap<String, i64>,
     Vec<(String, String, String, u64)>,
 );
@@ -121,10 +141,12 @@ impl Inspector {
         }
         let (now_ms, queues, counts, totals, workers): Reply =
             STATUS.run(&self.redis, &call).await?;
-        let (jobs, scheduled, next_due, dead, laned, lane_count) = counts;
+        let (jobs, scheduled, next_due, dead, parked, laned, lane_count) = counts;
+        let kind = |(kind, n): &(String, u64)| Some((kind.parse().ok()?, *n));
         let queues = queues
             .into_iter()
-            .map(|(queue, waiting, listed, oldest, body, entry)| {
+            .map(|found| {
+                let (queue, waiting, listed, oldest, body, entry, paused, draining, inbox) = found;
                 let times = Times::of(&String::from_utf8_lossy(&body));
                 QueueStatus {
                     queue,
@@ -132,6 +154,9 @@ impl Inspector {
                     listed: u64::try_from(listed).ok(),
                     waiting_since_ms: times.waiting_since(Entry::read(&entry).as_ref()),
                     oldest: (!oldest.is_empty()).then_some(oldest),
+                    paused: Decision::read(&paused),
+                    draining: Decision::read(&draining),
+                    inbox,
                 }
             })
             .collect();
@@ -151,6 +176,8 @@ impl Inspector {
             scheduled,
             next_due_ms: score(&next_due),
             claimed: workers.iter().map(|worker| worker.holds).sum(),
+            parked: parked.iter().map(|(_, n)| n).sum(),
+            parked_kinds: parked.iter().filter_map(kind).collect(),
             dead,
             laned,
             lanes: lane_count,

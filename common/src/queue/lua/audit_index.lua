@@ -1,13 +1,14 @@
 -- One chunk of the walk over what points at jobs: which entries point at nothing?
--- KEYS 1 namespace     ARGV 1 kind: scheduled, dead, attempts, claims, left, lane_jobs, lane, slots, unique,
---                           flow;
---                           2 worker, master, lane, flow or '';
+-- KEYS 1 namespace     ARGV 1 kind: scheduled, dead, parked, attempts, claims, left, lane_jobs, lane, slots,
+--                           unique, flow;
+--                           2 kind of parked jobs, worker, master, lane, flow or '';
 --                           3 cursor, 4 how many (about)
 -- Returns { next cursor, entries seen, { problem, id, where, ... } }
 local kind, of, cursor, wanted = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local scans = {
   scheduled = { 'ZSCAN', scheduled, 2 },
   dead = { 'ZSCAN', dead, 2 },
+  parked = { 'ZSCAN', ns .. 'parked:' .. of, 2 },
   attempts = { 'HSCAN', attempts, 2 },
   claims = { 'HSCAN', ns .. 'claims:' .. of, 2 },
   left = { 'SSCAN', ns .. 'group:' .. of .. ':left', 1 },

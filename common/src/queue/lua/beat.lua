@@ -1,8 +1,9 @@
--- Show that a worker lives.
+-- Show that a worker lives, and tell it what was decided by hand.
 -- KEYS 1 namespace     ARGV 1 worker, 2 time to live, ms, 3 what to tell of it (JSON)
 -- Returns { 1 if it was known, 0 if it is new or had been given up; how many jobs it holds;
---           { id, lease, ... } of those that it is to cancel }
+--           { id, lease, ... } of those that it is to cancel, { queues that are paused } }
 local known = redis.call('ZSCORE', workers, ARGV[1])
 redis.call('ZADD', workers, now_ms + tonumber(ARGV[2]), ARGV[1])
 redis.call('HSET', ns .. 'workers:info', ARGV[1], ARGV[3])
-return { known and 1 or 0, redis.call('HLEN', ns .. 'claims:' .. ARGV[1]), pending_cancels(ARGV[1]) }
+return { known and 1 or 0, redis.call('HLEN', ns .. 'claims:' .. ARGV[1]), pending_cancels(ARGV[1]),
+  redis.call('HKEYS', ns .. 'paused') }

@@ -1,4 +1,4 @@
--- Remove jobs that wait, are scheduled or are dead. A claimed job is its worker's.
+-- Remove jobs that wait, are scheduled, parked or dead. A claimed job is its worker's.
 -- KEYS 1 namespace     ARGV for each job: id, ties (JSON) or ''
 -- Returns the ids that were removed.
 local removed = {}

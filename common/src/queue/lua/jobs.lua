@@ -1,7 +1,8 @@
 -- One page of the jobs in one state.
--- KEYS 1 namespace     ARGV 1 state, 2 queue (waiting), lane (laned) or worker (claimed) or '', 3 from, 4 how many at most
+-- KEYS 1 namespace     ARGV 1 state, 2 queue (waiting), lane (laned), worker (claimed) or kind (parked) or '', 3 from,
+--                           4 how many at most
 -- Returns { now, ms, entries passed, 1 if there is more, { id, detail, attempts, last history entry, body }... }
--- Detail: '' | due time | lease | time of burial. Order: next to run first; of the dead, the latest first.
+-- Detail: '' | due time | lease | time of parking | time of burial. Order: next to run first; of the dead, the latest first.
 local state, where, from, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local ids, details, total = {}, {}, 0
 if state == 'waiting' then
@@ -19,7 +20,7 @@ elseif state == 'claimed' then
     details[#ids] = held[i + 1]
   end
 else
-  local key = state == 'dead' and dead or scheduled
+  local key = ({ dead = dead, scheduled = scheduled, parked = ns .. 'parked:' .. where })[state]
   total = redis.call('ZCARD', key)
   local order = state == 'dead' and 'ZREVRANGE' or 'ZRANGE'
   local page = redis.call(order, key, from, from + limit - 1, 'WITHSCORES')

@@ -39,13 +39,23 @@ local function on_list(command, queue, ...)
   return reply
 end
 
--- Tells all workers: `look` (care has something to do) or `beat` (the next heartbeat has news).
-local function ring(what) redis.call('PUBLISH', ns .. 'bell', what) end
+-- Tells all workers, once a script: `look` (care has something to do) or `beat` (the next heartbeat has
+-- news).
+local rung = {}
+local function ring(what)
+  if not rung[what] then redis.call('PUBLISH', ns .. 'bell', what) end
+  rung[what] = true
+end
 
 -- Has a job wait for its time.
 local function schedule(id, due)
   redis.call('ZADD', scheduled, due, id)
   if redis.call('ZRANK', scheduled, id) == 0 then ring('look') end
+end
+
+-- What a queue that is to run empty tells who brings a new job.
+local function refuse_draining(queue)
+  return redis.error_reply('DRAINING queue ' .. queue .. ' takes no new jobs')
 end
 
 local function count(what, n) redis.call('HINCRBY', stats, what, n) end
@@ -181,6 +191,35 @@ local function push_back(id) push_all_back(queue_of(id), { id }) end
 local function note(id, entry)
   redis.call('RPUSH', ns .. 'history:' .. id, '{"at_ms":' .. integer(now_ms) .. ',' .. string.sub(entry, 2))
   redis.call('LTRIM', ns .. 'history:' .. id, -50, -1)
+end
+
+-- What a job asks of the worker that is to run it: `<queue>:<task>:<version>`, from its body.
+local function kind_of(id)
+  local is_json, body = pcall(cjson.decode, redis.call('HGET', jobs, id) or '')
+  if not is_json or type(body) ~= 'table' then body = {} end
+  local version = type(body.v) == 'number' and integer(body.v) or '1'
+  return queue_of(id) .. ':' .. tostring(body.task or '?') .. ':' .. version
+end
+
+-- Puts a job aside until a worker comes that knows its task in its version.
+local function park(id)
+  local kind = kind_of(id)
+  redis.call('ZADD', ns .. 'parked:' .. kind, now_ms, id)
+  redis.call('SADD', ns .. 'parked', kind)
+  count('parked', 1)
+end
+
+local function drop_kind_if_empty(kind)
+  if redis.call('EXISTS', ns .. 'parked:' .. kind) == 0 then redis.call('SREM', ns .. 'parked', kind) end
+end
+
+-- Takes a job out of the parked ones; returns whether it was there.
+local function unpark(id)
+  if redis.call('EXISTS', ns .. 'parked') == 0 then return false end
+  local kind = kind_of(id)
+  local was_parked = redis.call('ZREM', ns .. 'parked:' .. kind, id) == 1
+  if was_parked then drop_kind_if_empty(kind) end
+  return was_parked
 end
 
 -- Removes every trace of one job. What is still listed of it is passed over by whoever pops it.

@@ -9,9 +9,11 @@ local MOST = 20000 -- ids that one step may loosen
 -- Back to where it was: its history and its times tell.
 local function put_back(id)
   local entry = last_entry_of(id)
-  local buried = string.match(entry, '"event":"buried"') or string.match(entry, '"event":"group_failed"')
+  local event = string.match(entry, '"event":"([a-z_]+)"')
+  local buried = event == 'buried' or event == 'group_failed' or event == 'refused'
   local due = tonumber(string.match(body_of(id), '^{"at":%d+,"due":(%d+)') or 0)
   count('recovered', 1)
+  redis.call('ZREM', ns .. 'parked:' .. kind_of(id), id) -- if the list of kinds is gone, it may be there
   if buried then
     redis.call('ZADD', dead, string.match(entry, '^{"at_ms":(%d+)') or now_ms, id)
     return 'dead again, as its history says'
@@ -92,6 +94,14 @@ local problems = {
   no_body_dead = {
     function(id) return redis.call('ZSCORE', dead, id) and not has_body(id) end,
     function(id) redis.call('ZREM', dead, id) return 'entry removed' end,
+  },
+  no_body_parked = {
+    function(id, kind) return redis.call('ZSCORE', ns .. 'parked:' .. kind, id) and not has_body(id) end,
+    function(id, kind)
+      redis.call('ZREM', ns .. 'parked:' .. kind, id)
+      drop_kind_if_empty(kind)
+      return 'entry removed'
+    end,
   },
   no_body_attempts = {
     function(id) return redis.call('HEXISTS', attempts, id) == 1 and not has_body(id) end,

@@ -1,10 +1,14 @@
--- What needs care now: scheduled jobs that are due are pushed; lanes whose time has come let jobs go; workers
--- that stopped beating are named.
--- KEYS 1 namespace     ARGV 1 how many scheduled jobs at most, 2 the caller's time to live, ms
--- Returns { how many were pushed, ms until the next job or lane is due or -1, names of dead workers,
+-- What needs care now: scheduled jobs that are due are pushed; lanes whose time has come let jobs go; the
+-- inboxes are emptied; workers that stopped beating are named.
+-- KEYS 1 namespace
+-- ARGV 1 how many scheduled jobs, and how many bodies of one inbox, at most; 2 the caller's time to live, ms;
+--      3 bytes of one inbox at most, 4 bytes of one body at most
+-- Returns { how many were pushed, ms until the next job or lane is due or -1, names of dead workers, now, ms,
+--           some of the kinds of jobs that are parked, how many left an inbox, 1 if more are in it,
 --           1 if a pop may be lost: what comes next in some list is not what comes next in line,
 --           queues whose list holds something }
 local LANES, SOME = 100, 3 -- lanes that let go by the clock at most; lanes at random whose slots are looked at
+local KINDS = 50 -- of parked jobs, at random: in a few looks each has had its turn
 local time_to_live = tonumber(ARGV[2])
 
 -- Nobody looked for a while: Redis was away or its clock was set forward, and who lives could not show
@@ -45,4 +49,6 @@ for _, queue in ipairs({ 'high', 'default', 'low' }) do
   if tail then listed[#listed + 1] = queue end
   if not in_line or redis.call('EXISTS', ns .. 'loose:' .. queue) == 1 then to_sweep = 1 end
 end
-return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10), to_sweep, listed }
+local from_inbox, more = empty_inboxes(tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+return { #due, wait, redis.call('ZRANGEBYSCORE', workers, '-inf', now_ms, 'LIMIT', 0, 10), now_ms,
+  redis.call('SRANDMEMBER', ns .. 'parked', KINDS), from_inbox, more and 1 or 0, to_sweep, listed }

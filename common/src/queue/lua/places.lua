@@ -1,6 +1,6 @@
 -- Where jobs are: what the scripts that look share. They write nothing.
--- A job that is not settled is in exactly one place: waiting, laned (in a lane's line), scheduled, claimed
--- or dead.
+-- A job that is not settled is in exactly one place: waiting, laned (in a lane's line), scheduled, claimed,
+-- parked or dead.
 
 local marks = {}
 local function mark_of(queue)
@@ -24,6 +24,13 @@ local function holder_of(id)
   return nil
 end
 
+-- When a job was parked, ms; nil if it is not.
+local any_parked
+local function parked_at(id)
+  if any_parked == nil then any_parked = redis.call('EXISTS', ns .. 'parked') == 1 end
+  return any_parked and redis.call('ZSCORE', ns .. 'parked:' .. kind_of(id), id) or nil
+end
+
 -- The places that an id is in, but for claims.
 local function places_of(id)
   local places = {}
@@ -32,6 +39,7 @@ local function places_of(id)
   if lane and redis.call('ZSCORE', ns .. 'lane:' .. lane, id) then places[#places + 1] = 'laned' end
   if redis.call('ZSCORE', scheduled, id) then places[#places + 1] = 'scheduled' end
   if redis.call('ZSCORE', dead, id) then places[#places + 1] = 'dead' end
+  if parked_at(id) then places[#places + 1] = 'parked' end
   return places
 end
 
@@ -48,3 +56,16 @@ end
 local function body_of(id) return redis.call('HGET', jobs, id) or '' end
 local function tries_of(id) return redis.call('HGET', attempts, id) or '' end
 local function last_entry_of(id) return redis.call('LINDEX', ns .. 'history:' .. id, -1) or '' end
+
+-- How many jobs wait in a queue. Not the length of the list: what was popped a moment ago waits until it is
+-- claimed, and when a list was deleted its jobs wait all the same.
+local function waiting_in(queue)
+  local mark = mark_of(queue)
+  return math.max(0, mark.last - mark.cursor) + redis.call('ZCARD', ns .. 'loose:' .. queue)
+end
+
+-- How many bodies others have left for a queue, and no worker has fetched yet.
+local function inbox_of(queue)
+  local length = redis.pcall('LLEN', ns .. 'inbox:' .. queue)
+  return type(length) == 'number' and length or 0
+end

@@ -3,7 +3,7 @@
 -- Returns { now, ms, body or '', attempts and deaths or '', { places }, { history entries },
 --           { worker, lease, ms at which its heartbeat ends, what it told of itself } or {},
 --           due time or '', time of burial or '', jobs before it or -1,
---           { its progress or '', what is kept of its end or '' },
+--           { its progress or '', what is kept of its end or '', time of parking or '' },
 --           the highest number given out to ids of its queue: pushed, unlisted }
 local id = ARGV[1]
 local queue = queue_of(id)
@@ -26,5 +26,5 @@ end
 return { now_ms, body_of(id), tries_of(id), places,
   redis.call('LRANGE', ns .. 'history:' .. id, 0, -1), holder,
   redis.call('ZSCORE', scheduled, id) or '', redis.call('ZSCORE', dead, id) or '', math.max(ahead, -1),
-  { redis.call('GET', ns .. 'progress:' .. id) or '', redis.call('GET', ns .. 'result:' .. id) or '' },
+  { redis.call('GET', ns .. 'progress:' .. id) or '', redis.call('GET', ns .. 'result:' .. id) or '', parked_at(id) or '' },
   mark_of(queue).last, tonumber(redis.call('HGET', ns .. 'mark:' .. queue, 'later') or 0) }

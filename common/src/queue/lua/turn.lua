@@ -1,22 +1,27 @@
 -- One turn of a worker: settle what it finished, then claim new jobs over its queues in order.
 -- KEYS 1 namespace
--- ARGV 1 worker, 2 its time to live, ms
---      3 number of runs of jobs that are done and tied to nothing; each run: lease, how many ids, ids
+-- ARGV 1 worker, 2 its time to live, ms, 3 how many workers a job may take down before it is buried
+--      4 number of runs of jobs that are done and tied to nothing; each run: lease, how many ids, ids
 --      then number of other ends; each: verdict, id, lease, ties (JSON) or '', details (JSON):
---        verdict: done | retry | bury | back (not run: give it back) | cancel | expire
+--        verdict: done | retry | bury | back (not run: give it back) | park (this worker does not know it) |
+--                 cancel | expire
 --        details: `entry` for the history, `reason`, `delay_ms` before the next attempt,
 --        `output`: what the task gave back (JSON text), if anybody wants it
 --      then the popped id or '', and 'take' (claim it) or 'back' (list it again)
---      then how many to claim in all, what was popped included
+--      then how many to claim in all, what was popped included; how many of these in slots that any
+--      queue may use; the number of queues that have free slots of their own, and for each: name, how many
 --      then for each queue in order: name, how many to claim
 -- Returns { ids whose settlement was refused (the claim is no longer this worker's),
 --           { lease, id, body, ... } of what was claimed for the first time, if anything was,
---           { id, lease, attempts so far, body, ... } of what has a record }
+--           { id, lease, attempts so far, body, ... } of what has a record,
+--           { queues that are paused: nothing was taken from them } }
 -- A lease is `<attempt>@<claimed at, µs>`, the fence of one claim; `#` instead of `@` says that earlier
--- attempts are on record, to be forgotten when the job is done.
+-- attempts are on record, to be forgotten when the job is done, `!#` also that it is a *suspect*: one more
+-- death buries it. A worker runs one suspect at a time, or they would be buried for each other's deeds.
 local worker = ARGV[1]
 local claims = ns .. 'claims:' .. worker
-local arg = 3
+local max_deaths = tonumber(ARGV[3])
+local arg = 4
 local function next_arg()
   arg = arg + 1
   return ARGV[arg - 1]
@@ -103,11 +108,23 @@ function settle.cancel(id, _, ties, details) end_as('cancelled', id, ties, detai
 
 function settle.expire(id, _, ties, details) end_as('expired', id, ties, details.reason) end
 
+-- Its next lease must tell that it began a group, even if it does not touch it again.
+local function remember_group(id)
+  if redis.call('EXISTS', ns .. 'group:' .. id) == 1 then redis.call('HSETNX', attempts, id, '0 0') end
+end
+
 function settle.back(id)
   redis.call('DEL', ns .. 'progress:' .. id)
-  -- Its next lease must tell that it began a group, even if it does not touch it again.
-  if redis.call('EXISTS', ns .. 'group:' .. id) == 1 then redis.call('HSETNX', attempts, id, '0 0') end
+  remember_group(id)
   push_front(id)
+end
+
+-- Its attempt does not count: it did not run.
+function settle.park(id)
+  remember_group(id)
+  local lane = lanes.of(id)
+  if lane then lanes.leave(id, lane) end -- it comes back through its lane
+  park(id)
 end
 
 -- What is given back is given back without its ties; its body has them under the same names.
@@ -127,6 +144,7 @@ end
 local function called_off(verdict, id, ties, details)
   if verdict == 'done' then return 'done', setmetatable({ heard = true }, { __index = ties }), details end
   if verdict == 'back' then return 'cancel', ties_in_body(id), { reason = 'cancelled' } end
+  if verdict == 'park' then return 'cancel', ties, { reason = 'cancelled' } end
   if verdict == 'retry' or verdict == 'bury' then
     return 'cancel', ties, { reason = 'cancelled; its last attempt failed: ' .. details.reason }
   end
@@ -148,25 +166,44 @@ for queue, n in pairs(completed) do
 end
 
 -- Claim.
-local popped, intent, free = next_arg(), next_arg(), tonumber(next_arg())
+local popped, intent, free, shared = next_arg(), next_arg(), tonumber(next_arg()), tonumber(next_arg())
+local own = {}
+for _ = 1, tonumber(next_arg()) do
+  local queue = next_arg()
+  own[queue] = tonumber(next_arg())
+end
+local function fill_slots(queue, n)
+  local of_own = math.min(n, own[queue] or 0)
+  if of_own > 0 then own[queue] = own[queue] - of_own end
+  shared = shared - (n - of_own)
+end
+-- A worker may not have heard yet that a queue is paused, so each turn that claims asks.
+local paused = free > 0 and redis.call('HKEYS', ns .. 'paused') or {}
+local is_paused = {}
+for _, queue in ipairs(paused) do is_paused[queue] = true end
+
 local taken = {}
 if popped ~= '' then
-  if intent == 'take' then
+  if intent == 'take' and not is_paused[queue_of(popped)] then
     local state = state_of(queue_of(popped))
     if take(state, popped) then taken[1] = popped end
     if state.behind then on_list('RPUSH', state.queue, popped) end
     keep(state)
   else
-    -- No slot for it. Whether it waits is the next claim's question; listing it is harmless.
+    -- No slot for it, or its queue is paused. Whether it waits is the next claim's question; listing it is
+    -- harmless.
     on_list('RPUSH', queue_of(popped), popped)
   end
 end
 local slot_taken = taken[1] and queue_of(taken[1])
+if slot_taken then fill_slots(slot_taken, 1) end
 while ARGV[arg] do
   local queue = ARGV[arg]
   local wanted = tonumber(ARGV[arg + 1])
   if queue == slot_taken then wanted, slot_taken = wanted - 1, nil end
-  wanted = math.min(wanted, free - #taken)
+  wanted = math.min(wanted, free - #taken, (own[queue] or 0) + shared)
+  if is_paused[queue] then wanted = 0 end
+  local before = #taken
   arg = arg + 2
   local state = state_of(queue)
   while wanted > 0 and not state.behind do
@@ -184,6 +221,33 @@ while ARGV[arg] do
     end
   end
   keep(state)
+  fill_slots(queue, #taken - before)
+end
+
+-- Whether a job is a suspect, by its record.
+local function is_suspect(record)
+  local deaths = tonumber(string.match(record, ' (%d+)$') or 0)
+  return deaths > 0 and deaths + 1 >= max_deaths
+end
+
+local has_suspect -- whether this worker holds one; not known yet
+local function holds_suspect()
+  if has_suspect == nil then
+    has_suspect = false
+    for _, lease in ipairs(redis.call('HVALS', claims)) do
+      has_suspect = has_suspect or string.find(lease, '!', 1, true) ~= nil
+    end
+  end
+  return has_suspect
+end
+
+-- Suspects that must wait for another come back one after the other, to whatever worker is free.
+local put_off = 0
+local function put_off_suspect(id)
+  put_off = put_off + 1
+  local lane = lanes.of(id)
+  if lane then lanes.leave(id, lane) end -- it comes back through its lane
+  schedule(id, now_ms + 400 + 100 * put_off)
 end
 
 local first_time, again = {}, {}
@@ -199,8 +263,13 @@ if #taken > 0 then
     for i, body in ipairs(bodies) do
       local id, before = taken[from + i - 1], tries[i]
       -- No body: it was discarded while it waited.
-      if body and before then
-        local lease = integer(tonumber(string.match(before, '^%d+')) + 1) .. '#' .. stamp
+      local suspect = body and before and is_suspect(before)
+      if suspect and holds_suspect() then
+        put_off_suspect(id)
+      elseif body and before then
+        if suspect then has_suspect = true end
+        local sign = suspect and '!#' or '#'
+        local lease = integer(tonumber(string.match(before, '^%d+')) + 1) .. sign .. stamp
         holds[#holds + 1] = id
         holds[#holds + 1] = lease
         local n = #again
@@ -217,4 +286,4 @@ if #taken > 0 then
   -- A worker that was given up must be known again before it holds anything; and it lives.
   redis.call('ZADD', workers, 'GT', now_ms + tonumber(ARGV[2]), worker)
 end
-return { refused, first_time, again }
+return { refused, first_time, again, paused }

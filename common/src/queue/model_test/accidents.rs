@@ -2,11 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
-    super::{JobContext, JobId, OnDeath, Options, Queue, Unique, cancel::Cancel, stop::Stops},
+    super::{
+        JobContext, JobId, OnDeath, Options, Queue, Registry, Unique, blocking::Blocking,
+        cancel::Cancel, parking::Returns, stop::Stops,
+    },
     MAX_DEATHS, Nop,
     bench::Bench,
     model::{Group, Job, Place},
@@ -36,6 +42,8 @@ impl Bench {
             wants_output: false,
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),
+            tick: None,
+            blocking: Blocking::default(),
             shutdown: self.shutdown.clone(),
             stops: Stops::never(),
         };
@@ -139,8 +147,26 @@ impl Bench {
         }
     }
 
+    /// A worker comes that knows all tasks.
+    pub(super) async fn unpark(&mut self) {
+        let registry = Arc::new(Registry::new().with::<Nop>(&Arc::new(())));
+        let limits = "high=1,low=1".parse().unwrap();
+        let mut returns = Returns::new(registry, &limits);
+        let (redis, keys) = (&self.queue.redis, &self.queue.keys);
+        let kinds: Vec<String> = self.queue.command(&["SMEMBERS", &keys.parked()]).await;
+        while returns.take(redis, keys, &kinds).await.unwrap().1 {}
+        for id in self.model.ids(|job| job.place == Place::Parked) {
+            self.model.waits(id);
+        }
+    }
+
     pub(super) async fn revive(&mut self, job: usize) {
-        let fits = |job: &Job| matches!(job.place, Place::Dead | Place::Scheduled { .. });
+        let fits = |job: &Job| {
+            matches!(
+                job.place,
+                Place::Dead | Place::Parked | Place::Scheduled { .. }
+            )
+        };
         let Some(id) = self.model.pick(job, fits) else {
             return;
         };

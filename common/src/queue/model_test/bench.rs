@@ -1,6 +1,6 @@
 //! The model and the real thing side by side: each step is done to both.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::{
@@ -42,6 +42,8 @@ impl Bench {
             keys: queue.keys.clone(),
             worker: BootId::fresh(),
             time_to_live: LONG,
+            // Who waits for whom among suspects is another test's question.
+            max_deaths: u32::MAX,
         };
         let options = WorkerOptions {
             max_deaths: MAX_DEATHS,
@@ -98,10 +100,7 @@ impl Bench {
             }
             Op::PopAndGiveBack { worker, queue } => {
                 if let Some(id) = self.pop(QUEUES[queue]).await {
-                    let demand = Demand {
-                        order: Vec::new(),
-                        free: 0,
-                    };
+                    let demand = Demand::default();
                     let back = Some(Popped::Back(id));
                     self.workers[worker].take(&[], back, &demand).await.unwrap();
                     self.model.lost.remove(&id);
@@ -114,6 +113,7 @@ impl Bench {
             }
             Op::WorkerDies { worker } => self.worker_dies(worker).await,
             Op::Care => self.look().await,
+            Op::Unpark => self.unpark().await,
             Op::Revive { job } => self.revive(job).await,
             Op::Discard { job } => self.discard(job).await,
             Op::Cancel { job } => self.cancel(job).await,
@@ -136,6 +136,16 @@ impl Bench {
                     "",
                 ];
                 let _: usize = self.queue.command(&words).await;
+            }
+            Op::Pause { queue } => {
+                let queue = QUEUES[queue];
+                let changed = self.operator.pause(queue, "the test").await.unwrap();
+                assert_eq!(changed, self.model.paused.insert(queue));
+            }
+            Op::Resume { queue } => {
+                let queue = QUEUES[queue];
+                let changed = self.operator.resume(queue).await.unwrap();
+                assert_eq!(changed, self.model.paused.remove(&queue));
             }
             Op::DeleteList { queue } => {
                 let _: usize = self
@@ -197,13 +207,21 @@ impl Bench {
         let demand = Demand {
             order,
             free: wanted,
+            ..Demand::default()
         };
         let take = popped.map(Popped::Take);
         let laned = self.laned().await;
         let reply = self.workers[worker].take(&[], take, &demand).await.unwrap();
 
+        let paused = self.model.paused.clone();
+        let is_open = |id: &JobId| !paused.contains(&id.queue());
+        assert!(reply.claimed.iter().all(|claimed| is_open(&claimed.id)));
+        assert_eq!(BTreeSet::from_iter(reply.paused.clone()), paused);
+        if let Some(id) = popped.filter(|id| !is_open(id)) {
+            self.model.lost.remove(&id); // listed again
+        }
         let mut listed = self.model.ids(|job| job.place == Place::Waiting);
-        listed.retain(|id| !laned.contains(id) && !self.model.lost.contains(id));
+        listed.retain(|id| is_open(id) && !laned.contains(id) && !self.model.lost.contains(id));
         let at_least = wanted.min(listed.len()).saturating_sub(self.model.ghosts);
         assert!(
             (at_least..=wanted).contains(&reply.claimed.len()),
@@ -263,6 +281,7 @@ impl Bench {
                 End::RetryLater => Verdict::Retry { delay: LONG, error },
                 End::Bury => Verdict::Bury { error },
                 End::Back => Verdict::Back,
+                End::Park => Verdict::Park,
             },
         }
     }
@@ -281,10 +300,7 @@ impl Bench {
             return;
         };
         let settlement = self.settlement(id, lease.clone(), had_group, verdict);
-        let nothing = Demand {
-            order: Vec::new(),
-            free: 0,
-        };
+        let nothing = Demand::default();
         let attempt = lease.attempt();
 
         let reply = self.workers[worker]
@@ -304,10 +320,7 @@ impl Bench {
         }
         let (id, worker, lease) = self.old[job % self.old.len()].clone();
         let settlement = self.settlement(id, lease, true, verdict);
-        let nothing = Demand {
-            order: Vec::new(),
-            free: 0,
-        };
+        let nothing = Demand::default();
 
         let reply = self.workers[worker]
             .take(&[settlement], None, &nothing)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::FromRedisValue;
 
 use super::{
-    super::{JobId, Queue, heartbeat::retire, job::Body},
+    super::{JobId, Queue, heartbeat::retire, job::Body, parking::Kind},
     End, LANES, QUEUES,
     bench::Bench,
     full_key,
@@ -41,6 +41,7 @@ impl Bench {
                 Place::Waiting if laned.contains(id) => "laned",
                 Place::Waiting => "waiting",
                 Place::Scheduled { .. } => "scheduled",
+                Place::Parked => "parked",
                 Place::Dead => "dead",
                 Place::Claimed { worker: 0, .. } => "claimed by the first",
                 Place::Claimed { .. } => "claimed by the second",
@@ -133,6 +134,11 @@ impl Bench {
             self.command(&["ZRANGE", &keys.dead(), "0", "-1"]).await,
             "dead",
         );
+        let kinds: Vec<Kind> = self.command(&["SMEMBERS", &keys.parked()]).await;
+        for kind in kinds {
+            let ids = ["ZRANGE", &keys.parked_of(&kind), "0", "-1"];
+            add(self.command(&ids).await, "parked");
+        }
         let claims = [0, 1].map(|worker| keys.claims(self.workers[worker].worker));
         add(
             self.command(&["HKEYS", &claims[0]]).await,
@@ -171,9 +177,17 @@ impl Bench {
 
     /// Works everything off; nothing of it may be left behind.
     pub(super) async fn drain(&mut self) {
+        for queue in std::mem::take(&mut self.model.paused) {
+            self.operator.resume(queue).await.unwrap();
+        }
         for _ in 0..200 {
             self.look().await;
-            let at_rest = |job: &Job| matches!(job.place, Place::Dead | Place::Scheduled { .. });
+            let at_rest = |job: &Job| {
+                matches!(
+                    job.place,
+                    Place::Dead | Place::Parked | Place::Scheduled { .. }
+                )
+            };
             while self.model.pick(0, at_rest).is_some() {
                 self.revive(0).await;
             }

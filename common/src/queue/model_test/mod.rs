@@ -103,6 +103,7 @@ enum Op {
         worker: usize,
     },
     Care,
+    Unpark,
     Revive {
         job: usize,
     },
@@ -122,6 +123,12 @@ enum Op {
     DeleteList {
         queue: usize,
     },
+    Pause {
+        queue: usize,
+    },
+    Resume {
+        queue: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +138,7 @@ enum End {
     RetryLater,
     Bury,
     Back,
+    Park,
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -140,6 +148,7 @@ fn end() -> impl Strategy<Value = End> {
         1 => Just(End::RetryLater),
         2 => Just(End::Bury),
         1 => Just(End::Back),
+        1 => Just(End::Park),
     ]
 }
 
@@ -162,12 +171,15 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (worker.clone(), queue.clone()).prop_map(|(worker, queue)| Op::PopAndClaim { worker, queue }),
         1 => worker.prop_map(|worker| Op::WorkerDies { worker }),
         3 => Just(Op::Care),
+        1 => Just(Op::Unpark),
         1 => job.clone().prop_map(|job| Op::Revive { job }),
         1 => job.clone().prop_map(|job| Op::Discard { job }),
         2 => job.clone().prop_map(|job| Op::Cancel { job }),
         1 => (job, any::<bool>()).prop_map(|(job, at_the_end)| Op::ListAgain { job, at_the_end }),
         1 => queue.clone().prop_map(|queue| Op::ListGarbage { queue }),
-        1 => queue.prop_map(|queue| Op::DeleteList { queue }),
+        1 => queue.clone().prop_map(|queue| Op::DeleteList { queue }),
+        1 => queue.clone().prop_map(|queue| Op::Pause { queue }),
+        2 => queue.prop_map(|queue| Op::Resume { queue }),
     ]
 }
 

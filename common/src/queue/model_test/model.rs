@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{JobId, OnDeath, turn::Lease},
+    super::{JobId, OnDeath, Queue, turn::Lease},
     End,
 };
 
@@ -15,6 +15,7 @@ pub(super) enum Place {
         due: bool,
     },
     Dead,
+    Parked,
     Claimed {
         worker: usize,
         lease: Lease,
@@ -75,6 +76,8 @@ pub(super) struct Model {
     pub(super) lost: BTreeSet<JobId>,
     /// Discarded while they waited: they may still stand in a list, and are claimed in vain.
     pub(super) ghosts: usize,
+    /// Queues from which nothing may be claimed.
+    pub(super) paused: BTreeSet<Queue>,
     pub(super) enqueued: usize,
     pub(super) completed: usize,
     pub(super) discarded: usize,
@@ -191,6 +194,7 @@ impl Model {
                 self.jobs.remove(&id);
             }
             End::Back => self.waits(id),
+            End::Park => self.job(id).place = Place::Parked,
             End::Retry | End::RetryLater => {
                 self.waits(id);
                 self.job(id).attempts = attempt;

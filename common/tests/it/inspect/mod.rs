@@ -1,6 +1,7 @@
 //! Looking into the queues, changing them by hand, accounting for every job.
 
 mod audit;
+mod dead;
 mod flows;
 mod operate;
 mod recipes;
@@ -183,6 +184,7 @@ impl Stage {
             lane: None,
             state,
             queue: None,
+            filter: common::queue::dead::Filter::default(),
             limit: 100,
             cursor: None,
         };
@@ -225,6 +227,12 @@ impl Stage {
             (self.inspector.status().await.expect("Redis answers").jobs == 0).then_some(())
         })
         .await;
+    }
+
+    /// A total since ever.
+    async fn total(&self, name: &str) -> i64 {
+        let status = self.inspector.status().await.expect("Redis answers");
+        status.totals.get(name).copied().unwrap_or(0)
     }
 
     async fn delete(&self, key: &str) {

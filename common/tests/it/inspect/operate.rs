@@ -2,8 +2,8 @@
 
 use common::{
     queue::{
+        dead::{Fate, Filter},
         inspect::{list::State, show::Known},
-        operate::{Done, Fate},
     },
     testing::eventually,
 };
@@ -110,25 +110,27 @@ async fn all_dead_jobs_of_one_task_are_retried_or_discarded() {
     let args = serde_json::value::to_raw_value(&()).unwrap();
     let producer = stage.queue.producer();
     producer
-        .enqueue_raw("demo.unknown", &args, &stranger)
+        .enqueue_raw("demo.nothing", &args, &stranger) // whose arguments do not fit
         .await
         .unwrap();
     stage.settle_down("all are dead", [0, 0, 301]).await;
     worker.stop().await;
 
+    let fails = Filter {
+        task: Some("demo.fail".to_owned()),
+        ..Filter::default()
+    };
     let mut steps = Vec::new();
     let walk = stage
         .operator
-        .all_dead(Fate::Discard, Some("demo.fail"), |done| steps.push(done));
+        .all_dead(Fate::Discard, &fails, None, |done| steps.push(done));
     let done = walk.await.unwrap();
 
-    let all = Done {
-        seen: 301,
-        changed: 300,
-    };
-    assert_eq!((done, steps.last()), (all, Some(&all)));
+    assert_eq!((done.seen, done.changed), (301, 300));
+    assert_eq!(steps.last(), Some(&done));
     assert_eq!(stage.ids(State::Dead).await, ["default-301"]);
-    let done = stage.operator.all_dead(Fate::Retry, None, |_| {});
+    let all = Filter::default();
+    let done = stage.operator.all_dead(Fate::Retry, &all, None, |_| {});
     assert_eq!(done.await.unwrap().changed, 1);
     assert_eq!(stage.ids(State::Waiting).await, ["default-301"]);
     assert_eq!(stage.audit().await.findings, []);

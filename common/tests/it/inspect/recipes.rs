@@ -2,9 +2,12 @@
 
 use std::process::Command;
 
+use common::{queue::inspect::list::State, testing::eventually};
+
 use super::Stage;
 
 const PAGE: &str = include_str!("../../../../docs/redis.md");
+const ANYWHERE: &str = include_str!("../../../../docs/enqueue-anywhere.md");
 const README: &str = include_str!("../../../../README.md");
 const KEYS: &str = include_str!("../../../src/kv/keys.rs");
 
@@ -56,7 +59,7 @@ struct Recipe {
 }
 
 fn recipes() -> Vec<Recipe> {
-    let blocks = [PAGE, README]
+    let blocks = [PAGE, README, ANYWHERE]
         .into_iter()
         .flat_map(|page| page.split("```console\n").skip(1));
     let lines = blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines());
@@ -124,6 +127,14 @@ async fn known_content(stage: &Stage) {
     stage
         .command("HSET", "flow:3", &["left:1", "1", "step:2", step])
         .await;
+    let kind = "low:demo.unheard_of:2";
+    stage.command("SADD", "parked", &[kind]).await;
+    let parked = format!("parked:{kind}");
+    stage
+        .command("ZADD", &parked, &["1790000000000", "low+9"])
+        .await;
+    let tick = ["last", "1790000000000"];
+    stage.command("HSET", "periodic:demo.nothing", &tick).await;
     let meta = [
         "top",
         "1790000000000300",
@@ -152,6 +163,7 @@ async fn every_recipe_of_the_page_answers_as_it_says() {
     known_content(&stage).await;
     let recipes = recipes();
     assert!(recipes.len() > 20);
+    let done_before = stage.total("completed:default").await;
     let ours = |text: &str| text.replace("{rhubarb}", &format!("{{{}}}", stage.queue.namespace));
 
     for Recipe { command, answer } in recipes {
@@ -176,4 +188,14 @@ async fn every_recipe_of_the_page_answers_as_it_says() {
             answer.join("\n")
         );
     }
+    // What docs/enqueue-anywhere.md brings: one job that runs, and one that cannot be a job.
+    eventually("it has run", async || {
+        (stage.total("completed:default").await == done_before + 1).then_some(())
+    })
+    .await;
+    eventually("the other is dead, with its reason", async || {
+        let dead = stage.ids(State::Dead).await;
+        dead.contains(&"low+1".to_owned()).then_some(())
+    })
+    .await;
 }

@@ -3,6 +3,7 @@
 use common::{
     queue::{
         Queue,
+        dead::Filter,
         inspect::{
             list::{Listing, State},
             show::{Job, Known},
@@ -112,6 +113,7 @@ async fn each_state_lists_its_jobs_with_what_matters_in_it() {
             lane: None,
             state,
             queue: None,
+            filter: Filter::default(),
             limit: 10,
             cursor: None,
         };
@@ -161,6 +163,7 @@ async fn pages_join_to_the_whole_in_the_order_of_running() {
         lane: None,
         state: State::Waiting,
         queue: None,
+        filter: Filter::default(),
         limit: 70,
         cursor: None,
     };

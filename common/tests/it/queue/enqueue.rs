@@ -198,3 +198,23 @@ async fn a_body_that_is_too_large_is_refused_and_nothing_is_kept() {
     );
     assert!(queue.key_names().await.is_empty());
 }
+
+#[tokio::test]
+async fn a_producer_may_have_another_limit_for_bodies() {
+    let queue = TestQueue::start();
+    let small = queue.producer().with_max_body(100);
+    let large = queue.producer().with_max_body(2 * MAX_BODY);
+
+    let refused = small.enqueue(&act("x".repeat(100), Plot::Brief)).await;
+    let refused = refused.unwrap_err();
+    assert!(matches!(refused, EnqueueError::TooLarge { most: 100, .. }));
+    assert!(refused.to_string().contains("100 is the most"), "{refused}");
+    let bulk = [act("x".repeat(100), Plot::Brief)];
+    let refused = small.enqueue_all(&bulk, &Options::default()).await;
+    assert!(matches!(refused, Err(EnqueueError::TooLarge { .. })));
+
+    small.enqueue(&act("x", Plot::Brief)).await.unwrap();
+    let job = act("x".repeat(MAX_BODY), Plot::Brief);
+    large.enqueue(&job).await.unwrap();
+    queue.adds_up(2).await;
+}

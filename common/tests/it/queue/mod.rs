@@ -1,16 +1,24 @@
 //! The queue on a real Redis, step by step: real workers, and accidents made by hand.
 
+mod blocking;
 mod cancel;
 mod claim;
 mod death;
+mod delay;
 mod enqueue;
 mod fan_out;
 mod flows;
+mod inbox;
 mod lanes;
 mod outage;
+mod parking;
+mod pause;
+mod periodic;
+mod poison;
 mod recite;
 mod results;
 mod settle;
+mod share;
 mod shutdown;
 mod stage;
 mod sweep;

@@ -167,27 +167,6 @@ async fn a_job_that_takes_too_long_fails_and_frees_its_slot() {
 }
 
 #[tokio::test]
-async fn an_unknown_task_is_dead_with_a_clear_reason() {
-    let queue = TestQueue::start();
-    let stage = Stage::new();
-    let worker = queue.worker(stage.registry(), TestQueue::options("default=2"));
-
-    let args = RawValue::from_string("{}".to_owned()).unwrap();
-    let job = queue
-        .producer()
-        .enqueue_raw("test.unheard_of", &args, &Options::default())
-        .await
-        .unwrap();
-
-    let reason = queue.dies(job).await;
-    assert!(
-        reason.contains("knows no task `test.unheard_of`"),
-        "{reason}"
-    );
-    worker.stop().await;
-}
-
-#[tokio::test]
 async fn arguments_that_do_not_fit_are_dead_with_a_clear_reason() {
     let queue = TestQueue::start();
     let stage = Stage::new();

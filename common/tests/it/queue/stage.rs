@@ -21,7 +21,15 @@ use super::recite::Recite;
 pub(crate) struct Stage {
     started: Mutex<Vec<String>>,
     ended: Mutex<Vec<String>>,
+    /// Both, in their order.
+    log: Mutex<Vec<(Event, String)>>,
     open: watch::Sender<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Start,
+    End,
 }
 
 /// A mutex that no test poisons.
@@ -40,6 +48,7 @@ impl Stage {
         Arc::new(Self {
             started: Mutex::default(),
             ended: Mutex::default(),
+            log: Mutex::default(),
             open: watch::Sender::new(false),
         })
     }
@@ -71,6 +80,22 @@ impl Stage {
             .iter()
             .filter(|started| *started == name)
             .count()
+    }
+
+    /// How many acts of these names ran at once, at most.
+    pub(crate) fn most_at_once(&self, names: &[&str]) -> usize {
+        let (mut now, mut most) = (0_usize, 0);
+        for (event, name) in self.log.held().iter() {
+            if !names.contains(&name.as_str()) {
+                continue;
+            }
+            match event {
+                Event::Start => now += 1,
+                Event::End => now -= 1,
+            }
+            most = most.max(now);
+        }
+        most
     }
 
     /// Lets the waiting acts, and all that come, end.
@@ -130,6 +155,8 @@ pub(crate) enum Plot {
     Takes(u64),
     /// It waits until the stage is opened.
     Waits,
+    /// It never ends.
+    Forever,
     /// It waits until its worker is to stop, notes that, and waits until the stage is opened.
     Hears,
     /// It waits until the stage is opened, and fails.
@@ -166,6 +193,7 @@ impl Task for Act {
     type Output = ();
 
     async fn run(self, stage: &Stage, job: &JobContext) -> Result<(), TaskError> {
+        stage.log.held().push((Event::Start, self.name.clone()));
         stage.started.held().push(self.name.clone());
         match self.plot {
             Plot::Takes(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
@@ -174,6 +202,7 @@ impl Task for Act {
                 stage.opened().await;
                 return Err("it was booed".into());
             }
+            Plot::Forever => std::future::pending().await,
             Plot::Hears => {
                 job.shutdown().asked().await;
                 stage.started.held().push("the stop".to_owned());
@@ -186,6 +215,7 @@ impl Task for Act {
             Plot::Fatal => return Err(TaskError::fatal("a hopeless case")),
             Plot::Panics => panic!("the act fell through the floor"),
         }
+        stage.log.held().push((Event::End, self.name.clone()));
         stage.ended.held().push(self.name);
         Ok(())
     }

@@ -109,6 +109,7 @@ fn table(report: &Report, out: &Out) -> String {
         row("waiting", |account| account.waiting.cast_signed()),
         row("scheduled", |account| account.scheduled.cast_signed()),
         row("claimed", |account| account.claimed.cast_signed()),
+        row("parked", |account| account.parked.cast_signed()),
         row("dead", |account| account.dead.cast_signed()),
     ];
     if report.queues.values().any(|account| account.laned > 0) {

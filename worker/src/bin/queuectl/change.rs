@@ -3,71 +3,106 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use common::queue::{
-    JobId,
+    JobId, Queue,
+    dead::{Done, Fate, Filter},
     inspect::{Inspector, show::Known},
-    operate::{Fate, Operator},
+    operate::Operator,
 };
 use serde::Serialize;
 
 use crate::{
     Ending, Failure, Outcome,
     connect::Connection,
+    filter,
     out::{Out, add, count, number},
     progress::Progress,
     show::why_not,
 };
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  queuectl retry low-17\n  queuectl retry --all --task demo.greet --error 'no route' --since 2h --rate 50"
+)]
 pub(crate) struct RetryArgs {
-    /// Dead or scheduled jobs
-    #[arg(required_unless_present = "all")]
+    /// Dead, scheduled or parked jobs
     ids: Vec<JobId>,
 
-    /// All dead jobs
+    /// All dead jobs, or those that are chosen below
     #[arg(long, conflicts_with = "ids")]
     all: bool,
 
-    /// Of these: those of one task
-    #[arg(long, requires = "all", value_name = "TASK")]
-    task: Option<String>,
+    #[command(flatten)]
+    bulk: BulkArgs,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  queuectl discard low-17\n  queuectl discard --all-dead --queue low --before 30d"
+)]
 pub(crate) struct DiscardArgs {
-    /// Jobs that wait, are scheduled or are dead
-    #[arg(required_unless_present = "all_dead")]
+    /// Jobs that wait, are scheduled, parked or dead
     ids: Vec<JobId>,
 
-    /// All dead jobs
+    /// All dead jobs, or those that are chosen below
     #[arg(long, conflicts_with = "ids")]
     all_dead: bool,
-
-    /// Of these: those of one task
-    #[arg(long, requires = "all_dead", value_name = "TASK")]
-    task: Option<String>,
 
     /// Do not ask before all are discarded
     #[arg(long)]
     yes: bool,
+
+    #[command(flatten)]
+    bulk: BulkArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BulkArgs {
+    /// So many jobs a second at most
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+
+    #[command(flatten)]
+    which: filter::DeadArgs,
+
+    /// Of this queue
+    #[arg(long, help_heading = "Which dead jobs")]
+    queue: Option<Queue>,
+}
+
+impl BulkArgs {
+    fn is_empty(&self) -> bool {
+        self.rate.is_none() && self.queue.is_none() && self.which.is_empty()
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate| (0.001..=1e6).contains(rate))
+        .ok_or_else(|| "a number of jobs per second is expected, such as 50 or 0.5".to_owned())
 }
 
 pub(crate) async fn retry(args: RetryArgs, connection: &Connection, out: &Out) -> Outcome {
-    if args.all {
-        return all(Fate::Retry, args.task.as_deref(), connection, out).await;
+    if !args.all {
+        return some(Fate::Retry, &args.ids, &args.bulk, connection, out).await;
     }
-    some(Fate::Retry, &args.ids, connection, out).await
+    let now_ms = connection.now_ms().await?;
+    let filter = args.bulk.which.at(now_ms, args.bulk.queue);
+    all(Fate::Retry, &filter, args.bulk.rate, connection, out).await
 }
 
 pub(crate) async fn discard(args: DiscardArgs, connection: &Connection, out: &Out) -> Outcome {
     if !args.all_dead {
-        return some(Fate::Discard, &args.ids, connection, out).await;
+        return some(Fate::Discard, &args.ids, &args.bulk, connection, out).await;
     }
+    let now_ms = connection.now_ms().await?;
+    let filter = args.bulk.which.at(now_ms, args.bulk.queue);
     let dead = operator(connection).count_dead().await?;
-    if dead > 0 && !args.yes && !agreed(dead, args.task.as_deref())? {
+    if dead > 0 && !args.yes && !agreed(dead, &filter)? {
         eprintln!("Nothing was discarded.");
         return Ok(Ending::NotForAll);
     }
-    all(Fate::Discard, args.task.as_deref(), connection, out).await
+    all(Fate::Discard, &filter, args.bulk.rate, connection, out).await
 }
 
 fn operator(connection: &Connection) -> Operator {
@@ -75,15 +110,17 @@ fn operator(connection: &Connection) -> Operator {
 }
 
 /// Asks before jobs are discarded in bulk.
-fn agreed(dead: u64, task: Option<&str>) -> Result<bool, Failure> {
+fn agreed(dead: u64, filter: &Filter) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
             "there is nobody to ask whether all are to be discarded; say so with --yes".to_owned(),
         ));
     }
-    let which = match task {
-        Some(task) => format!("all dead jobs of {task} (of {} in all)", number(dead)),
-        None => format!("all dead jobs ({})", number(dead)),
+    let (which, dead) = (filter::words(filter), number(dead));
+    let which = if *filter == Filter::default() {
+        format!("all {which} ({dead})")
+    } else {
+        format!("all {which} (of {dead} in all)")
     };
     eprint!("Discard {which}? They cannot be brought back. [y/N] ");
     std::io::stderr().flush()?;
@@ -93,30 +130,76 @@ fn agreed(dead: u64, task: Option<&str>) -> Result<bool, Failure> {
 }
 
 #[derive(Serialize)]
-struct Changed {
+struct InBulk {
     changed: u64,
     dead_before: u64,
+    /// Whether it came to its end.
+    finished: bool,
 }
 
-async fn all(fate: Fate, task: Option<&str>, connection: &Connection, out: &Out) -> Outcome {
+async fn all(
+    fate: Fate,
+    filter: &Filter,
+    rate: Option<f64>,
+    connection: &Connection,
+    out: &Out,
+) -> Outcome {
     let operator = operator(connection);
     let dead = operator.count_dead().await?;
     let progress = Progress::new();
     let (doing, did) = words(fate);
-    let done = operator
-        .all_dead(fate, task, |done| progress.at(doing, done.seen, dead))
-        .await?;
+    let mut last = Done::default();
+    let walk = operator.all_dead(fate, filter, rate, |done| {
+        progress.at(doing, done.seen, dead);
+        last = done;
+    });
+    // Cut off between two calls or in the middle of one: what Redis has heard is done, as always.
+    let ended = tokio::select! {
+        ended = walk => Some(ended?),
+        stop = tokio::signal::ctrl_c() => { stop?; None }
+    };
     drop(progress);
-    let changed = Changed {
+    let (finished, done) = (ended.is_some(), ended.unwrap_or(last));
+    let changed = InBulk {
         changed: done.changed,
         dead_before: dead,
+        finished,
     };
-    out.answer(&changed, || match (done.changed, task) {
-        (0, Some(task)) => format!("No job of {task} is dead."),
-        (0, None) => "No job is dead.".to_owned(),
-        (n, _) => format!("{did} {}.", count(n, "dead job")),
+    out.answer(&changed, || match done.changed {
+        _ if !finished => stopped(fate, filter, rate, done),
+        0 if *filter == Filter::default() => "No job is dead.".to_owned(),
+        0 => format!("There are no {}.", filter::words(filter)),
+        n => format!("{did} {}.", count(n, "dead job")),
     })?;
-    Ok(Ending::Done)
+    Ok(if finished {
+        Ending::Done
+    } else {
+        Ending::NotForAll
+    })
+}
+
+/// What a walk that was cut off has done, and how it goes on.
+fn stopped(fate: Fate, filter: &Filter, rate: Option<f64>, done: Done) -> String {
+    let (_, did) = words(fate);
+    let rest = Filter {
+        since_ms: (done.until_ms > 0)
+            .then_some(done.at_ms)
+            .or(filter.since_ms),
+        before_ms: (done.until_ms > 0)
+            .then_some(done.until_ms + 1)
+            .or(filter.before_ms),
+        ..filter.clone()
+    };
+    let command = match fate {
+        Fate::Retry => "retry --all",
+        Fate::Discard => "discard --all-dead",
+    };
+    let jobs = count(done.changed, "dead job");
+    let flags = filter::flags(&rest);
+    let rate = rate
+        .map(|rate| format!(" --rate {rate}"))
+        .unwrap_or_default();
+    format!("{did} {jobs}, then stopped. To go on: queuectl {command}{flags}{rate}")
 }
 
 const fn words(fate: Fate) -> (&'static str, &'static str) {
@@ -138,7 +221,25 @@ struct Unchanged {
     why: String,
 }
 
-async fn some(fate: Fate, ids: &[JobId], connection: &Connection, out: &Out) -> Outcome {
+async fn some(
+    fate: Fate,
+    ids: &[JobId],
+    bulk: &BulkArgs,
+    connection: &Connection,
+    out: &Out,
+) -> Outcome {
+    let all = match fate {
+        Fate::Retry => "--all",
+        Fate::Discard => "--all-dead",
+    };
+    if ids.is_empty() {
+        let text = format!("which jobs? Name them (<IDS>…), or say {all} for all that are dead");
+        return Err(Failure::Usage(text));
+    }
+    if !bulk.is_empty() {
+        let text = format!("--rate and what chooses among dead jobs go with {all}");
+        return Err(Failure::Usage(text));
+    }
     let operator = operator(connection);
     let changed = match fate {
         Fate::Retry => operator.retry(ids).await?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use common::{
     error::Chain,
     kv::{Keys, KvError, Redis},
+    queue::operate::Operator,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -20,6 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Connection {
     pub(crate) redis: Redis,
     pub(crate) keys: Keys,
+}
+
+impl Connection {
+    /// The time, by Redis's clock.
+    pub(crate) async fn now_ms(&self) -> Result<u64, KvError> {
+        Operator::new(self.redis.clone(), self.keys.clone())
+            .now_ms()
+            .await
+    }
 }
 
 /// Connects, or says what is wrong in words that help.

@@ -7,11 +7,14 @@ mod audit;
 mod cancel;
 mod change;
 mod connect;
+mod control;
 mod enqueue;
+mod filter;
 mod jobs;
 mod lanes;
 mod migrate;
 mod out;
+mod periodic;
 mod progress;
 mod show;
 mod status;
@@ -28,7 +31,7 @@ use out::Out;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed, or not done for all jobs that were named
+  1  failed, or not done for all jobs that were named, or stopped before the end
   2  called in a wrong way
   3  the audit found something that is not repaired";
 
@@ -61,7 +64,15 @@ enum Command {
     Show(show::Args),
     /// Enqueue a job
     Enqueue(enqueue::Args),
-    /// Run dead or scheduled jobs now, with their attempts counted anew
+    /// Have workers take nothing from a queue; what runs goes on, and jobs may be enqueued
+    Pause(control::PauseArgs),
+    /// Refuse new jobs for a queue while workers finish what is there
+    Drain(control::DrainArgs),
+    /// End a pause or a drain
+    Resume(control::ResumeArgs),
+    /// List the periodic tasks; pause, resume and forget them
+    Periodic(periodic::Args),
+    /// Run dead, scheduled or parked jobs now, with their attempts counted anew
     Retry(change::RetryArgs),
     /// Remove jobs that nobody runs
     Discard(change::DiscardArgs),
@@ -150,6 +161,10 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Lanes(args) => lanes::run(args, &connection, out).await,
         Command::Show(args) => show::run(&args, &connection, out).await,
         Command::Enqueue(args) => enqueue::run(args, &connection, out).await,
+        Command::Pause(args) => control::pause(args, &connection, out).await,
+        Command::Drain(args) => control::drain(args, &connection, out).await,
+        Command::Resume(args) => control::resume(args, &connection, out).await,
+        Command::Periodic(args) => periodic::run(&args, &connection, out).await,
         Command::Retry(args) => change::retry(args, &connection, out).await,
         Command::Discard(args) => change::discard(args, &connection, out).await,
         Command::Cancel(args) => cancel::run(&args, &connection, out).await,

@@ -91,6 +91,12 @@ fn tell(job: &Job, out: &Out) -> String {
     if let Some(then) = job.enqueued_ms {
         line("enqueued", format!("{}, {}", ago(now, then), clock(then)));
     }
+    if job.version > 1 {
+        line("version", job.version.to_string());
+    }
+    if let Some(tick) = job.tick_ms {
+        line("tick", clock(tick));
+    }
     line("attempts", attempts(job));
     if let Some(progress) = &job.progress {
         line("progress", progress.to_string());
@@ -175,6 +181,9 @@ fn state(job: &Job) -> String {
             let remark = if silent { "; its worker is silent" } else { "" };
             Some(format!("for {}{remark}", since(now, claim.claimed_ms?)))
         }),
+        "parked" => job
+            .parked_ms
+            .map(|then| format!("for {}, {}", since(now, then), clock(then))),
         "dead" => job
             .buried_ms
             .map(|then| format!("for {}, {}", since(now, then), clock(then))),
@@ -256,12 +265,16 @@ fn tell_entry(entry: &Entry, now: u64, out: &Out) -> String {
         "buried" => "buried",
         "worker_died" => "given back",
         "group_failed" => "not run",
+        "refused" => "refused",
         "revived" => "retried by hand",
         other => other,
     };
     let mut text = what.to_owned();
     if let Some(attempt) = entry.attempt {
         text = format!("attempt {attempt} {what}");
+    }
+    if let Some(worker) = &entry.worker {
+        add(&mut text, format_args!(" on worker {}", short(worker)));
     }
     if let Some(error) = &entry.error {
         add(&mut text, format_args!(": {error}"));
@@ -277,8 +290,17 @@ fn tell_entry(entry: &Entry, now: u64, out: &Out) -> String {
 fn hint(job: &Job) -> Option<String> {
     let id = job.id;
     match job.state.as_str() {
+        "dead" if job.unreadable.is_some() => Some(format!(
+            "It cannot be run, for it cannot be read. To remove it: queuectl discard {id}"
+        )),
         "dead" => Some(format!("To run it again: queuectl retry {id}")),
         "scheduled" => Some(format!("To run it now: queuectl retry {id}")),
+        "parked" => Some(format!(
+            "It waits for a worker that serves queue {} and knows version {} of {}.",
+            job.queue,
+            job.version,
+            job.task.as_deref().unwrap_or("its task")
+        )),
         "waiting" | "laned" | "claimed" => None,
         _ => Some("To mend this: queuectl audit --repair".to_owned()),
     }

@@ -6,12 +6,14 @@ use common::queue::{
         Inspector,
         status::{Status, WorkerStatus},
     },
+    parking::Kind,
+    pause::Decision,
 };
 
 use crate::{
     Ending, Outcome,
     connect::Connection,
-    out::{Out, clean, count, number, numbers, short, text},
+    out::{Out, add, clean, count, number, numbers, short, text},
     time::{since, until},
 };
 
@@ -26,6 +28,9 @@ pub(crate) async fn workers(connection: &Connection, out: &Out) -> Outcome {
     out.answer(&status.workers, || tell_workers(&status, out))?;
     Ok(Ending::Done)
 }
+
+/// Kinds of parked jobs that are named.
+const KINDS: usize = 3;
 
 fn inspector(connection: &Connection) -> Inspector {
     Inspector::new(connection.redis.clone(), connection.keys.clone())
@@ -50,6 +55,15 @@ fn tell(status: &Status, out: &Out) -> String {
             (.., Some(then)) => format!("waiting, the oldest for {}", since(now, then)),
             (.., None) => "waiting".to_owned(),
         };
+        let remarks = [remark, decided("paused", queue.paused.as_ref(), now)];
+        let inbox = match queue.inbox {
+            0 => String::new(),
+            n => format!("{} in its inbox", number(n)),
+        };
+        let draining = decided("draining", queue.draining.as_ref(), now);
+        let remarks = remarks.into_iter().chain([draining, inbox]);
+        let remarks: Vec<_> = remarks.filter(|remark| !remark.is_empty()).collect();
+        let remark = remarks.join("; ");
         row(queue.queue.name(), queue.waiting, remark);
     }
     if status.lanes > 0 {
@@ -64,6 +78,17 @@ fn tell(status: &Status, out: &Out) -> String {
     let due = status.next_due_ms;
     let due = due.map(|then| format!("the next {}", until(now, then)));
     row("scheduled", status.scheduled, due.unwrap_or_default());
+    if status.parked > 0 {
+        let kinds: Vec<_> = status.parked_kinds.iter().take(KINDS).map(kind).collect();
+        let more = status.parked_kinds.len().saturating_sub(KINDS);
+        let more = (more > 0).then(|| format!(" and {more} more"));
+        let remark = format!(
+            "no worker here knows {}{}",
+            clean(&kinds.join(", ")),
+            more.unwrap_or_default()
+        );
+        row("parked", status.parked, remark);
+    }
     let look = if status.dead > 0 {
         "see `queuectl jobs dead`"
     } else {
@@ -79,6 +104,32 @@ fn tell(status: &Status, out: &Out) -> String {
         told.push_str("\n\nNo worker is running: jobs wait until one is started.");
     }
     told
+}
+
+/// `paused for 3 min by ada`.
+fn decided(what: &str, decision: Option<&Decision>, now: u64) -> String {
+    let Some(decision) = decision else {
+        return String::new();
+    };
+    let mut told = what.to_owned();
+    if decision.since_ms > 0 {
+        add(
+            &mut told,
+            format_args!(" for {}", since(now, decision.since_ms)),
+        );
+    }
+    if !decision.by.is_empty() {
+        add(&mut told, format_args!(" by {}", clean(&decision.by)));
+    }
+    told
+}
+
+/// What parked jobs wait for.
+fn kind((kind, _): (&Kind, &u64)) -> String {
+    match kind.version {
+        1 => kind.task.clone(),
+        version => format!("{} version {version}", kind.task),
+    }
 }
 
 /// What was counted since ever, in one sentence.
@@ -98,6 +149,7 @@ fn totals(status: &Status) -> String {
         ("cancelled", "cancelled"),
         ("expired", "not started in time"),
         ("retried", "failed and tried again"),
+        ("parked", "parked"),
         ("buried", "buried"),
         ("revived", "retried by hand"),
         ("reaped", "taken from dead workers"),

@@ -1,6 +1,6 @@
 //! Times as people write and read them.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
 
@@ -49,6 +49,20 @@ pub(crate) fn clock(ms: u64) -> String {
         .ok()
         .and_then(DateTime::from_timestamp_millis)
         .map_or_else(String::new, |time| time.format("%F %T UTC").to_string())
+}
+
+/// A time to the ms, as it is read again: `2026-09-21T14:13:20.017Z`.
+pub(crate) fn stamp(ms: u64) -> String {
+    i64::try_from(ms)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis)
+        .map_or_else(String::new, |time| time.format("%FT%T%.3fZ").to_string())
+}
+
+/// Ms since 1970.
+pub(crate) fn millis(time: SystemTime) -> u64 {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Reads `90s`, `10m`, `1h30m`, `2d`, `500ms`.

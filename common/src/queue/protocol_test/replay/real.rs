@@ -21,6 +21,7 @@ use crate::{
     kv::{Keys, Script},
     queue::{
         JobContext, JobId, OnDeath, Options, Queue, Task, TaskError, When, WorkerOptions,
+        blocking::Blocking,
         care::Care,
         context::FanOutError,
         heartbeat::{Pulse, retire},
@@ -168,6 +169,7 @@ impl Real {
             keys: self.queue.keys.clone(),
             worker: self.workers[who],
             time_to_live: LONG,
+            max_deaths: u32::MAX, // nobody is a suspect: the model leaves that out
         }
     }
 
@@ -190,6 +192,7 @@ impl Real {
         let demand = Demand {
             order,
             free: turn.wanted,
+            ..Demand::default()
         };
         let turns = self.turns(who);
         let reply = turns.take(&settlements, popped, &demand).await.unwrap();
@@ -295,6 +298,8 @@ impl Real {
             lease: node.lease(master, lease).into(),
             follows: None,
             flow: None,
+            tick: None,
+            blocking: Blocking::default(),
             told_progress: AtomicBool::new(false),
             stops: Stops::never(),
             wants_output: false,

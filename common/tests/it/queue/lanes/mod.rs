@@ -283,6 +283,7 @@ async fn lanes_and_what_waits_in_them_can_be_looked_at() {
         state: State::Laned,
         queue: None,
         lane: Some("mail".to_owned()),
+        filter: common::queue::dead::Filter::default(),
         limit: 10,
         cursor: None,
     };

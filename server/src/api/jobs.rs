@@ -1,0 +1,299 @@
+//! Jobs over HTTP, for programs in any language: enqueue one, ask where it is. Off unless the server has a
+//! token, which each request then carries: who can enqueue can run any task on any arguments.
+
+use std::{fmt, hint::black_box, sync::Arc, time::Duration};
+
+use bytes::{Buf, BufMut, BytesMut};
+use chrono::DateTime;
+use common::{
+    error::Chain,
+    kv::{Keys, KvError, Redis},
+    queue::{
+        EnqueueError, JobId, Options, Outcome, Producer, Queue, When,
+        enqueue::MAX_BODY,
+        inspect::{Inspector, show::Known},
+        results::AnyOutcome,
+    },
+};
+use futures_util::{Stream, StreamExt};
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+use warp::reply::{Reply, json, with_status};
+
+use crate::error::ApiError;
+
+/// Beside the body of a job: names and numbers.
+const ROOM: usize = 1024;
+
+/// Why a text cannot be a token. It does not repeat the text, which may be half a secret.
+#[derive(Debug, Error)]
+#[error(
+    "the token for /jobs has at least 16 letters, digits or signs and no blanks; `openssl rand -hex 32` makes one"
+)]
+pub(crate) struct TokenError;
+
+/// What proves that somebody may enqueue.
+#[derive(Clone)]
+pub(crate) struct Token(Arc<str>);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl std::str::FromStr for Token {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_graphic());
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(TokenError)
+        }
+    }
+}
+
+impl Token {
+    /// Whether a header carries it. The time that this takes tells nothing of the token but its length.
+    fn is_in(&self, header: Option<&str>) -> bool {
+        let (scheme, given) = header
+            .and_then(|text| text.split_once(' '))
+            .unwrap_or_default();
+        let given = given.trim().as_bytes();
+        let mut differ = usize::from(!scheme.eq_ignore_ascii_case("bearer"));
+        differ |= given.len() ^ self.0.len();
+        for (at, byte) in self.0.bytes().enumerate() {
+            let other = given.get(at).copied().unwrap_or_default();
+            differ |= black_box(usize::from(byte ^ other));
+        }
+        black_box(differ) == 0
+    }
+}
+
+/// What the routes of jobs work with.
+#[derive(Debug, Clone)]
+pub(crate) struct Jobs {
+    token: Token,
+    producer: Producer,
+    inspector: Inspector,
+}
+
+/// A job to be, as a client writes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    task: String,
+    #[serde(default)]
+    args: Option<Box<RawValue>>,
+    #[serde(default)]
+    queue: Option<Queue>,
+    #[serde(default)]
+    in_ms: Option<u64>,
+    #[serde(default)]
+    at: Option<String>,
+    #[serde(default)]
+    max_attempts: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Enqueued {
+    id: JobId,
+}
+
+/// Where a job is.
+#[derive(Default, Serialize)]
+struct Told {
+    id: String,
+    /// `waiting`, `laned`, `scheduled`, `claimed`, `parked`, `dead` or `finished`; or how it ended, if that was to
+    /// be kept: `done`, `cancelled`, `expired` or `discarded`.
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enqueued_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buried_ms: Option<u64>,
+    /// Why its last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// What it gave back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Box<RawValue>>,
+}
+
+impl Jobs {
+    /// Jobs of the queues under `keys`, for who has the token.
+    pub(crate) fn new(token: Token, redis: Redis, keys: Keys) -> Self {
+        Self {
+            token,
+            producer: Producer::new(redis.clone(), keys.clone()),
+            inspector: Inspector::new(redis, keys),
+        }
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let header = headers.get(header::AUTHORIZATION);
+        if self.token.is_in(header.and_then(|text| text.to_str().ok())) {
+            Ok(())
+        } else {
+            Err(ApiError::Unauthorized)
+        }
+    }
+}
+
+/// Enqueues a job; 202 with its id.
+pub(crate) async fn enqueue<B: Buf>(
+    jobs: Jobs,
+    headers: HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<impl Reply, ApiError> {
+    // Before the body is read: a stranger must not make us hold a large one.
+    jobs.admit(&headers)?;
+    let body = read(body).await?;
+    let wanted = understand(&body)?;
+    let mut options = Options {
+        when: wanted.when()?,
+        ..Options::default()
+    };
+    options.queue = wanted.queue;
+    options.max_attempts = wanted.max_attempts;
+    let args = wanted.args.as_deref().unwrap_or(RawValue::NULL);
+    let enqueued = jobs
+        .producer
+        .enqueue_raw(&wanted.task, args, &options)
+        .await;
+    let id = enqueued.map_err(refused)?;
+    tracing::debug!(job.id = %id, task = wanted.task, "enqueued over HTTP");
+    Ok(with_status(json(&Enqueued { id }), StatusCode::ACCEPTED))
+}
+
+/// Where a job is.
+pub(crate) async fn state(
+    id: String,
+    jobs: Jobs,
+    headers: HeaderMap,
+) -> Result<impl Reply, ApiError> {
+    jobs.admit(&headers)?;
+    // warp leaves a path as it was written; of an id, only `+` may have been encoded.
+    let id = id.replace("%2B", "+").replace("%2b", "+");
+    let id: JobId = id.parse().map_err(|_| ApiError::NotFound)?;
+    let state = match jobs.inspector.show(id).await.map_err(away)? {
+        Known::Job(mut job) => Told {
+            id: id.to_string(),
+            task: job.task,
+            attempts: Some(job.attempts),
+            enqueued_ms: job.enqueued_ms,
+            due_ms: job.due_ms,
+            buried_ms: job.buried_ms,
+            error: job.history.pop().and_then(|entry| entry.error),
+            state: job.state,
+            output: None,
+        },
+        Known::Ended(outcome) => ended(id, outcome),
+        Known::Finished => Told {
+            id: id.to_string(),
+            state: "finished".to_owned(),
+            ..Told::default()
+        },
+        Known::Never { .. } => return Err(ApiError::NotFound),
+    };
+    Ok(json(&state))
+}
+
+/// How a job ended that was to keep its outcome.
+fn ended(id: JobId, outcome: AnyOutcome) -> Told {
+    let (state, output, error) = match outcome {
+        Outcome::Done(output) => ("done", Some(output), None),
+        Outcome::Dead(reason) => ("dead", None, Some(reason)),
+        Outcome::Cancelled(reason) => ("cancelled", None, Some(reason)),
+        Outcome::Expired(reason) => ("expired", None, Some(reason)),
+        Outcome::Discarded(reason) => ("discarded", None, Some(reason)),
+    };
+    Told {
+        id: id.to_string(),
+        state: state.to_owned(),
+        output,
+        error,
+        ..Told::default()
+    }
+}
+
+async fn read<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<BytesMut, ApiError> {
+    let mut body = std::pin::pin!(body);
+    let mut bytes = BytesMut::new();
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|_| ApiError::BadRequest("the body was cut off".to_owned()))?;
+        if bytes.len() + part.remaining() > MAX_BODY + ROOM {
+            return Err(ApiError::TooLarge(MAX_BODY));
+        }
+        bytes.put(part);
+    }
+    Ok(bytes)
+}
+
+fn understand(body: &[u8]) -> Result<Wanted, ApiError> {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let wanted = serde_json::from_slice(body);
+    if !is_object && wanted.as_ref().err().is_none_or(serde_json::Error::is_data) {
+        let text = "the body is not a JSON object";
+        return Err(ApiError::Unprocessable(text.to_owned()));
+    }
+    wanted.map_err(|error| {
+        if error.is_data() {
+            ApiError::Unprocessable(error.to_string())
+        } else {
+            ApiError::BadRequest(format!("the body is not JSON: {error}"))
+        }
+    })
+}
+
+impl Wanted {
+    /// When it may run; also checks what JSON alone does not tell.
+    fn when(&self) -> Result<When, ApiError> {
+        let wrong = |text: &str| Err(ApiError::Unprocessable(text.to_owned()));
+        if self.task.is_empty() {
+            return wrong("`task` is empty");
+        }
+        if self.max_attempts == Some(0) {
+            return wrong("`max_attempts` is at least 1");
+        }
+        match (self.in_ms, &self.at) {
+            (Some(_), Some(_)) => wrong("give `in_ms` or `at`, not both"),
+            (Some(ms), None) => Ok(When::In(Duration::from_millis(ms))),
+            (None, Some(text)) => match DateTime::parse_from_rfc3339(text) {
+                Ok(time) => Ok(When::At(time.into())),
+                Err(_) => wrong("`at` is a time such as 2026-09-21T14:13:20Z"),
+            },
+            (None, None) => Ok(When::Now),
+        }
+    }
+}
+
+fn refused(error: EnqueueError) -> ApiError {
+    match error {
+        EnqueueError::TooLarge { most, .. } => ApiError::TooLarge(most),
+        EnqueueError::Draining { queue } => ApiError::QueueDrains(queue),
+        EnqueueError::Full(_) => ApiError::Full,
+        EnqueueError::Push { source, .. } => away(source),
+        other => {
+            tracing::error!(error = %Chain(&other), "a job could not be enqueued over HTTP");
+            ApiError::Internal
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
+fn away(error: KvError) -> ApiError {
+    tracing::warn!(error = %Chain(&error), "Redis failed a request about jobs");
+    ApiError::Unavailable
+}
