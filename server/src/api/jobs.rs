@@ -216,6 +216,7 @@ fn ended(id: JobId, outcome: AnyOutcome) -> Told {
         Outcome::Cancelled(reason) => ("cancelled", None, Some(reason)),
         Outcome::Expired(reason) => ("expired", None, Some(reason)),
         Outcome::Discarded(reason) => ("discarded", None, Some(reason)),
+        _ => ("ended", None, None),
     };
     Told {
         id: id.to_string(),
