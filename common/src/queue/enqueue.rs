@@ -349,14 +349,18 @@ impl Producer {
 }
 
 /// A job that somebody wants enqueued.
-struct Asked {
-    body: String,
-    unique: Option<Keyed>,
+pub(super) struct Asked {
+    pub(super) body: String,
+    pub(super) unique: Option<Keyed>,
     laned: bool,
 }
 
 impl Asked {
-    fn of<T: Task>(task: &T, options: &Options, reply: Option<&str>) -> Result<Self, EnqueueError> {
+    pub(super) fn of<T: Task>(
+        task: &T,
+        options: &Options,
+        reply: Option<&str>,
+    ) -> Result<Self, EnqueueError> {
         let lane = options.lane.clone().or_else(|| task.lane());
         let unique = options.unique.clone().or_else(|| task.unique());
         let body = Body {

@@ -27,7 +27,7 @@
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
 //! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), `settle`.
-//! [`flow`] composes jobs before they are enqueued. Beside it: `heartbeat`, [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once),
+//! [`flow`] composes jobs before they are enqueued; [`outbox`] enqueues what a Postgres transaction asked for. Beside it: `heartbeat`, [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once),
 //! [`inspect`], [`operate`], [`cancel`] and [`audit`] (for people), `stop` and `progress` (for tasks that take
 //! long). What holds jobs up on purpose: [`lane`], [`unique`]. The
 //! scripts are in `lua/`, with what they share in `lua/lib.lua`.
@@ -48,6 +48,7 @@ mod limits;
 #[cfg(test)]
 mod model_test;
 pub mod operate;
+pub mod outbox;
 mod pace;
 mod progress;
 mod registry;

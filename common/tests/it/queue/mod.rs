@@ -8,6 +8,7 @@ mod fan_out;
 mod flows;
 mod lanes;
 mod outage;
+mod outbox;
 mod recite;
 mod results;
 mod settle;
