@@ -7,4 +7,5 @@
 
 mod cancel;
 mod lanes;
+mod outbox;
 mod queuectl;

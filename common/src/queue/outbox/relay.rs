@@ -300,7 +300,12 @@ mod tests {
         assert_eq!(push(now - millis(PATIENCE) - 1).await, -1);
         assert!(queue.key_names().await.is_empty());
         assert_eq!(push(now).await, 1);
+        // As if it were an hour ago.
+        let mark = [&queue.keys.relayed(), "1:a"];
+        let _: usize = queue.command(&["ZADD", mark[0], "1", mark[1]]).await;
         assert_eq!(push(now).await, 0);
+        let young: f64 = queue.command(&["ZSCORE", mark[0], mark[1]]).await;
+        assert!(young > 1.0, "a mark is made young again");
         let low = queue.keys.queue(crate::queue::Queue::Low);
         assert_eq!(queue.command::<usize>(&["LLEN", &low]).await, 1);
     }

@@ -8,10 +8,12 @@ use common::{
         outbox::{self, OutboxError, Relay, RelayError},
     },
     shutdown::{Shutdown, Stop},
-    testing::{RedisServer, TestDatabase, TestPostgres, TestQueue, eventually},
+    testing::{PATIENCE, RedisServer, TestDatabase, TestPostgres, TestQueue, eventually},
 };
 use diesel::{QueryDsl, result::Error::RollbackTransaction};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
+use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::{Act, Look, Plot, Stage, act, brief, names, onto, sorted};
 
@@ -119,6 +121,20 @@ async fn a_job_is_not_made_before_the_commit() {
 }
 
 #[tokio::test]
+async fn postgres_tells_of_a_commit() {
+    use diesel_async::SimpleAsyncConnection;
+    let database = TestDatabase::start().await;
+    let (mut own, mut listener) = (database.connect().await, database.connect().await);
+    listener.batch_execute("LISTEN outbox").await.unwrap();
+
+    commit(&mut own, &brief(0..2), &Options::default()).await;
+
+    let mut told = std::pin::pin!(listener.notifications_stream());
+    let notification = timeout(PATIENCE, told.next()).await.unwrap();
+    assert_eq!(notification.unwrap().unwrap().channel, "outbox");
+}
+
+#[tokio::test]
 async fn a_relay_that_dies_between_push_and_commit_makes_no_second_job() {
     let (queue, database, stage) = (
         TestQueue::start(),
@@ -140,6 +156,40 @@ async fn a_relay_that_dies_between_push_and_commit_makes_no_second_job() {
 
     assert_eq!(rows(&mut connection).await, 0);
     each_ran_once(&queue, &stage, names(0..7)).await;
+}
+
+#[tokio::test]
+async fn relays_that_are_killed_at_any_moment_make_each_job_once() {
+    let (queue, database) = (TestQueue::start(), TestDatabase::start().await);
+    let mut connection = database.connect().await;
+    for hundred in 0..30 {
+        let acts = brief(hundred * 100..hundred * 100 + 100);
+        commit(&mut connection, &acts, &Options::default()).await;
+    }
+
+    let mut kills = 0;
+    while rows(&mut connection).await > 0 {
+        let (_stop, shutdown) = Shutdown::manual();
+        let relays = [(); 2].map(|()| {
+            let relay = relay(&queue, &database);
+            tokio::spawn(relay.run(shutdown.clone()))
+        });
+        let moment = Duration::from_micros(rand::random_range(1000..60_000));
+        tokio::time::sleep(moment).await;
+        for relay in relays {
+            relay.abort();
+            kills += 1;
+        }
+    }
+
+    assert!(kills > 0);
+    assert_eq!(queue.stat("enqueued:default").await, 3000);
+    let bodies: Vec<String> = queue.command(&["HVALS", &queue.keys.jobs()]).await;
+    let name = |body: &String| body.split("\"name\":").nth(1).unwrap().to_owned();
+    let mut made: Vec<_> = bodies.iter().map(name).collect();
+    made.sort();
+    made.dedup();
+    assert_eq!(made.len(), 3000);
 }
 
 #[tokio::test]
