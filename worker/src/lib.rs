@@ -16,6 +16,10 @@ struct ResultsPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/limits.md")]
 struct LimitsPage;
+/// The examples of `docs/outbox.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/outbox.md")]
+struct OutboxPage;
 /// The examples of `docs/flows.md`, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/flows.md")]

@@ -10,7 +10,7 @@ use common::{
     error::Chain,
     kv::{Keys, Redis},
     pg,
-    queue::{Limits, PerQueue, Worker, WorkerOptions},
+    queue::{Limits, PerQueue, Worker, WorkerOptions, outbox},
     shutdown::Shutdown,
     telemetry,
 };
@@ -97,6 +97,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     pg::check_schema(&args.archive.database_url).await?;
     let keys = Keys::new(&args.common.namespace);
     let archive = &args.archive;
+    let relay = outbox::Relay::new(redis.clone(), keys.clone(), &archive.database_url);
     let chat = Chat::new(
         redis,
         keys.clone(),
@@ -116,7 +117,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let worker = Worker::new(&args.common.redis_url, keys, registry, options)?;
 
     let sweep = tokio::spawn(flush::Sweep(chat).run(shutdown.clone()));
+    let relay = tokio::spawn(relay.run(shutdown.clone()));
     worker.run(shutdown).await?;
-    let _ = sweep.await;
+    let _ = tokio::join!(sweep, relay);
     Ok(())
 }

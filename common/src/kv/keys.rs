@@ -242,6 +242,12 @@ impl Keys {
         format!("{}flow:{flow}:jobs", self.prefix)
     }
 
+    /// ZSET of rows of the outbox that are jobs, `<id>:<mark>`, by the ms at which they were last handed over. Written
+    /// by the relay, which forgets them some time after the row is gone.
+    pub fn relayed(&self) -> String {
+        format!("{}relayed", self.prefix)
+    }
+
     /// HASH of totals since ever: `enqueued:<queue>`, `completed:<queue>`, `discarded:<queue>`,
     /// `cancelled:<queue>`, `expired:<queue>`, `flows` (started; their ids), `retried`, `parked`, `buried`,
     /// `reaped`, `recovered`, `revived`, and `lost`: what an audit wrote off.

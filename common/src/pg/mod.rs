@@ -134,7 +134,8 @@ pub async fn check_schema(database_url: &str) -> Result<(), PgError> {
     }
 }
 
-async fn connect(database_url: &str) -> Result<AsyncPgConnection, PgError> {
+/// A connection of its own, not from a pool.
+pub(crate) async fn connect(database_url: &str) -> Result<AsyncPgConnection, PgError> {
     tokio::time::timeout(PATIENCE, AsyncPgConnection::establish(database_url))
         .await
         .map_err(|_| PgError::Timeout {

@@ -19,3 +19,21 @@ diesel::table! {
         body -> Text,
     }
 }
+
+diesel::table! {
+    /// Jobs that a transaction asked for, until a relay has handed them to the queue.
+    outbox (id) {
+        /// The order in which they are handed over.
+        id -> BigInt,
+        /// With the id, what Redis knows the row by.
+        mark -> Text,
+        /// The queue.
+        queue -> Text,
+        /// From when on it may run, ms since 1970; null for at once.
+        due -> Nullable<BigInt>,
+        /// The job's body as the queue keeps it.
+        body -> Text,
+        /// When the transaction that asked for it began.
+        made_at -> Timestamptz,
+    }
+}

@@ -15,8 +15,9 @@ use thiserror::Error;
 
 use super::{
     EnqueueError, JobId, Task,
+    asked::{body_for, write},
     blocking::Blocking,
-    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY, body_for, write},
+    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
     flow::InFlow,
     job::Body,
     pace,

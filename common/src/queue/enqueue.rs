@@ -12,11 +12,13 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    JobId, Lane, Queue, Task, flow, head_of_lib,
+    JobId, Lane, Queue, Task,
+    asked::Asked,
+    flow, head_of_lib,
     job::Body,
     lane::MAX_LANE,
     results::Hearing,
-    unique::{self, ADMIT, Enqueued, Keyed, MAX_KEY, Unique},
+    unique::{self, ADMIT, Enqueued, MAX_KEY, Unique},
 };
 use crate::kv::{Keys, KvError, Redis, Script};
 
@@ -169,7 +171,7 @@ pub struct Options {
 
 impl Options {
     /// A body that says so.
-    fn put<'a>(&self, body: Body<'a>) -> Body<'a> {
+    pub(super) fn put<'a>(&self, body: Body<'a>) -> Body<'a> {
         Body {
             max_attempts: self.max_attempts,
             keep: self.keep_result.map(millis).or(body.keep),
@@ -252,7 +254,7 @@ impl Producer {
         options: &Options,
         reply: Option<&str>,
     ) -> Result<Enqueued, EnqueueError> {
-        let asked = self.asked_of(task, options, reply)?;
+        let asked = Asked::of(task, options, reply, self.max_body)?;
         let queue = options.queue.unwrap_or(T::QUEUE);
         let made = self.push(queue, options.when, vec![asked]).await?;
         Ok(made[0])
@@ -278,7 +280,7 @@ impl Producer {
                 && bytes < CHUNK_BYTES
                 && let Some(task) = tasks.next()
             {
-                let asked = self.asked_of(task, options, None)?;
+                let asked = Asked::of(task, options, None, self.max_body)?;
                 bytes += asked.body.len();
                 chunk.push(asked);
             }
@@ -305,50 +307,10 @@ impl Producer {
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
         let body = Body::new(task, Cow::Borrowed(args));
-        let asked = self.asked(body, options.unique.clone(), options)?;
+        let asked = Asked::new(body, options.unique.clone(), options, self.max_body)?;
         let queue = options.queue.unwrap_or(Queue::Default);
         let made = self.push(queue, options.when, vec![asked]).await?;
         Ok(made[0].id)
-    }
-
-    fn asked_of<T: Task>(
-        &self,
-        task: &T,
-        options: &Options,
-        reply: Option<&str>,
-    ) -> Result<Asked, EnqueueError> {
-        let unique = options.unique.clone().or_else(|| task.unique());
-        let body = Body {
-            reply: reply.map(Cow::Borrowed),
-            ..body_for(task)?
-        };
-        self.asked(body, unique, options)
-    }
-
-    fn asked(
-        &self,
-        body: Body<'_>,
-        unique: Option<Unique>,
-        options: &Options,
-    ) -> Result<Asked, EnqueueError> {
-        let unique = unique.map(|unique| unique.of(&body.task));
-        if let Some(keyed) = &unique
-            && keyed.key.len() > MAX_KEY
-        {
-            let (task, bytes) = (body.task.into_owned(), keyed.key.len());
-            return Err(EnqueueError::LongKey { task, bytes });
-        }
-        let lane = options.lane.clone().or_else(|| body.lane.clone());
-        let body = Body {
-            lane,
-            unique: unique.as_ref().and_then(Keyed::hold),
-            ..options.put(body)
-        };
-        Ok(Asked {
-            laned: body.lane.is_some(),
-            body: write(&body, self.max_body)?,
-            unique,
-        })
     }
 
     async fn push(
@@ -411,49 +373,7 @@ impl Producer {
     }
 }
 
-/// A job that somebody wants enqueued.
-struct Asked {
-    body: String,
-    unique: Option<Keyed>,
-    laned: bool,
-}
-
 /// Whole milliseconds, for Redis.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The body of a job of `task` that is tied to nothing, its arguments in the task's version.
-/// It goes through its task's lane.
-pub(super) fn body_for<T: Task>(task: &T) -> Result<Body<'static>, EnqueueError> {
-    let args = serde_json::value::to_raw_value(task).map_err(|source| EnqueueError::Write {
-        task: T::NAME.to_owned(),
-        source,
-    })?;
-    Ok(Body {
-        version: T::VERSION,
-        lane: task.lane(),
-        keep: T::KEEP_RESULT.map(millis),
-        ..Body::new(T::NAME, Cow::Owned(args))
-    })
-}
-
-/// Writes a body, if it has `most` bytes or less and the scripts can read what they must of it.
-pub(super) fn write(body: &Body<'_>, most: usize) -> Result<String, EnqueueError> {
-    if let Some(lane) = body.lane.as_ref().filter(|lane| !lane.is_valid()) {
-        let lane = lane.name().to_owned();
-        return Err(EnqueueError::Lane { lane });
-    }
-    let text = body.write().map_err(|source| EnqueueError::Write {
-        task: body.task.to_string(),
-        source,
-    })?;
-    if text.len() > most {
-        return Err(EnqueueError::TooLarge {
-            task: body.task.to_string(),
-            bytes: text.len(),
-            most,
-        });
-    }
-    Ok(text)
 }

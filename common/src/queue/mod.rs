@@ -28,15 +28,17 @@
 //! lists it again. The claim is one script and the only gate, so an id that stands twice in a list is
 //! harmless.
 //!
-//! In the order of a job's journey: [`task`] (what can run), `job` (the request), [`enqueue`],
+//! In the order of a job's journey: [`task`] (what can run), `job` and `asked` (the request), [`enqueue`],
 //! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), [`blocking`]
-//! (threads that may block), `settle`. [`flow`] composes jobs before they are enqueued. Beside it: `heartbeat`,
+//! (threads that may block), `settle`. [`flow`] composes jobs before they are enqueued;
+//! [`outbox`] enqueues what a Postgres transaction asked for. Beside it: `heartbeat`,
 //! `watch` (who holds a thread), [`care`] (delays, inboxes, dead workers, lost pops) with [`parking`] and
 //! [`periodic`], `bell` (what calls care and heartbeat at once), `limits` and `share` (what a worker takes
 //! next), [`inspect`], [`operate`], [`cancel`], [`dead`], [`pause`] and [`audit`] (for people), `stop` and
 //! `progress` (for tasks that take long). What holds jobs up on purpose: [`lane`], [`unique`]. The scripts are
 //! in `lua/`, with what they share in `lua/lib.lua`.
 
+mod asked;
 pub mod audit;
 mod bell;
 pub mod blocking;
@@ -57,6 +59,7 @@ mod limits_test;
 #[cfg(test)]
 mod model_test;
 pub mod operate;
+pub mod outbox;
 mod pace;
 pub mod parking;
 pub mod pause;

@@ -10,4 +10,5 @@ mod control;
 mod deploy;
 mod desk;
 mod lanes;
+mod outbox;
 mod queuectl;

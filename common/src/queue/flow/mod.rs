@@ -13,7 +13,7 @@ pub use start::{MAX_FLOW, MAX_STEPS};
 
 use serde_json::value::RawValue;
 
-use super::{Body, EnqueueError, OnDeath, Queue, Task, enqueue::body_for};
+use super::{Body, EnqueueError, OnDeath, Queue, Task, asked::body_for};
 
 /// Jobs that belong together: what runs first, what then, what if it fails.
 ///

@@ -7,10 +7,7 @@ use serde::Serialize;
 use super::{Flow, FlowId, Step, Work};
 use crate::{
     kv::Script,
-    queue::{
-        ENDS, EnqueueError, OnDeath, Producer, Queue,
-        enqueue::{MAX_BODY, write},
-    },
+    queue::{ENDS, EnqueueError, OnDeath, Producer, Queue, asked::write, enqueue::MAX_BODY},
 };
 
 static START: LazyLock<Script> = LazyLock::new(|| {

@@ -13,7 +13,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Body, EnqueueError, Queue, Task, enqueue::body_for};
+use super::{Body, EnqueueError, Queue, Task, asked::body_for};
 use timetable::{Timetable, TimetableError};
 
 /// A job's body, made for a tick.

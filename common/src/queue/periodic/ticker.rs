@@ -16,7 +16,8 @@ use crate::{
     kv::{Keys, KvError, Redis, Script},
     queue::{
         EnqueueError, LIB,
-        enqueue::{MAX_BODY, millis, write},
+        asked::write,
+        enqueue::{MAX_BODY, millis},
     },
 };
 

@@ -11,6 +11,7 @@ mod flows;
 mod inbox;
 mod lanes;
 mod outage;
+mod outbox;
 mod parking;
 mod pause;
 mod periodic;
