@@ -29,8 +29,8 @@
 //! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), `settle`.
 //! [`flow`] composes jobs before they are enqueued. Beside it: `heartbeat`, [`care`] (delays, dead workers, lost pops), `bell` (what calls both at once),
 //! [`inspect`], [`operate`], [`cancel`] and [`audit`] (for people), `stop` and `progress` (for tasks that take
-//! long). What holds jobs up on purpose: [`lane`], [`unique`]. The
-//! scripts are in `lua/`, with what they share in `lua/lib.lua`.
+//! long). What holds jobs up on purpose: [`lane`], [`unique`]. Around each run: [`middleware`], [`trace`]; for
+//! tests, `stepper` runs one job at a time. The scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
 pub mod audit;
 mod bell;
@@ -45,6 +45,7 @@ pub mod inspect;
 mod job;
 pub mod lane;
 mod limits;
+pub mod middleware;
 #[cfg(test)]
 mod model_test;
 pub mod operate;
@@ -54,8 +55,10 @@ mod registry;
 pub mod results;
 mod run;
 mod settle;
+mod stepper;
 mod stop;
 pub mod task;
+pub mod trace;
 mod turn;
 pub mod unique;
 mod worker;
@@ -70,11 +73,15 @@ pub use flow::{
 pub use job::{Body, JobId, Queue};
 pub use lane::Lane;
 pub use limits::Limits;
+pub use middleware::{Middleware, Next};
 pub use progress::ProgressError;
 pub use registry::Registry;
 pub use results::{CallError, JobHandle, Outcome};
+pub(crate) use stepper::HandWorker;
+pub use stepper::{Ended, Ran};
 pub use stop::Stop;
 pub use task::{Task, TaskError};
+pub use trace::TraceParent;
 pub use unique::{Enqueued, Unique};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 

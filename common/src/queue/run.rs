@@ -21,9 +21,11 @@ use super::{
     heartbeat::News,
     inspect::Times,
     job::Body,
+    middleware::{self, Layer},
     registry::{Entry, Output},
     settle::{Settlement, Verdict},
     stop::Stops,
+    trace::{self, TraceParent},
     turn::{Claimed, Lease, Turns},
     unique::{Held, Until},
 };
@@ -105,21 +107,27 @@ impl Runner {
             follows: body.follows,
             flow: body.flow,
             wants_output: body.wants_output(),
+            trace: body.trace.map(TraceParent::child),
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),
             shutdown: self.shutdown,
             stops: Stops::new(self.news, soft),
         };
         let span = tracing::info_span!(
-            "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt
+            "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt,
+            trace.id = tracing::field::Empty,
         );
+        if let Some(trace) = job.trace {
+            span.record("trace.id", trace.trace_id());
+        }
+        let layers = &self.registry.layers[..];
         let judged = async {
             if !entry.is_quick() {
                 // The consumer tries jobs itself before it gives them a task: not this one.
                 tokio::task::yield_now().await;
             }
             let started = Instant::now();
-            let outcome = attempt_once(&entry, body.args.get(), &job, &limits).await;
+            let outcome = attempt_once(layers, &entry, body.args.get(), &job, &limits).await;
             let took = started.elapsed();
             entry.took(took);
             metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
@@ -193,12 +201,14 @@ enum Failure {
 }
 
 async fn attempt_once(
+    layers: &[Box<dyn Layer>],
     entry: &Entry,
     args: &str,
     job: &JobContext,
     limits: &TimeLimits,
 ) -> Result<Output, Failure> {
-    let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
+    let running = middleware::attempt(layers, entry, args, job);
+    let running = AssertUnwindSafe(trace::within(job.trace, running)).catch_unwind();
     // Made when the job first waits, and on the heap: most jobs never do, and stay small.
     let stopped = async { Box::pin(stop(job, limits)).await };
     let outcome = tokio::select! {
@@ -231,7 +241,7 @@ async fn stop(job: &JobContext, limits: &TimeLimits) -> Failure {
     }
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref().map(String::as_str))
         .unwrap_or_default()

@@ -34,6 +34,7 @@ impl Bench {
             follows: None,
             flow: None,
             wants_output: false,
+            trace: None,
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),
             shutdown: self.shutdown.clone(),

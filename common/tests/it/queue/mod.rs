@@ -7,6 +7,7 @@ mod enqueue;
 mod fan_out;
 mod flows;
 mod lanes;
+mod middleware;
 mod outage;
 mod recite;
 mod results;
@@ -14,7 +15,9 @@ mod settle;
 mod shutdown;
 mod stage;
 mod sweep;
+mod testing;
 mod timeouts;
+mod trace;
 mod unique;
 
 use std::{collections::BTreeMap, ops::Range};
