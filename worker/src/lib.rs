@@ -20,3 +20,11 @@ struct LimitsPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/flows.md")]
 struct FlowsPage;
+/// The examples of `docs/middleware.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/middleware.md")]
+struct MiddlewarePage;
+/// The examples of `docs/testing.md`, run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+struct TestingPage;

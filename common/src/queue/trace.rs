@@ -58,8 +58,8 @@ impl TraceParent {
     }
 
     /// Runs a future in this context: what it enqueues belongs to the trace.
-    pub async fn scope<T>(self, future: impl Future<Output = T>) -> T {
-        within(Some(self), future).await
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        within(Some(self), future)
     }
 
     /// The trace: 32 hexadecimal digits.

@@ -36,7 +36,8 @@ impl Stepper {
     /// # Panics
     /// If Redis fails.
     pub async fn step(&mut self) -> Option<Ran> {
-        self.worker.step().await.expect("a Redis that answers")
+        let step = Box::pin(self.worker.step()).await;
+        step.expect("a Redis that answers")
     }
 
     /// Runs all that may run now, and what comes of it, until nothing is left that may run now.
@@ -69,8 +70,8 @@ impl Stepper {
                 all.len(),
                 all.last()
             );
-            let next = self.worker.care().await.expect("a Redis that answers");
-            let Some(next) = next else {
+            let next = Box::pin(self.worker.care()).await;
+            let Some(next) = next.expect("a Redis that answers") else {
                 return all;
             };
             // Care knows whole milliseconds.

@@ -35,6 +35,12 @@ struct Chain {
     seen: Mutex<Vec<(String, Option<TraceParent>)>>,
 }
 
+impl Chain {
+    fn seen(&self) -> Vec<(String, Option<TraceParent>)> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
 impl Task for Link {
     const NAME: &'static str = "test.link";
     type Context = Chain;
@@ -76,8 +82,7 @@ async fn play(queue: &TestQueue, options: &Options) -> Vec<(String, Option<Trace
     enqueued.unwrap();
     queue.run_all(registry).await;
     queue.ends_clean().await;
-    let seen = chain.seen.lock().unwrap().clone();
-    seen
+    chain.seen()
 }
 
 const ALL: [&str; 6] = [
@@ -131,7 +136,7 @@ async fn a_child_names_its_master_as_its_parent() {
 
     queue.stepper(registry).step().await.unwrap();
 
-    let (_, of_master) = chain.seen.lock().unwrap()[0].clone();
+    let (_, of_master) = chain.seen()[0].clone();
     let child = body("default-2").await;
     assert_eq!(child["trace"], of_master.unwrap().to_string());
 }
@@ -150,8 +155,8 @@ async fn a_job_without_a_trace_starts_none() {
 async fn a_stepper_in_a_scope_does_not_lend_its_trace_to_the_jobs_that_it_runs() {
     let queue = TestQueue::start();
 
-    let seen = async { queue.producer().enqueue(&link("lone", LeadsTo::Job)).await };
-    seen.await.unwrap();
+    let lone = link("lone", LeadsTo::Job);
+    queue.producer().enqueue(&lone).await.unwrap();
     let chain = Arc::new(Chain {
         producer: queue.producer(),
         seen: Mutex::default(),
@@ -159,7 +164,7 @@ async fn a_stepper_in_a_scope_does_not_lend_its_trace_to_the_jobs_that_it_runs()
     let registry = Registry::new().with::<Link>(&chain);
     TraceParent::fresh().scope(queue.run_all(registry)).await;
 
-    let seen = chain.seen.lock().unwrap().clone();
+    let seen = chain.seen();
     assert_eq!(seen.len(), 4);
     assert!(seen.iter().all(|(_, trace)| trace.is_none()), "{seen:?}");
 }
