@@ -38,3 +38,11 @@ struct PeriodicPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/deploy.md")]
 struct DeployPage;
+/// The examples of `docs/middleware.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/middleware.md")]
+struct MiddlewarePage;
+/// The examples of `docs/testing.md`, run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+struct TestingPage;

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::{
-    EnqueueError, JobId, Task,
+    EnqueueError, JobId, Task, TraceParent,
     asked::{body_for, write},
     blocking::Blocking,
     enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
@@ -50,6 +50,8 @@ pub struct JobContext {
     pub(super) flow: Option<InFlow>,
     /// Whether somebody wants what the task gives back.
     pub(super) wants_output: bool,
+    /// Its own place in its trace.
+    pub(super) trace: Option<TraceParent>,
     pub(super) had_group: AtomicBool,
     /// Whether it told its progress.
     pub(super) told_progress: AtomicBool,
@@ -383,6 +385,7 @@ mod tests {
             follows: None,
             flow: None,
             wants_output: false,
+            trace: None,
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),
             tick: None,

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    JobId, Lane, Queue, Task,
+    JobId, Lane, Queue, Task, TraceParent,
     asked::Asked,
     flow, head_of_lib,
     job::Body,
@@ -167,6 +167,8 @@ pub struct Options {
     pub soft_timeout: Option<Duration>,
     /// It ends without having run if it is not started so long after it may run.
     pub expires_in: Option<Duration>,
+    /// The trace that it belongs to; that of the job that enqueues it, if not set.
+    pub trace: Option<TraceParent>,
 }
 
 impl Options {
@@ -178,6 +180,7 @@ impl Options {
             timeout: self.timeout.map(millis),
             soft_timeout: self.soft_timeout.map(millis),
             expires: self.expires_in.map(millis),
+            trace: self.trace.or(body.trace),
             ..body
         }
     }

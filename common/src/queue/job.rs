@@ -5,7 +5,12 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Lane, flow::InFlow, unique::Hold};
+use super::{
+    Lane,
+    flow::InFlow,
+    trace::{self, TraceParent},
+    unique::Hold,
+};
 use crate::id::IdError;
 
 /// A priority class, and the Redis list of that name. Workers take `high` before `default` before `low`.
@@ -176,6 +181,13 @@ pub struct Body<'a> {
     /// Its place in a flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<InFlow>,
+    /// The trace context of who enqueued it.
+    #[serde(
+        default,
+        deserialize_with = "trace::in_body",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub trace: Option<TraceParent>,
 }
 
 const fn first() -> u32 {
@@ -239,7 +251,8 @@ impl Ties {
 }
 
 impl<'a> Body<'a> {
-    /// A body of a job that is tied to nothing, its arguments in their first version.
+    /// A body of a job that is tied to nothing, its arguments in their first version, in the trace of whoever makes
+    /// it.
     pub(super) fn new(task: &'a str, args: impl Into<std::borrow::Cow<'a, RawValue>>) -> Self {
         Self {
             task: task.into(),
@@ -257,6 +270,7 @@ impl<'a> Body<'a> {
             expires: None,
             unique: None,
             flow: None,
+            trace: TraceParent::current(),
         }
     }
 

@@ -35,8 +35,8 @@
 //! `watch` (who holds a thread), [`care`] (delays, inboxes, dead workers, lost pops) with [`parking`] and
 //! [`periodic`], `bell` (what calls care and heartbeat at once), `limits` and `share` (what a worker takes
 //! next), [`inspect`], [`operate`], [`cancel`], [`dead`], [`pause`] and [`audit`] (for people), `stop` and
-//! `progress` (for tasks that take long). What holds jobs up on purpose: [`lane`], [`unique`]. The scripts are
-//! in `lua/`, with what they share in `lua/lib.lua`.
+//! `progress` (for tasks that take long). What holds jobs up on purpose: [`lane`], [`unique`]. Around
+//! each run: [`middleware`], [`trace`]; for tests, `stepper` runs one job at a time. The scripts are in `lua/`, with what they share in `lua/lib.lua`.
 
 mod asked;
 pub mod audit;
@@ -56,6 +56,7 @@ pub mod lane;
 mod limits;
 #[cfg(test)]
 mod limits_test;
+pub mod middleware;
 #[cfg(test)]
 mod model_test;
 pub mod operate;
@@ -72,8 +73,10 @@ pub mod results;
 mod run;
 mod settle;
 mod share;
+mod stepper;
 mod stop;
 pub mod task;
+pub mod trace;
 mod turn;
 pub mod unique;
 mod watch;
@@ -90,13 +93,17 @@ pub use flow::{
 pub use job::{Body, JobId, Queue};
 pub use lane::Lane;
 pub use limits::Limits;
+pub use middleware::{Middleware, Next};
 pub use periodic::{Missed, Overlap, Periodic};
 pub use progress::ProgressError;
 pub use registry::Registry;
 pub use results::{CallError, JobHandle, Outcome};
 pub use share::{PerQueue, ShareError};
+pub(crate) use stepper::HandWorker;
+pub use stepper::{Ended, Ran};
 pub use stop::Stop;
 pub use task::{Task, TaskError};
+pub use trace::TraceParent;
 pub use unique::{Enqueued, Unique};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 

@@ -14,14 +14,17 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use super::{BlockingTask, Periodic, Task, TaskError, context::JobContext};
+use super::{
+    BlockingTask, Middleware, Periodic, Task, TaskError, context::JobContext, middleware::Layer,
+};
 
 /// What a task gives back is kept if it has no more bytes.
 const MAX_OUTPUT: usize = 1 << 20;
 
 /// What a task gave back, as JSON, if anybody wants it.
 pub(super) type Output = Option<Box<RawValue>>;
-type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, TaskError>> + Send + 'a>>;
+/// A run of a task.
+pub(super) type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, TaskError>> + Send + 'a>>;
 type Run = Box<dyn for<'a> Fn(Args<'a>, &'a JobContext) -> Outcome<'a> + Send + Sync>;
 
 /// Arguments as they lie in a body.
@@ -59,11 +62,13 @@ impl Entry {
     }
 }
 
-/// The tasks that a worker knows.
+/// The tasks that a worker knows, and what is around them.
 #[derive(Default)]
 pub struct Registry {
     tasks: HashMap<&'static str, Arc<Entry>>,
     periodic: Vec<Arc<Periodic>>,
+    /// The outermost first.
+    pub(super) layers: Vec<Box<dyn Layer>>,
 }
 
 impl fmt::Debug for Registry {
@@ -150,6 +155,14 @@ impl Registry {
 
     pub(super) fn periodics(&self) -> &[Arc<Periodic>] {
         &self.periodic
+    }
+
+    /// Adds code around every task, those that are added later included. What was added first is outermost: it
+    /// begins first and ends last.
+    #[must_use]
+    pub fn around(mut self, middleware: impl Middleware) -> Self {
+        self.layers.push(Box::new(middleware));
+        self
     }
 
     /// The names of all tasks, sorted.

@@ -22,10 +22,12 @@ use super::{
     heartbeat::News,
     inspect::Times,
     job::Body,
+    middleware::{self, Layer},
     parking,
     registry::{Args, Entry, Output},
     settle::{Settlement, Verdict},
     stop::Stops,
+    trace::{self, TraceParent},
     turn::{Claimed, Lease, Turns},
     unique::{Held, Until},
     watch::Polls,
@@ -108,6 +110,7 @@ impl Runner {
             follows: body.follows,
             flow: body.flow,
             wants_output: body.wants_output(),
+            trace: body.trace.map(TraceParent::child),
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),
             tick: body.tick,
@@ -116,8 +119,13 @@ impl Runner {
             stops: Stops::new(self.news, soft),
         };
         let span = tracing::info_span!(
-            "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt
+            "job", job.id = %claimed.id, task = entry.name, queue = %claimed.id.queue(), attempt,
+            trace.id = tracing::field::Empty,
         );
+        if let Some(trace) = job.trace {
+            span.record("trace.id", trace.trace_id());
+        }
+        let layers = &self.registry.layers[..];
         let judged = async {
             if !entry.is_quick() {
                 // The consumer tries jobs itself before it gives them a task: not this one.
@@ -128,7 +136,7 @@ impl Runner {
                 version: body.version,
                 text: body.args.get(),
             };
-            let outcome = attempt_once(&entry, args, &job, &limits).await;
+            let outcome = attempt_once(layers, &entry, args, &job, &limits).await;
             // What blocks a thread cannot be dropped: it is still until then, whatever its verdict.
             job.blocking.ended().await;
             let took = started.elapsed();
@@ -205,12 +213,14 @@ enum Failure {
 }
 
 async fn attempt_once(
+    layers: &[Box<dyn Layer>],
     entry: &Entry,
     args: Args<'_>,
     job: &JobContext,
     limits: &TimeLimits,
 ) -> Result<Output, Failure> {
-    let running = AssertUnwindSafe((entry.run)(args, job)).catch_unwind();
+    let running = middleware::attempt(layers, entry, args, job);
+    let running = AssertUnwindSafe(trace::within(job.trace, running)).catch_unwind();
     // Made when the job first waits, and on the heap: most jobs never do, and stay small.
     let stopped = async { Box::pin(stop(job, limits)).await };
     let outcome = tokio::select! {
@@ -243,7 +253,7 @@ async fn stop(job: &JobContext, limits: &TimeLimits) -> Failure {
     }
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref().map(String::as_str))
         .unwrap_or_default()

@@ -1,10 +1,12 @@
 //! What tests and benchmarks need: a namespace of their own on a real Redis, a schema of their own on a
-//! real Postgres, servers that they may kill, and a way to wait for events.
+//! real Postgres, servers that they may kill, a way to wait for events,
+//! and jobs that run when they are told to.
 
 mod chat;
 mod postgres;
 mod queue;
 mod redis_server;
+mod stepper;
 
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ pub use chat::TestChat;
 pub use postgres::{TestDatabase, TestPostgres};
 pub use queue::{RunningWorker, TestQueue};
 pub use redis_server::RedisServer;
+pub use stepper::Stepper;
 
 /// The longest that a test waits for an event. It only passes when the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);

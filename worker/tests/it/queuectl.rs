@@ -75,6 +75,10 @@ async fn what_is_enqueued_is_seen_in_status_jobs_and_show() {
         desk.ask(&["show", "default+1"])
             .contains("attempts   0 of 3\n")
     );
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    desk.ask(&["enqueue", "demo.greet", "--trace", trace]);
+    let shown = desk.ask(&["show", "default-1"]);
+    assert!(shown.contains(&format!("trace      {trace}\n")), "{shown}");
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     kv::{KvError, Script},
     queue::{
-        Body, JobId, Lane, Queue, flow::InFlow, job::Birth, results::AnyOutcome, turn::Lease,
-        unique::Hold,
+        Body, JobId, Lane, Queue, TraceParent, flow::InFlow, job::Birth, results::AnyOutcome,
+        turn::Lease, unique::Hold,
     },
 };
 
@@ -107,6 +107,9 @@ pub struct Job {
     /// The key that no other job may have meanwhile, and until when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique: Option<Hold>,
+    /// The trace context of who enqueued it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
     /// What happened to it, the latest last.
     pub history: Vec<Entry>,
     /// The group that it is a child of.
@@ -301,6 +304,7 @@ fn read(id: JobId, reply: Reply) -> Read {
         progress: RawValue::from_string(progress).ok(),
         lane: None,
         unique: body.as_ref().and_then(|body| body.unique.clone()),
+        trace: body.as_ref().and_then(|body| body.trace),
         history,
         child_of: None,
         follows: None,

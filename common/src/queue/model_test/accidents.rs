@@ -40,6 +40,7 @@ impl Bench {
             follows: None,
             flow: None,
             wants_output: false,
+            trace: None,
             had_group: AtomicBool::new(false),
             told_progress: AtomicBool::new(false),
             tick: None,

@@ -10,6 +10,7 @@ mod fan_out;
 mod flows;
 mod inbox;
 mod lanes;
+mod middleware;
 mod outage;
 mod outbox;
 mod parking;
@@ -23,7 +24,9 @@ mod share;
 mod shutdown;
 mod stage;
 mod sweep;
+mod testing;
 mod timeouts;
+mod trace;
 mod unique;
 
 use std::{collections::BTreeMap, ops::Range};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use common::queue::{JobId, Lane, Options, Producer, Queue, Unique, When};
+use common::queue::{JobId, Lane, Options, Producer, Queue, TraceParent, Unique, When};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// Do not start it later than so long after it may run
     #[arg(long, value_name = "SPAN", value_parser = read_span)]
     expires: Option<Duration>,
+    /// The trace that it belongs to, as a W3C traceparent
+    #[arg(long)]
+    trace: Option<TraceParent>,
     /// The lane to go through
     #[arg(long, value_name = "NAME", requires = "width")]
     lane: Option<String>,
@@ -101,6 +104,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outco
         unique: args.unique.clone().map(Unique::until_done),
         keep_result: args.keep,
         expires_in: args.expires,
+        trace: args.trace,
         ..Options::default()
     };
     let producer = Producer::new(connection.redis.clone(), connection.keys.clone());

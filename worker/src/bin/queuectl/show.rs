@@ -116,6 +116,9 @@ fn tell(job: &Job, out: &Out) -> String {
         };
         line("unique", format!("{}, {until}", hold.key));
     }
+    if let Some(trace) = job.trace {
+        line("trace", trace.to_string());
+    }
     for (role, group) in [
         ("child of", &job.child_of),
         ("follows", &job.follows),

@@ -299,6 +299,7 @@ impl Real {
             follows: None,
             flow: None,
             tick: None,
+            trace: None,
             blocking: Blocking::default(),
             told_progress: AtomicBool::new(false),
             stops: Stops::never(),
