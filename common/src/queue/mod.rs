@@ -29,7 +29,7 @@
 //! harmless.
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` and `asked` (the request), [`enqueue`],
-//! `consume` (pop), `turn` (claim), `run`, [`context`] (fan out, at the `pace` of its children), [`blocking`]
+//! `consume` (pop), `turn` (claim), `run`, [`context`] and [`fan_out`] (at the `pace` of its children), [`blocking`]
 //! (threads that may block), `settle`. [`flow`] composes jobs before they are enqueued;
 //! [`outbox`] enqueues what a Postgres transaction asked for. Beside it: `heartbeat`,
 //! `watch` (who holds a thread), [`care`] (delays, inboxes, dead workers, lost pops) with [`parking`] and
@@ -48,6 +48,7 @@ mod consume;
 pub mod context;
 pub mod dead;
 pub mod enqueue;
+pub mod fan_out;
 pub mod flow;
 mod heartbeat;
 pub mod inspect;
@@ -83,8 +84,9 @@ mod watch;
 mod worker;
 
 pub use blocking::{BlockingJob, BlockingTask};
-pub use context::{FanOutError, JobContext, OnDeath, Split};
+pub use context::JobContext;
 pub use enqueue::{EnqueueError, Options, Producer, When};
+pub use fan_out::{FanOutError, OnDeath, Split};
 pub use flow::{
     Flow, FlowId, all, all_settled,
     input::{Failure, InputError},

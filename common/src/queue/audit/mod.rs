@@ -7,6 +7,7 @@
 //! list that was deleted) is not reported.
 
 mod finding;
+mod names;
 mod walk;
 
 use std::{collections::BTreeMap, sync::LazyLock};

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Account, Auditor, Finding, Problem, Report, Step};
+use super::{Account, Auditor, Finding, Problem, Report, Step, names::Names};
 use crate::{
     kv::{KvError, Script},
     queue::{
@@ -82,24 +82,6 @@ impl Pace {
             self.count = (self.count / 2).max(1);
         }
     }
-}
-
-/// What the names of the keys tell.
-#[derive(Debug, Default)]
-struct Names {
-    /// Workers that hold jobs.
-    holders: Vec<String>,
-    histories: Vec<String>,
-    masters: Vec<String>,
-    /// Kinds of parked jobs.
-    kinds: Vec<String>,
-    /// Masters of groups with children that have not settled.
-    lefts: Vec<String>,
-    lines: Vec<String>,
-    slots: Vec<String>,
-    flows: Vec<String>,
-    /// Flows with jobs that are not gone.
-    flow_jobs: Vec<String>,
 }
 
 type Problems = Vec<(String, String, String)>;
@@ -342,51 +324,6 @@ impl Auditor {
             if seen < count {
                 return Ok(());
             }
-        }
-    }
-}
-
-impl Names {
-    fn sort_in(&mut self, name: &str) {
-        if let Some(worker) = name.strip_prefix("claims:") {
-            self.holders.push(worker.to_owned());
-        } else if let Some(job) = name.strip_prefix("history:") {
-            self.histories.push(job.to_owned());
-        } else if let Some(kind) = name.strip_prefix("parked:") {
-            self.kinds.push(kind.to_owned());
-        } else if let Some(lane) = name.strip_prefix("lane:") {
-            self.lines.push(lane.to_owned());
-        } else if let Some(lane) = name.strip_prefix("slots:") {
-            self.slots.push(lane.to_owned());
-        } else if let Some(flow) = name.strip_prefix("flow:") {
-            match flow.strip_suffix(":jobs") {
-                None => self.flows.push(flow.to_owned()),
-                Some(flow) => self.flow_jobs.push(flow.to_owned()),
-            }
-        } else if let Some(group) = name.strip_prefix("group:") {
-            match group.split_once(':') {
-                None => self.masters.push(group.to_owned()),
-                Some((master, "left")) => self.lefts.push(master.to_owned()),
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// A scan may tell a name twice.
-    fn tidy(&mut self) {
-        for names in [
-            &mut self.holders,
-            &mut self.histories,
-            &mut self.kinds,
-            &mut self.masters,
-            &mut self.lefts,
-            &mut self.lines,
-            &mut self.slots,
-            &mut self.flows,
-            &mut self.flow_jobs,
-        ] {
-            names.sort_unstable();
-            names.dedup();
         }
     }
 }

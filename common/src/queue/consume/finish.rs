@@ -93,3 +93,59 @@ impl Consumer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{
+        id::BootId,
+        kv::blocking::Inbox,
+        queue::{
+            Registry, bell::Bell, heartbeat::News, limits::Slots, run::Runner, turn::Turns,
+            watch::Polls,
+        },
+        shutdown::Shutdown,
+        testing::TestQueue,
+    };
+
+    #[tokio::test]
+    async fn a_worker_whose_heartbeat_ended_stops() {
+        let queue = TestQueue::start();
+        let (_stop, shutdown) = Shutdown::manual();
+        let runner = Runner {
+            registry: Arc::new(Registry::new()),
+            turns: Turns {
+                redis: queue.redis.clone(),
+                keys: queue.keys.clone(),
+                worker: BootId::fresh(),
+                time_to_live: Duration::from_secs(9),
+                max_deaths: 3,
+            },
+            closures: Arc::default(),
+            polls: Polls::default(),
+            shutdown: shutdown.clone(),
+            news: watch::channel(News::default()).1,
+        };
+        let options = TestQueue::options("default=1");
+        let slots = Slots::new(options.limits, 1, options.starvation);
+        let (tell, news) = watch::channel(News::default());
+        let inbox = Inbox::new(queue.redis.clone());
+        let listed = watch::channel(Vec::new()).1;
+        let mut consumer = Consumer::new(runner, slots, inbox, news, listed, Bell::default());
+
+        let run = consumer.run(&shutdown, Duration::ZERO);
+        let end = async {
+            tokio::task::yield_now().await;
+            drop(tell);
+        };
+        let both = async { tokio::join!(run, end) };
+        let stopped = tokio::time::timeout(Duration::from_secs(20), both).await;
+
+        assert!(stopped.is_ok(), "it goes on");
+        assert!(!shutdown.is_asked());
+    }
+}

@@ -1,6 +1,6 @@
 //! Flows: jobs that belong together, as one value: [`job`], [`Flow::then`], [`all`], [`Flow::or_else`].
 //!
-//! A flow is a table of steps from the beginning, so it nests without depth; [`start`] hands it to Redis,
+//! A flow is a table of steps from the beginning, so it nests without depth; `start` hands it to Redis,
 //! where the end of each job starts what comes next, in the script that settles it (`lua/flow.lua`).
 //! What a job of a flow sees of what came before it is in [`input`].
 

@@ -3,8 +3,8 @@
 //! The step that ends a job also keeps its outcome (`result:<job>`, if the one who enqueued it or its task
 //! asked for that) and publishes it: so no outcome is told of an end that did not count. `hearing` is what
 //! a process listens with: one connection for all that it awaits. Publications may be missed, what is kept
-//! may not: whoever waits reads it after each (re)subscription. [`call`] enqueues and waits in one;
-//! [`handle`] waits for any job.
+//! may not: whoever waits reads it after each (re)subscription. `call` enqueues and waits in one;
+//! `handle` waits for any job.
 
 mod call;
 mod handle;

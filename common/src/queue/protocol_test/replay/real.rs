@@ -23,7 +23,7 @@ use crate::{
         JobContext, JobId, OnDeath, Options, Queue, Task, TaskError, When, WorkerOptions,
         blocking::Blocking,
         care::Care,
-        context::FanOutError,
+        fan_out::FanOutError,
         heartbeat::{Pulse, retire},
         job::Ties,
         limits::Demand,

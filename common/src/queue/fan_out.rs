@@ -1,0 +1,346 @@
+//! Fan-out: a master names its children, and what follows when all of them have settled. Each step is a
+//! script, fenced by the master's claim; a second attempt goes on where the first was.
+
+use std::{
+    marker::PhantomData,
+    sync::{LazyLock, atomic::Ordering},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+
+use super::{
+    EnqueueError, JobContext, JobId, Task,
+    asked::{body_for, write},
+    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
+    flow::InFlow,
+    job::Body,
+    pace,
+    turn::Turns,
+};
+use crate::kv::{KvError, Script};
+
+static FAN_OUT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "add children to a group",
+        &[super::LIB, include_str!("lua/fan_out.lua")],
+    )
+});
+static SEAL: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full("seal a group", &[super::ENDS, include_str!("lua/seal.lua")])
+});
+
+/// What becomes of a group when a child dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDeath {
+    /// What follows runs all the same and can see [`JobContext::failures`].
+    Continue,
+    /// What follows is buried; retry the dead children, then it.
+    Fail,
+}
+
+/// Why a group could not be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FanOutError {
+    /// This worker stopped beating and the job was given to another.
+    #[error("{0} is no longer this worker's: its heartbeat had ended")]
+    ClaimLost(JobId),
+    /// The plan cannot be written or read.
+    #[error("write or read the plan of group {group}")]
+    Plan {
+        /// The master.
+        group: JobId,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A child's body cannot be written.
+    #[error("make a child of group {group}")]
+    Child {
+        /// The master.
+        group: JobId,
+        /// Why.
+        #[source]
+        source: EnqueueError,
+    },
+    /// Redis failed.
+    #[error("fan {group} out")]
+    Redis {
+        /// The master.
+        group: JobId,
+        /// Why.
+        #[source]
+        source: KvError,
+    },
+}
+impl JobContext {
+    /// Makes this job the master of a group. `plan` is what its split depends on, and must determine
+    /// the children and their order: if the master starts again after a crash it gets back the plan that
+    /// it recorded first, and children that were added before are passed over.
+    ///
+    /// # Errors
+    /// If the claim was lost or Redis fails.
+    pub async fn fan_out<P>(&self, on_death: OnDeath, plan: &P) -> Result<Split<'_, P>, FanOutError>
+    where
+        P: Serialize + DeserializeOwned,
+    {
+        self.had_group.store(true, Ordering::Relaxed);
+        let plan = serde_json::to_string(plan).map_err(|source| FanOutError::Plan {
+            group: self.id,
+            source,
+        })?;
+        let mut split = Split {
+            job: self,
+            on_death,
+            plan_text: String::new(),
+            next: 0,
+            index: 0,
+            sealed: false,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            paced: true,
+            plan: PhantomData,
+        };
+        split.plan_text = split.send(&plan).await?;
+        Ok(split)
+    }
+}
+
+/// A group in the making.
+#[derive(Debug)]
+pub struct Split<'a, P> {
+    job: &'a JobContext,
+    on_death: OnDeath,
+    /// As it was recorded first.
+    plan_text: String,
+    /// How many children Redis has.
+    pub(super) next: u64,
+    /// How many the master has named.
+    pub(super) index: u64,
+    pub(super) sealed: bool,
+    pending: Vec<String>,
+    pending_bytes: usize,
+    /// Whether to wait while many children are left.
+    paced: bool,
+    plan: PhantomData<P>,
+}
+
+impl<P: DeserializeOwned> Split<'_, P> {
+    /// The plan that this group was begun with.
+    ///
+    /// # Errors
+    /// If another version of the task recorded a plan of another shape.
+    pub fn plan(&self) -> Result<P, FanOutError> {
+        serde_json::from_str(&self.plan_text).map_err(|source| FanOutError::Plan {
+            group: self.job.id,
+            source,
+        })
+    }
+}
+
+impl<P> Split<'_, P> {
+    /// Adds a child, on the master's own queue whatever its [`Task::QUEUE`]: the children of an urgent
+    /// job are as urgent. Children are sent in chunks.
+    ///
+    /// # Errors
+    /// If the claim was lost or Redis fails.
+    pub async fn add<T: Task>(&mut self, child: &T) -> Result<(), FanOutError> {
+        self.index += 1;
+        if self.index <= self.next || self.sealed {
+            return Ok(()); // added before this master's crash
+        }
+        let body = self.body(child, Some(self.job.id), None)?;
+        self.pending_bytes += body.len();
+        self.pending.push(body);
+        if self.pending.len() >= CHUNK || self.pending_bytes >= CHUNK_BYTES {
+            self.send("").await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the split: `then` is enqueued, once, when the last child has settled; at once if none is
+    /// left. It too goes to the master's queue.
+    ///
+    /// # Errors
+    /// If the claim was lost or Redis fails.
+    pub async fn then<T: Task>(mut self, then: &T) -> Result<(), FanOutError> {
+        if !self.pending.is_empty() {
+            self.send("").await?;
+        }
+        let body = self.body(then, None, Some(self.job.id))?;
+        let Turns {
+            redis,
+            keys,
+            worker,
+            ..
+        } = &self.job.turns;
+        let mut call = SEAL.on(keys.prefix());
+        call.arg(worker).arg(self.job.id).arg(&self.job.lease);
+        call.arg(body)
+            .arg(self.job.flow.map_or_else(String::new, InFlow::write));
+        let sealed: i64 = SEAL
+            .run(redis, &call)
+            .await
+            .map_err(|source| self.redis_error(source))?;
+        if sealed == 1 {
+            Ok(())
+        } else {
+            Err(FanOutError::ClaimLost(self.job.id))
+        }
+    }
+
+    /// Sends the pending children, and at first the plan; returns the plan that holds, if one was sent.
+    pub(super) async fn send(&mut self, plan: &str) -> Result<String, FanOutError> {
+        let Turns {
+            redis,
+            keys,
+            worker,
+            ..
+        } = &self.job.turns;
+        let policy = match self.on_death {
+            OnDeath::Continue => "continue",
+            OnDeath::Fail => "fail",
+        };
+        let first = self.index - self.pending.len() as u64;
+        let mut call = FAN_OUT.on(keys.prefix());
+        call.arg(worker)
+            .arg(self.job.id)
+            .arg(&self.job.lease)
+            .arg(policy);
+        call.arg(plan).arg(first);
+        for body in &self.pending {
+            call.arg(body);
+        }
+        let (next, plan, left): (i64, String, u64) = FAN_OUT
+            .run(redis, &call)
+            .await
+            .map_err(|source| self.redis_error(source))?;
+        match next {
+            -1 => return Err(FanOutError::ClaimLost(self.job.id)),
+            -2 => self.sealed = true,
+            next => self.next = next.unsigned_abs(),
+        }
+        self.pending.clear();
+        self.pending_bytes = 0;
+        if self.paced {
+            let waited = pace::wait(redis, keys, self.job.id, left).await;
+            self.paced = waited.map_err(|source| self.redis_error(source))?;
+        }
+        Ok(plan)
+    }
+
+    fn body<T: Task>(
+        &self,
+        task: &T,
+        group: Option<JobId>,
+        follows: Option<JobId>,
+    ) -> Result<String, FanOutError> {
+        let child = |source| FanOutError::Child {
+            group: self.job.id,
+            source,
+        };
+        let body = Body {
+            group,
+            follows,
+            // What follows takes the master's place in a flow.
+            flow: follows.and(self.job.flow),
+            ..body_for(task).map_err(child)?
+        };
+        write(&body, MAX_BODY).map_err(child)
+    }
+
+    fn redis_error(&self, source: KvError) -> FanOutError {
+        FanOutError::Redis {
+            group: self.job.id,
+            source,
+        }
+    }
+}
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicBool, time::Duration};
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{
+        id::BootId,
+        queue::{Queue, TaskError, blocking::Blocking, limits::Demand, stop::Stops},
+        shutdown::Shutdown,
+        testing::TestQueue,
+    };
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Large(String);
+
+    impl Task for Large {
+        const NAME: &'static str = "test.large";
+        const QUEUE: Queue = Queue::High;
+        type Context = ();
+        type Output = ();
+
+        async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn large_children_are_sent_in_small_chunks_onto_the_masters_queue() {
+        let queue = TestQueue::start();
+        let turns = Turns {
+            redis: queue.redis.clone(),
+            keys: queue.keys.clone(),
+            worker: BootId::fresh(),
+            time_to_live: Duration::from_secs(9),
+            max_deaths: 3,
+        };
+        let low = crate::queue::Options {
+            queue: Some(Queue::Low),
+            ..Default::default()
+        };
+        let master = Large(String::new());
+        queue.producer().enqueue_with(&master, &low).await.unwrap();
+        let demand = Demand {
+            order: vec![(Queue::Low, 1)],
+            free: 1,
+            ..Demand::default()
+        };
+        let reply = turns.take(&[], None, &demand).await.unwrap();
+        let (_stop, shutdown) = Shutdown::manual();
+        let job = JobContext {
+            turns,
+            id: reply.claimed[0].id,
+            lease: reply.claimed[0].lease.clone(),
+            follows: None,
+            flow: None,
+            wants_output: false,
+            trace: None,
+            had_group: AtomicBool::new(false),
+            told_progress: AtomicBool::new(false),
+            tick: None,
+            blocking: Blocking::default(),
+            shutdown,
+            stops: Stops::never(),
+        };
+        let left = async || -> usize {
+            let key = queue.keys.group_left(job.id);
+            queue.command(&["SCARD", &key]).await
+        };
+
+        let mut split = job.fan_out(OnDeath::Fail, &7).await.unwrap();
+        for sent in [0, 0, 0, 4, 4] {
+            let child = Large("x".repeat(CHUNK_BYTES / 4));
+            split.add(&child).await.unwrap();
+            assert_eq!(left().await, sent);
+        }
+        assert_eq!(split.plan().unwrap(), 7);
+        split.then(&Large(String::new())).await.unwrap();
+
+        assert_eq!(left().await, 5);
+        let high: usize = queue
+            .command(&["LLEN", &queue.keys.queue(Queue::High)])
+            .await;
+        assert_eq!(high, 0);
+    }
+}
