@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{JobContext, JobId, Queue, Task, TaskError, task::exponential};
+use super::{JobContext, JobId, Lane, Queue, Task, TaskError, Unique, task::exponential};
 use crate::shutdown::Shutdown;
 
 /// A task that holds its thread. As [`Task`], but for `run`, which is a plain function. Added to a worker
@@ -35,6 +35,8 @@ pub trait BlockingTask: Serialize + DeserializeOwned + Send + Sync + 'static {
     const MAX_ATTEMPTS: u32 = 10;
     /// How long one attempt may take; then it is asked to stop. It counts as failed when it has ended.
     const TIMEOUT: Option<Duration> = None;
+    /// As [`Task::KEEP_RESULT`].
+    const KEEP_RESULT: Option<Duration> = None;
     /// As [`Task::VERSION`].
     const VERSION: u32 = 1;
 
@@ -48,6 +50,16 @@ pub trait BlockingTask: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// # Errors
     /// If the attempt failed.
     fn run(self, context: &Self::Context, job: &BlockingJob) -> Result<Self::Output, TaskError>;
+
+    /// As [`Task::lane`].
+    fn lane(&self) -> Option<Lane> {
+        None
+    }
+
+    /// As [`Task::unique`].
+    fn unique(&self) -> Option<Unique> {
+        None
+    }
 
     /// As [`Task::upcast`].
     ///
@@ -71,6 +83,7 @@ impl<T: BlockingTask> Task for T {
     const QUEUE: Queue = <T as BlockingTask>::QUEUE;
     const MAX_ATTEMPTS: u32 = <T as BlockingTask>::MAX_ATTEMPTS;
     const TIMEOUT: Option<Duration> = <T as BlockingTask>::TIMEOUT;
+    const KEEP_RESULT: Option<Duration> = <T as BlockingTask>::KEEP_RESULT;
     const VERSION: u32 = <T as BlockingTask>::VERSION;
     type Context = Arc<<T as BlockingTask>::Context>;
     type Output = <T as BlockingTask>::Output;
@@ -83,6 +96,14 @@ impl<T: BlockingTask> Task for T {
         let context = Arc::clone(context);
         job.blocking(move |job| BlockingTask::run(self, &context, job))
             .await
+    }
+
+    fn lane(&self) -> Option<Lane> {
+        BlockingTask::lane(self)
+    }
+
+    fn unique(&self) -> Option<Unique> {
+        BlockingTask::unique(self)
     }
 
     fn upcast(version: u32, args: Value) -> Result<Value, TaskError> {

@@ -152,3 +152,75 @@ fn ended(outcome: Option<AnyOutcome>) -> Cancel {
         outcome => Cancel::Ended(outcome),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::{
+        id::BootId,
+        queue::{
+            JobContext, Queue, Task, TaskError, job,
+            limits::Demand,
+            settle::{Settlement, Verdict},
+            turn::Turns,
+        },
+        testing::TestQueue,
+    };
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Part(String);
+
+    impl Task for Part {
+        const NAME: &'static str = "test.part";
+        type Context = ();
+        type Output = ();
+
+        async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_of_a_flow_that_is_given_back_instead_of_cancelled_still_tells_its_flow() {
+        let queue = TestQueue::start();
+        let (part, handler) = (Part("a".into()), Part("b".into()));
+        let flow = job(&part).or_else(job(&handler));
+        queue.producer().start(flow).await.unwrap();
+        let turns = Turns {
+            redis: queue.redis.clone(),
+            keys: queue.keys.clone(),
+            worker: BootId::fresh(),
+            time_to_live: Duration::from_secs(9),
+            max_deaths: 3,
+        };
+        let one = Demand {
+            order: vec![(Queue::Default, 1)],
+            free: 1,
+            ..Demand::default()
+        };
+        let reply = turns.take(&[], None, &one).await.unwrap();
+        let claimed = &reply.claimed[0];
+        let operator = Operator::new(queue.redis.clone(), queue.keys.clone());
+        operator.cancel(&[claimed.id]).await.unwrap();
+
+        // Its worker stops before it hears of that.
+        let back = Settlement::of(claimed, Verdict::Back);
+        let reply = turns.take(&[back], None, &one).await.unwrap();
+
+        let next = &reply.claimed[0];
+        let body = String::from_utf8_lossy(&next.body);
+        assert!(body.contains(r#""args":"b""#), "{body}");
+        let mut done = Settlement::of(next, Verdict::Done);
+        done.ties = crate::queue::job::Ties::of(&next.body);
+        turns.take(&[done], None, &Demand::default()).await.unwrap();
+        let names = queue.key_names().await;
+        assert!(
+            names.iter().all(|name| !name.starts_with("flow:")),
+            "{names:?}"
+        );
+    }
+}

@@ -66,7 +66,8 @@ pub struct Enqueued {
 }
 
 impl Unique {
-    /// None other is made until the job has come to its end: it is done, dead or discarded.
+    /// None other is made until the job has come to its end: it is done, dead, cancelled, expired or
+    /// discarded.
     pub fn until_done(key: impl Into<String>) -> Self {
         let key = key.into();
         let mode = Mode::UntilDone;

@@ -101,7 +101,7 @@ impl Stepper {
 impl TestQueue {
     /// A worker that is driven by hand.
     pub fn stepper(&self, registry: Registry) -> Stepper {
-        let options = Self::options("default=1");
+        let options = Self::options("high=1,default=1,low=1");
         Stepper {
             worker: HandWorker::new(&self.redis, &self.keys, registry, &options),
             redis: self.redis.clone(),

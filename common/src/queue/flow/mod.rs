@@ -17,7 +17,8 @@ use super::{Body, EnqueueError, OnDeath, Queue, Task, asked::body_for};
 
 /// Jobs that belong together: what runs first, what then, what if it fails.
 ///
-/// A flow ends well or fails. A job ends well when it is done, and fails when it is dead or discarded.
+/// A flow ends well or fails. A job ends well when it is done, and fails when it is dead, cancelled, expired
+/// or discarded.
 ///
 /// ```
 /// use common::queue::{EnqueueError, FlowId, Producer, Task, all, job};

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{Flow, FlowId, Step, Work};
 use crate::{
-    kv::Script,
+    error::Chain,
+    kv::{KvError, Script},
     queue::{ENDS, EnqueueError, OnDeath, Producer, Queue, asked::write, enqueue::MAX_BODY},
 };
 
@@ -64,11 +65,23 @@ impl Producer {
         started.map_err(|source| {
             if source.is_out_of_memory() {
                 EnqueueError::Full(source)
+            } else if let Some(queue) = draining_queue(&source) {
+                EnqueueError::Draining { queue }
             } else {
                 EnqueueError::Start(source)
             }
         })
     }
+}
+
+/// The queue that the error DRAINING names.
+fn draining_queue(error: &KvError) -> Option<Queue> {
+    if !error.has_code("DRAINING") {
+        return None;
+    }
+    let text = Chain(error).to_string();
+    let named = |queue: &Queue| text.contains(&format!("queue {queue} "));
+    Queue::ALL.into_iter().find(named)
 }
 
 impl Flow {

@@ -6,8 +6,9 @@
 --   once      as long as so many ms have not passed since the first, whatever has become of it
 --   debounce  the same as `started`, but a second one replaces the first: it is due so many ms from now, and at
 --             most so many ms after the first was made
--- Returns { id, 1 if it was here already, ... }, in the order of the bodies.
+-- Returns { id, 1 if it was here already, ... }, in the order of the bodies; or the error DRAINING.
 local queue, due = ARGV[1], tonumber(ARGV[3])
+if redis.call('HEXISTS', ns .. 'draining', queue) == 1 then return refuse_draining(queue) end
 if ARGV[2] == 'in' then due = now_ms + due end
 
 local function make(body, at)

@@ -13,6 +13,11 @@ local ALLOWED = {
       return '`max_attempts` is not a whole number from 1 on'
     end
   end,
+  v = function(value)
+    if type(value) ~= 'number' or value < 1 or value > 4294967295 or value % 1 ~= 0 then
+      return '`v`, the version of `args`, is not a whole number from 1 on'
+    end
+  end,
 }
 
 -- The text as a body, or nil and why it cannot be one. Nothing is written anew from what was read: numbers

@@ -16,5 +16,5 @@ for _, kind in ipairs(redis.call('SMEMBERS', ns .. 'parked')) do
 end
 local function total(what) return tonumber(redis.call('HGET', stats, what .. ':' .. queue) or 0) end
 return { waiting_in(queue), claimed,
-  total('enqueued') - total('completed') - total('discarded') - total('lost'), inbox_of(queue),
+  total('enqueued') - total('completed') - total('discarded') - total('cancelled') - total('expired') - total('lost'), inbox_of(queue),
   redis.call('HEXISTS', ns .. 'paused', queue), parked }

@@ -135,6 +135,7 @@ local function ties_in_body(id)
     if well and type(body) == 'table' and type(body[name]) == kind then ties[name] = body[name] end
   end
   if well and type(body) == 'table' and type(body.unique) == 'table' then ties.unique = body.unique.key end
+  if well and type(body) == 'table' and type(body.flow) == 'table' then ties.flow = body.flow end
   ties.lane = lanes.of(id)
   return ties
 end

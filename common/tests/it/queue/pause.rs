@@ -295,3 +295,29 @@ async fn what_is_left_of_a_queue_is_told_by_where_it_is() {
     stage.open();
     worker.stop().await;
 }
+
+#[tokio::test]
+async fn a_draining_queue_takes_neither_unique_jobs_nor_flows() {
+    let queue = TestQueue::start();
+    operator(&queue).drain(Queue::Low, "a test").await.unwrap();
+    let unique = Options {
+        unique: Some(common::queue::Unique::until_done("k")),
+        ..onto(Queue::Low)
+    };
+    let flow = common::queue::job(&act("a", Plot::Brief))
+        .then(common::queue::job(&act("b", Plot::Brief)).on(Queue::Low));
+
+    let one = queue
+        .producer()
+        .enqueue_with(&act("a", Plot::Brief), &unique)
+        .await;
+    let many = queue.producer().start(flow).await;
+
+    for refused in [one.map(drop), many.map(drop)] {
+        let refused = refused.expect_err("a refusal");
+        assert!(
+            matches!(refused, EnqueueError::Draining { queue: Queue::Low }),
+            "{refused}"
+        );
+    }
+}
