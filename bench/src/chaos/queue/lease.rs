@@ -1,6 +1,6 @@
 //! Leases in commands and answers: which jobs a worker is given, and which claims end.
 //!
-//! A *lease* is `<attempt>@<µs>` (or `#`), wherever it stands. It stands behind its job's id, and in a
+//! A *lease* is `<attempt>@<µs>` (or `#`, or `!#`), wherever it stands. It stands behind its job's id, and in a
 //! turn's command the verdict stands before that id. Or it stands before the ids of several jobs: in a
 //! command their number is between, and the verdict is `done`; in an answer it comes first in a list. So
 //! the scripts may move their arguments about.
@@ -10,7 +10,7 @@ use common::queue::JobId;
 use crate::chaos::proxy::resp::Value;
 
 /// What becomes of a job.
-const VERDICTS: [&str; 4] = ["done", "retry", "bury", "back"];
+const VERDICTS: [&str; 7] = ["done", "retry", "bury", "back", "park", "cancel", "expire"];
 
 /// A claim that ends: the job, its lease, the verdict.
 pub(super) type Settlement = (JobId, String, String);
@@ -62,13 +62,15 @@ pub(super) fn read_answer(answer: &Value<'_>) -> (Vec<(JobId, String)>, Vec<JobI
 
 pub(super) fn is_lease(text: &str) -> bool {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    text.split_once(['@', '#'])
-        .is_some_and(|(attempt, time)| is_number(attempt) && is_number(time))
+    let parts = text
+        .split_once("!#")
+        .or_else(|| text.split_once(['@', '#']));
+    parts.is_some_and(|(attempt, time)| is_number(attempt) && is_number(time))
 }
 
 /// The attempt that a lease is for.
 pub(super) fn attempt_of(lease: &str) -> u32 {
-    let digits = lease.split(['@', '#']).next().unwrap_or_default();
+    let digits = lease.split(['@', '#', '!']).next().unwrap_or_default();
     digits.parse().unwrap_or(0)
 }
 
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn only_a_lease_looks_like_one() {
-        assert!(is_lease("12@1790000000000000") && is_lease("1#5"));
+        assert!(is_lease("12@1790000000000000") && is_lease("1#5") && is_lease("3!#5"));
         for text in ["", "@", "1@", "low-1", "1 1", "1@x", "p0.1-3"] {
             assert!(!is_lease(text), "{text}");
         }

@@ -107,7 +107,8 @@ pub(crate) fn be_worker(options: &ProcessOptions) -> Result<()> {
                     eprintln!("cannot work yet: {}", Chain(&error));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                ended => return ended.map_err(Into::into),
+                // An error: it was stopped before it could begin.
+                Ok(()) | Err(_) => return Ok(()),
             }
         }
     })
