@@ -183,7 +183,9 @@ impl Model {
 
     pub(super) fn settle(&mut self, id: JobId, attempt: u32, verdict: End) {
         match verdict {
-            End::Retry | End::RetryLater | End::Bury | End::Back if self.jobs[&id].asked => {
+            End::Retry | End::RetryLater | End::Bury | End::Back | End::Park
+                if self.jobs[&id].asked =>
+            {
                 self.cancelled += 1;
                 self.end(id);
             }
