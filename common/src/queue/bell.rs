@@ -1,6 +1,7 @@
 //! The bell: a channel on which scripts tell all workers that there is something to look at. It carries no
 //! state, and nothing depends on it: what it announces is in Redis and is found a moment later without it.
-//! So a lost ring costs a second or two, and no job.
+//! So a lost ring costs a second or two, and no job, and there is no [`crate::kv::subscription`] here: that one
+//! asks each second whether its connection lives, more than an idle worker may send.
 
 use std::{sync::Arc, time::Duration};
 

@@ -19,7 +19,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{JobContext, JobId, Lane, Queue, Task, TaskError, Unique, task::exponential};
+use super::{
+    JobContext, JobId, Lane, Queue, Task, TaskError, Unique,
+    task::{no_upcast, usual_backoff},
+};
 use crate::shutdown::Shutdown;
 
 /// A task that holds its thread. As [`Task`], but for `run`, which is a plain function. Added to a worker
@@ -66,15 +69,12 @@ pub trait BlockingTask: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// # Errors
     /// If that cannot be done.
     fn upcast(version: u32, _args: Value) -> Result<Value, TaskError> {
-        Err(TaskError::fatal(format!(
-            "`{}` does not tell how to read arguments of version {version}",
-            Self::NAME
-        )))
+        Err(no_upcast(Self::NAME, version))
     }
 
     /// As [`Task::backoff`].
     fn backoff(attempt: u32) -> Duration {
-        exponential(attempt, Duration::from_secs(1), Duration::from_secs(3600))
+        usual_backoff(attempt)
     }
 }
 

@@ -155,13 +155,10 @@ fn ended(outcome: Option<AnyOutcome>) -> Cancel {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde::{Deserialize, Serialize};
 
     use super::*;
     use crate::{
-        id::BootId,
         queue::{
             JobContext, Queue, Task, TaskError, job,
             limits::Demand,
@@ -190,13 +187,7 @@ mod tests {
         let (part, handler) = (Part("a".into()), Part("b".into()));
         let flow = job(&part).or_else(job(&handler));
         queue.producer().start(flow).await.unwrap();
-        let turns = Turns {
-            redis: queue.redis.clone(),
-            keys: queue.keys.clone(),
-            worker: BootId::fresh(),
-            time_to_live: Duration::from_secs(9),
-            max_deaths: 3,
-        };
+        let turns = Turns::on(&queue);
         let one = Demand {
             order: vec![(Queue::Default, 1)],
             free: 1,
@@ -208,13 +199,13 @@ mod tests {
         operator.cancel(&[claimed.id]).await.unwrap();
 
         // Its worker stops before it hears of that.
-        let back = Settlement::of(claimed, Verdict::Back);
+        let back = Settlement::of(claimed.id, &claimed.lease, Verdict::Back);
         let reply = turns.take(&[back], None, &one).await.unwrap();
 
         let next = &reply.claimed[0];
         let body = String::from_utf8_lossy(&next.body);
         assert!(body.contains(r#""args":"b""#), "{body}");
-        let mut done = Settlement::of(next, Verdict::Done);
+        let mut done = Settlement::of(next.id, &next.lease, Verdict::Done);
         done.ties = crate::queue::job::Ties::of(&next.body);
         turns.take(&[done], None, &Demand::default()).await.unwrap();
         let names = queue.key_names().await;

@@ -38,6 +38,28 @@ pub struct JobContext {
     pub(super) shutdown: Shutdown,
     pub(super) stops: Stops,
 }
+#[cfg(test)]
+impl JobContext {
+    /// A job that a test holds by hand, and that is tied to nothing.
+    pub(super) fn by_hand(turns: Turns, id: JobId, lease: Lease, shutdown: Shutdown) -> Self {
+        Self {
+            turns,
+            id,
+            lease,
+            follows: None,
+            flow: None,
+            wants_output: false,
+            trace: None,
+            had_group: AtomicBool::new(false),
+            told_progress: AtomicBool::new(false),
+            tick: None,
+            blocking: Blocking::default(),
+            shutdown,
+            stops: Stops::never(),
+        }
+    }
+}
+
 impl JobContext {
     /// The job's id. It is the same in each attempt, so it serves as an idempotency key.
     pub fn id(&self) -> JobId {

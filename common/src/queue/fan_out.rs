@@ -259,14 +259,11 @@ impl<P> Split<'_, P> {
 }
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicBool, time::Duration};
-
     use serde::Deserialize;
 
     use super::*;
     use crate::{
-        id::BootId,
-        queue::{Queue, TaskError, blocking::Blocking, limits::Demand, stop::Stops},
+        queue::{Queue, TaskError, limits::Demand},
         shutdown::Shutdown,
         testing::TestQueue,
     };
@@ -288,13 +285,7 @@ mod tests {
     #[tokio::test]
     async fn large_children_are_sent_in_small_chunks_onto_the_masters_queue() {
         let queue = TestQueue::start();
-        let turns = Turns {
-            redis: queue.redis.clone(),
-            keys: queue.keys.clone(),
-            worker: BootId::fresh(),
-            time_to_live: Duration::from_secs(9),
-            max_deaths: 3,
-        };
+        let turns = Turns::on(&queue);
         let low = crate::queue::Options {
             queue: Some(Queue::Low),
             ..Default::default()
@@ -308,21 +299,12 @@ mod tests {
         };
         let reply = turns.take(&[], None, &demand).await.unwrap();
         let (_stop, shutdown) = Shutdown::manual();
-        let job = JobContext {
+        let job = JobContext::by_hand(
             turns,
-            id: reply.claimed[0].id,
-            lease: reply.claimed[0].lease.clone(),
-            follows: None,
-            flow: None,
-            wants_output: false,
-            trace: None,
-            had_group: AtomicBool::new(false),
-            told_progress: AtomicBool::new(false),
-            tick: None,
-            blocking: Blocking::default(),
+            reply.claimed[0].id,
+            reply.claimed[0].lease.clone(),
             shutdown,
-            stops: Stops::never(),
-        };
+        );
         let left = async || -> usize {
             let key = queue.keys.group_left(job.id);
             queue.command(&["SCARD", &key]).await

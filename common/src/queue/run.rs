@@ -53,7 +53,8 @@ pub(super) struct Runner {
 impl Runner {
     /// Runs a job to its verdict.
     pub(super) async fn run(self, claimed: Claimed) -> Settlement {
-        let bury = |error: String| Settlement::of(&claimed, Verdict::Bury { error });
+        let bury =
+            |error: String| Settlement::of(claimed.id, &claimed.lease, Verdict::Bury { error });
         let Ok(text) = std::str::from_utf8(&claimed.body) else {
             return bury("its body is not UTF-8; read it with HGET and discard the job".to_owned());
         };
@@ -62,12 +63,8 @@ impl Runner {
             Err(error) => return bury(format!("its body cannot be read: {error}")),
         };
         let mut settlement = Settlement {
-            id: claimed.id,
-            lease: claimed.lease.clone(),
             ties: body.ties(),
-            had_group: false,
-            output: None,
-            verdict: Verdict::Done,
+            ..Settlement::of(claimed.id, &claimed.lease, Verdict::Done)
         };
         let Some(entry) = self.registry.get(&body.task, body.version) else {
             parking::tell(claimed.id, &body);

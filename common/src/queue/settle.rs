@@ -7,13 +7,7 @@ use redis::ScriptInvocation;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{
-    JobId,
-    enqueue::millis,
-    job::Ties,
-    registry::Output,
-    turn::{Claimed, Lease},
-};
+use super::{JobId, enqueue::millis, job::Ties, registry::Output, turn::Lease};
 use crate::id::BootId;
 
 /// What becomes of a job.
@@ -101,10 +95,10 @@ struct Details<'a> {
 
 impl Settlement {
     /// The end of a claim whose job never started, or did not come to an end.
-    pub(super) fn of(claimed: &Claimed, verdict: Verdict) -> Self {
+    pub(super) fn of(id: JobId, lease: &Lease, verdict: Verdict) -> Self {
         Self {
-            id: claimed.id,
-            lease: claimed.lease.clone(),
+            id,
+            lease: lease.clone(),
             ties: Ties::default(),
             had_group: false,
             output: None,

@@ -83,17 +83,26 @@ pub trait Task: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// # Errors
     /// If that cannot be done: the job is buried, unless the error allows a retry.
     fn upcast(version: u32, _args: Value) -> Result<Value, TaskError> {
-        Err(TaskError::fatal(format!(
-            "`{}` does not tell how to read arguments of version {version}",
-            Self::NAME
-        )))
+        Err(no_upcast(Self::NAME, version))
     }
 
     /// How long to wait before the next attempt, after `attempt` have failed. Half of it is random, so
     /// that jobs that failed together do not come back together.
     fn backoff(attempt: u32) -> Duration {
-        exponential(attempt, Duration::from_secs(1), Duration::from_secs(3600))
+        usual_backoff(attempt)
     }
+}
+
+/// Why arguments of an older version cannot be read by a task that has no `upcast`.
+pub(super) fn no_upcast(task: &str, version: u32) -> TaskError {
+    TaskError::fatal(format!(
+        "`{task}` does not tell how to read arguments of version {version}"
+    ))
+}
+
+/// The pause of a task that has no `backoff`: a second, doubled up to an hour.
+pub(super) fn usual_backoff(attempt: u32) -> Duration {
+    exponential(attempt, Duration::from_secs(1), Duration::from_secs(3600))
 }
 
 /// `first` doubled for each failed attempt after the first, at most `most`; between half of that and all.

@@ -116,6 +116,20 @@ pub(super) struct Turns {
     pub(super) max_deaths: u32,
 }
 
+#[cfg(test)]
+impl Turns {
+    /// Turns of a worker of a test's own, which lives for long enough.
+    pub(super) fn on(queue: &crate::testing::TestQueue) -> Self {
+        Self {
+            redis: queue.redis.clone(),
+            keys: queue.keys.clone(),
+            worker: BootId::fresh(),
+            time_to_live: Duration::from_secs(9),
+            max_deaths: 3,
+        }
+    }
+}
+
 impl Turns {
     /// Settles `settlements` and claims up to the given number from each queue, in that order. If it
     /// fails, whether it happened is not known: settling again is harmless, and claims that were made
@@ -255,13 +269,7 @@ mod tests {
                 .await
                 .unwrap();
         }
-        let turns = Turns {
-            redis: queue.redis.clone(),
-            keys: queue.keys.clone(),
-            worker: BootId::fresh(),
-            time_to_live: Duration::from_secs(9),
-            max_deaths: 3,
-        };
+        let turns = Turns::on(&queue);
         let list = queue.keys.queue(Queue::Default);
         let listed: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
         let demand = Demand {

@@ -193,7 +193,6 @@ impl Turns {
 mod tests {
     use super::*;
     use crate::{
-        id::BootId,
         queue::{
             Options, Queue,
             limits::Demand,
@@ -217,13 +216,7 @@ mod tests {
                 .await
                 .unwrap()
         };
-        let turns = Turns {
-            redis: queue.redis.clone(),
-            keys: queue.keys.clone(),
-            worker: BootId::fresh(),
-            time_to_live: Duration::from_secs(9),
-            max_deaths: 3,
-        };
+        let turns = Turns::on(&queue);
         let demand = Demand {
             order: vec![(Queue::Default, 1)],
             free: 1,
@@ -246,7 +239,7 @@ mod tests {
 
         // Neither a release that was sent twice nor the end of the first takes the key from the second.
         turns.release(first, &claimed.lease, key).await.unwrap();
-        let mut end = Settlement::of(claimed, Verdict::Done);
+        let mut end = Settlement::of(claimed.id, &claimed.lease, Verdict::Done);
         end.ties = crate::queue::job::Ties::of(&claimed.body);
         assert_eq!(end.ties.unique.as_deref(), Some(key));
         turns.take(&[end], None, &demand).await.unwrap();

@@ -36,6 +36,13 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A list of texts.
+    #[cfg(test)]
+    pub(crate) fn of_texts(words: &[&'a str]) -> Self {
+        let words = words.iter().map(|word| Self::Text(word.as_bytes()));
+        Self::List(words.collect())
+    }
+
     /// All texts in it, from left to right, however deep.
     pub(crate) fn texts(&self) -> Vec<&'a str> {
         match self {

@@ -78,15 +78,6 @@ pub(super) fn attempt_of(lease: &str) -> u32 {
 mod tests {
     use super::*;
 
-    fn texts<'a>(words: &[&'a str]) -> Value<'a> {
-        Value::List(
-            words
-                .iter()
-                .map(|word| Value::Text(word.as_bytes()))
-                .collect(),
-        )
-    }
-
     #[test]
     fn a_lease_may_stand_before_the_jobs_that_share_it() {
         let done =
@@ -113,9 +104,9 @@ mod tests {
         assert_eq!(settles, [&plain[..], &[retry]].concat());
 
         let answer = Value::List(vec![
-            texts(&["low-2"]),
-            texts(&["1@8", "high-1", "{}", "high-2", "{}"]),
-            texts(&["high-3", "2#8", "1 0", "{}"]),
+            Value::of_texts(&["low-2"]),
+            Value::of_texts(&["1@8", "high-1", "{}", "high-2", "{}"]),
+            Value::of_texts(&["high-3", "2#8", "1 0", "{}"]),
         ]);
         let claim = |id: &str, lease: &str| (id.parse::<JobId>().unwrap(), lease.to_owned());
         let (claimed, refused) = read_answer(&answer);

@@ -278,15 +278,6 @@ impl Command {
 mod tests {
     use super::*;
 
-    fn texts<'a>(words: &[&'a str]) -> Value<'a> {
-        Value::List(
-            words
-                .iter()
-                .map(|word| Value::Text(word.as_bytes()))
-                .collect(),
-        )
-    }
-
     #[test]
     fn a_turn_is_understood_once_its_script_was_loaded() {
         let traffic = Traffic::default();
@@ -295,10 +286,11 @@ mod tests {
         let turn = [
             "EVALSHA", &hash, "1", "{x}:", "me", "6000", "1", "done", "high-3", "1@99", "",
         ];
-        let turn = texts(&[&turn[..], &["", "", "0", "", "", "low-1", "take", "5"]].concat());
+        let turn =
+            Value::of_texts(&[&turn[..], &["", "", "0", "", "", "low-1", "take", "5"]].concat());
 
         assert_eq!(traffic.read(&turn), Command::Other);
-        traffic.read(&texts(&["SCRIPT", "LOAD", &script]));
+        traffic.read(&Value::of_texts(&["SCRIPT", "LOAD", &script]));
         let command = traffic.read(&turn);
 
         let settled = (
@@ -314,7 +306,10 @@ mod tests {
             }
         );
         assert_eq!(command.before(), [Point::BeforeSettle, Point::BeforeClaim]);
-        let answer = Value::List(vec![texts(&[]), texts(&["low-1", "2#123", "1 1", "{}"])]);
+        let answer = Value::List(vec![
+            Value::of_texts(&[]),
+            Value::of_texts(&["low-1", "2#123", "1 1", "{}"]),
+        ]);
         let (command, brought) = command.brought(&answer);
         assert_eq!(brought.settled, [settled]);
         assert_eq!(
@@ -334,7 +329,7 @@ mod tests {
             settles: vec![settle("low-1"), settle("low-2")],
             popped: false,
         };
-        let answer = Value::List(vec![texts(&["low-1"]), texts(&[])]);
+        let answer = Value::List(vec![Value::of_texts(&["low-1"]), Value::of_texts(&[])]);
 
         let (_, brought) = command.brought(&answer);
         assert_eq!(brought.settled, [settle("low-2")]);

@@ -74,7 +74,8 @@ impl Consumer {
                 self.start(claimed, now);
             } else {
                 tracing::warn!(job.id = %id, "giving {id} back, whose claim's answer was lost");
-                self.unsettled.push(Settlement::of(&claimed, Verdict::Back));
+                self.unsettled
+                    .push(Settlement::of(claimed.id, &claimed.lease, Verdict::Back));
             }
         }
     }

@@ -9,7 +9,6 @@ use crate::{
     error::Chain,
     kv::KvError,
     queue::{
-        job::Ties,
         limits::Demand,
         settle::{Settlement, Verdict},
         turn::Popped,
@@ -56,14 +55,8 @@ impl Consumer {
                 tracing::error!(job.id = %id, "{id} blocks its thread and does not stop; another worker takes it over when this one's heartbeat has run out");
                 continue;
             }
-            self.unsettled.push(Settlement {
-                id,
-                lease,
-                ties: Ties::default(),
-                had_group: false,
-                output: None,
-                verdict: Verdict::Back,
-            });
+            self.unsettled
+                .push(Settlement::of(id, &lease, Verdict::Back));
         }
         let given_back = self
             .unsettled
@@ -102,7 +95,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        id::BootId,
         kv::blocking::Inbox,
         queue::{
             Registry, bell::Bell, heartbeat::News, limits::Slots, run::Runner, turn::Turns,
@@ -118,13 +110,7 @@ mod tests {
         let (_stop, shutdown) = Shutdown::manual();
         let runner = Runner {
             registry: Arc::new(Registry::new()),
-            turns: Turns {
-                redis: queue.redis.clone(),
-                keys: queue.keys.clone(),
-                worker: BootId::fresh(),
-                time_to_live: Duration::from_secs(9),
-                max_deaths: 3,
-            },
+            turns: Turns::on(&queue),
             closures: Arc::default(),
             polls: Polls::default(),
             shutdown: shutdown.clone(),

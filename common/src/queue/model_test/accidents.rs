@@ -2,16 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::{
     super::{
-        JobContext, JobId, OnDeath, Options, Queue, Registry, Unique, blocking::Blocking,
-        cancel::Cancel, parking::Returns, stop::Stops,
+        JobContext, JobId, OnDeath, Options, Queue, Registry, Unique, cancel::Cancel,
+        parking::Returns,
     },
     MAX_DEATHS, Nop,
     bench::Bench,
@@ -33,21 +30,12 @@ impl Bench {
             return;
         };
         *had_group = true;
-        let context = JobContext {
-            turns: self.workers[*worker].clone(),
+        let context = JobContext::by_hand(
+            self.workers[*worker].clone(),
             id,
-            lease: lease.clone(),
-            follows: None,
-            flow: None,
-            wants_output: false,
-            trace: None,
-            had_group: AtomicBool::new(false),
-            told_progress: AtomicBool::new(false),
-            tick: None,
-            blocking: Blocking::default(),
-            shutdown: self.shutdown.clone(),
-            stops: Stops::never(),
-        };
+            lease.clone(),
+            self.shutdown.clone(),
+        );
 
         let on_death = if fail {
             OnDeath::Fail

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{LazyLock, atomic::AtomicBool},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,6 @@ use crate::{
     kv::{Keys, Script},
     queue::{
         JobContext, JobId, OnDeath, Options, Queue, Task, TaskError, When, WorkerOptions,
-        blocking::Blocking,
         care::Care,
         fan_out::FanOutError,
         heartbeat::{Pulse, retire},
@@ -29,7 +28,6 @@ use crate::{
         limits::Demand,
         operate::Operator,
         settle,
-        stop::Stops,
         turn::{Claimed, Popped, Turns, held_by},
     },
     shutdown::{Shutdown, Stop},
@@ -292,21 +290,12 @@ impl Real {
         step: Step,
         node: &Node,
     ) -> SplitReply {
-        let context = JobContext {
-            turns: self.turns(who),
-            id: to_job(master),
-            lease: node.lease(master, lease).into(),
-            follows: None,
-            flow: None,
-            tick: None,
-            trace: None,
-            blocking: Blocking::default(),
-            told_progress: AtomicBool::new(false),
-            stops: Stops::never(),
-            wants_output: false,
-            had_group: AtomicBool::new(false),
-            shutdown: self.shutdown.clone(),
-        };
+        let context = JobContext::by_hand(
+            self.turns(who),
+            to_job(master),
+            node.lease(master, lease).into(),
+            self.shutdown.clone(),
+        );
         let policy = match step {
             Step::Begin(policy) | Step::Add(policy, _) => policy,
             Step::Seal => Policy::Continue, // it has been told before
