@@ -6,13 +6,17 @@ use common::{chat::Chat, shutdown::Shutdown};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{api::jobs::Jobs, hub::Hub};
+use crate::{api::jobs::Jobs, auth::Door, hub::Hub, limits::Limits};
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) chat: Chat,
     pub(crate) hub: Hub,
+    /// Who may connect.
+    pub(crate) door: Door,
+    /// What they may ask.
+    pub(crate) limits: Limits,
     /// Jobs over HTTP, if that is on.
     pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use common::queue::Queue;
+use common::{id::RoomId, queue::Queue};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use thiserror::Error;
@@ -12,6 +12,8 @@ use warp::{
     reply::{Reply, Response},
 };
 
+use crate::frame::Refusal;
+
 /// What an HTTP route can answer instead of what was asked.
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
@@ -19,6 +21,14 @@ pub(crate) enum ApiError {
     BadRequest(String),
     #[error("this address needs the header `authorization: Bearer` with the server's token")]
     Unauthorized,
+    #[error("{}", .0.message)]
+    Denied(Refusal),
+    #[error("{0} is not one of the rooms that you may enter")]
+    ForbiddenRoom(RoomId),
+    #[error("pages of that origin may not use this server (--origin)")]
+    ForbiddenOrigin,
+    #[error("{}", .0.message)]
+    Limited(Refusal),
     #[error("{0}")]
     Unprocessable(String),
     #[error("a job has at most {0} bytes: send a reference instead")]
@@ -43,11 +53,24 @@ pub(crate) enum ApiError {
     Internal,
 }
 
+/// Somebody is not let in: a name that cannot be is a mistake, all else a matter of tokens.
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        if refusal.code == "bad_name" {
+            Self::BadRequest(refusal.message.into_owned())
+        } else {
+            Self::Denied(refusal)
+        }
+    }
+}
+
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::Denied(_) => StatusCode::UNAUTHORIZED,
+            Self::ForbiddenRoom(_) | Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -66,6 +89,9 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "unauthorized",
+            Self::Denied(refusal) | Self::Limited(refusal) => refusal.code,
+            Self::ForbiddenRoom(_) => "forbidden_room",
+            Self::ForbiddenOrigin => "forbidden_origin",
             Self::Unprocessable(_) => "unprocessable",
             Self::TooLarge(_) => "too_large",
             Self::QueueDrains(_) => "queue_drains",
@@ -85,6 +111,8 @@ impl ApiError {
 struct Problem<'a> {
     code: &'a str,
     message: String,
+    #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 impl Reply for ApiError {
@@ -92,6 +120,10 @@ impl Reply for ApiError {
         let problem = Problem {
             code: self.code(),
             message: self.to_string(),
+            retry_after_ms: match &self {
+                Self::Limited(refusal) => refusal.retry_after_ms,
+                _ => None,
+            },
         };
         let mut response =
             warp::reply::with_status(warp::reply::json(&problem), self.status()).into_response();
@@ -100,6 +132,12 @@ impl Reply for ApiError {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        if let Self::Limited(refusal) = &self {
+            let seconds = refusal.retry_after_ms.unwrap_or(1000).div_ceil(1000);
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             response
@@ -110,10 +148,18 @@ impl Reply for ApiError {
     }
 }
 
-/// Turns warp's own rejections into replies. Ours are replies from the start.
+/// The page that a browser shows may not use this server. A rejection, as it is not about any one route.
+#[derive(Debug)]
+pub(crate) struct Forbidden;
+
+impl warp::reject::Reject for Forbidden {}
+
+/// Turns warp's own rejections into replies. Ours are replies from the start, but for that of an origin.
 pub(crate) async fn render_rejection(rejection: Rejection) -> Result<ApiError, Infallible> {
     Ok(if rejection.is_not_found() {
         ApiError::NotFound
+    } else if rejection.find::<Forbidden>().is_some() {
+        ApiError::ForbiddenOrigin
     } else if let Some(error) = rejection.find::<InvalidQuery>() {
         ApiError::BadRequest(error.to_string())
     } else if rejection.find::<MethodNotAllowed>().is_some() {

@@ -5,11 +5,14 @@
 
 mod api;
 mod app;
+mod auth;
 mod connection;
 mod error;
 mod frame;
 mod hub;
+mod limits;
 mod outbox;
+mod person;
 mod presence;
 mod room;
 #[cfg(test)]
@@ -18,6 +21,7 @@ mod room_model_test;
 mod room_test;
 mod routes;
 mod session;
+mod standing;
 mod upgrade;
 
 use std::{
@@ -45,7 +49,9 @@ use tokio::{net::TcpListener, sync::mpsc};
 use crate::{
     api::jobs::Jobs,
     app::{App, Connections},
+    auth::Door,
     hub::Hub,
+    limits::Limits,
 };
 
 /// Serves the chat: the page at /, sockets at /ws, history at /rooms/ROOM/messages, /health and
@@ -86,6 +92,12 @@ struct Args {
 
     #[command(flatten)]
     chat: Settings,
+
+    #[command(flatten)]
+    auth: auth::Settings,
+
+    #[command(flatten)]
+    limits: limits::Settings,
 }
 
 #[tokio::main]
@@ -102,6 +114,7 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.common.log_format);
     let shutdown = Shutdown::on_signal().context("listen for signals")?;
+    let door = Door::new(&args.auth)?;
     let token = args.jobs_token.as_deref().map(str::parse).transpose()?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
@@ -126,6 +139,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let (changed, rooms_changed) = mpsc::unbounded_channel();
     let hub = Hub::start(chat.clone(), bus, events, changed.clone());
     let (close, closing) = Shutdown::manual();
+    tokio::spawn(door.clone().keep_keys(closing.clone()));
     let presence = tokio::spawn(presence::tell_changes(
         server,
         chat.clone(),
@@ -140,6 +154,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let app = App {
         chat: chat.clone(),
         hub: hub.clone(),
+        door: door.clone(),
+        limits: Limits::new(args.limits),
         jobs,
         metrics: metrics.clone(),
         connections: connections.clone(),

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use http::{HeaderMap, Method};
 use warp::{
     Filter, Rejection,
     filters::BoxedFilter,
@@ -15,13 +16,18 @@ use crate::{
         page,
     },
     app::App,
-    error::render_rejection,
+    auth::{
+        Claim, Door,
+        origin::{self, Verdict},
+    },
+    error::{ApiError, Forbidden, render_rejection},
+    person::Person,
     upgrade,
 };
 
 /// Everything that the server answers.
 pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
-    socket(app)
+    let all = socket(app)
         .or(index())
         .or(file())
         .or(messages(app))
@@ -30,12 +36,70 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(live())
         .or(ready(app))
         .or(metrics(app))
+        .map(Reply::into_response)
+        .boxed();
+    from_allowed_origins(&app.door, all)
         .recover(render_rejection)
         .map(Reply::into_response)
         .boxed()
 }
 
-/// `GET /ws?userId=&username=`
+/// Refuses what comes from a page that may not use this server, and lets one elsewhere that may read the
+/// answers.
+fn from_allowed_origins(door: &Door, all: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+    let door = door.clone();
+    let verdict = warp::header::headers_cloned()
+        .and_then(move |headers: HeaderMap| {
+            let verdict = door.origins().verdict(&headers);
+            async move {
+                match verdict {
+                    Verdict::Own => Ok(None),
+                    Verdict::Elsewhere(origin) => Ok(Some(origin)),
+                    Verdict::Forbidden => Err(warp::reject::custom(Forbidden)),
+                }
+            }
+        })
+        .boxed();
+    let answer = all
+        .recover(render_rejection)
+        .map(Reply::into_response)
+        .boxed();
+    verdict
+        .and(preflight().or(answer).unify())
+        .map(|elsewhere, mut response| {
+            if let Some(origin) = elsewhere {
+                origin::share(&mut response, origin);
+            }
+            response
+        })
+        .boxed()
+}
+
+/// `OPTIONS` of any path, with which a browser asks whether it may ask
+fn preflight() -> BoxedFilter<(Response,)> {
+    warp::method()
+        .and(warp::header::headers_cloned())
+        .and_then(async |method: Method, headers: HeaderMap| {
+            if origin::is_preflight(&method, &headers) {
+                Ok(origin::preflight())
+            } else {
+                Err(warp::reject::not_found())
+            }
+        })
+        .boxed()
+}
+
+/// Who asks, by the header or the address: for every route that is about rooms. Handlers get a result, and
+/// answer its error.
+fn who(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
+    let door = app.door.clone();
+    warp::header::headers_cloned()
+        .and(warp::query())
+        .map(move |headers: HeaderMap, claim: Claim| Ok(door.who(&headers, claim)?))
+        .boxed()
+}
+
+/// `GET /ws?token=` or `GET /ws?userId=&username=`
 fn socket(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("ws")
         .and(warp::get())
@@ -70,6 +134,7 @@ fn file() -> BoxedFilter<(Response,)> {
 fn messages(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "messages")
         .and(warp::get())
+        .and(who(app))
         .and(warp::query())
         .and(with(app))
         .then(history::page)

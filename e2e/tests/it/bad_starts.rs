@@ -14,6 +14,7 @@ struct Attempt {
     arguments: Vec<String>,
     redis: Option<String>,
     postgres: Option<String>,
+    guests: bool,
 }
 
 impl Attempt {
@@ -25,6 +26,7 @@ impl Attempt {
             arguments: Vec::new(),
             redis: Some(required("REDIS_URL")),
             postgres: Some(database.url().to_owned()),
+            guests: true,
         };
         (attempt, database)
     }
@@ -52,6 +54,7 @@ impl Attempt {
         let (_reservation, port) = reserve_port();
         if self.program == "server" {
             environment.push(("PORT", port.to_string()));
+            environment.push(("GUESTS", self.guests.to_string()));
         }
         let arguments: Vec<_> = self.arguments.iter().map(|text| &**text).collect();
         let path = binary(self.program);

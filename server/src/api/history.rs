@@ -11,7 +11,7 @@ use http::header;
 use serde::Deserialize;
 use warp::reply::{Reply, with_header};
 
-use crate::{app::App, error::ApiError, frame};
+use crate::{app::App, error::ApiError, frame, person::Person};
 
 /// Messages a page at most.
 const MAX_LIMIT: usize = 500;
@@ -25,8 +25,17 @@ pub(crate) struct Page {
 }
 
 /// One page, oldest first: `{"messages":[…],"more":true}`.
-pub(crate) async fn page(room: String, page: Page, app: App) -> Result<impl Reply, ApiError> {
+pub(crate) async fn page(
+    room: String,
+    who: Result<Person, ApiError>,
+    page: Page,
+    app: App,
+) -> Result<impl Reply, ApiError> {
     let room: RoomId = room.parse().map_err(bad)?;
+    let person = who?;
+    person
+        .may_enter(&room)
+        .map_err(|_| ApiError::ForbiddenRoom(room.clone()))?;
     let limit = page.limit.unwrap_or(50).clamp(1, MAX_LIMIT);
     let (mut entries, from_end) = match (&page.before, &page.after) {
         (Some(_), Some(_)) => {

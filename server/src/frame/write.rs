@@ -1,5 +1,7 @@
 //! What clients are sent.
 
+use std::time::Duration;
+
 use common::{
     chat::{Entry, log::Opened},
     id::{MessageId, RoomId},
@@ -8,7 +10,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{FrameId, Refusal};
+use super::{FrameId, Refusal, millis};
+use crate::person::{Person, Tier};
 
 /// Any frame to a client.
 #[derive(Serialize)]
@@ -109,6 +112,27 @@ pub(crate) fn left(id: &FrameId, room_id: &RoomId) -> Utf8Bytes {
     )
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Authed<'a> {
+    user_id: &'a str,
+    username: &'a str,
+    tier: Tier,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u64>,
+}
+
+/// Who the connection is taken for, and for how long; the answer to a token.
+pub(crate) fn authed(id: &FrameId, person: &Person, expires_in: Option<Duration>) -> Utf8Bytes {
+    let authed = Authed {
+        user_id: &person.user_id,
+        username: &person.username,
+        tier: person.tier,
+        expires_in_ms: expires_in.map(millis),
+    };
+    write("authed", id, Some(authed))
+}
+
 /// The answer to a ping.
 pub(crate) fn pong(id: &FrameId) -> Utf8Bytes {
     write::<()>("pong", id, None)
@@ -185,6 +209,8 @@ struct Problem<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_id: Option<&'a RoomId>,
 }
 
 /// A frame could not be done.
@@ -193,6 +219,7 @@ pub(crate) fn error(id: &FrameId, refusal: &Refusal) -> Utf8Bytes {
         code,
         message,
         retry_after_ms,
+        room_id,
     } = refusal;
     write(
         "error",
@@ -201,6 +228,7 @@ pub(crate) fn error(id: &FrameId, refusal: &Refusal) -> Utf8Bytes {
             code,
             message,
             retry_after_ms: *retry_after_ms,
+            room_id: room_id.as_ref(),
         }),
     )
 }
