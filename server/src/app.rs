@@ -6,7 +6,7 @@ use common::{chat::Chat, shutdown::Shutdown};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{api::jobs::Jobs, auth::Door, hub::Hub, limits::Limits};
+use crate::{api::jobs::Jobs, auth::Door, hub::Hub, limits::Limits, premium::Premium};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub(crate) struct App {
     pub(crate) door: Door,
     /// What they may ask.
     pub(crate) limits: Limits,
+    /// Whose rooms' jobs go first.
+    pub(crate) premium: Premium,
     /// Jobs over HTTP, if that is on.
     pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,

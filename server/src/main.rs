@@ -13,6 +13,7 @@ mod hub;
 mod limits;
 mod outbox;
 mod person;
+mod premium;
 mod presence;
 mod room;
 #[cfg(test)]
@@ -52,6 +53,7 @@ use crate::{
     auth::Door,
     hub::Hub,
     limits::Limits,
+    premium::Premium,
 };
 
 /// Serves the chat: the page at /, sockets at /ws, history at /rooms/ROOM/messages, /health and
@@ -156,6 +158,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         hub: hub.clone(),
         door: door.clone(),
         limits: Limits::new(args.limits),
+        premium: Premium::default(),
         jobs,
         metrics: metrics.clone(),
         connections: connections.clone(),

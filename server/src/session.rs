@@ -81,7 +81,7 @@ impl Session {
 
     async fn answer(&mut self, id: &FrameId, ask: Ask) -> Result<(), Refusal> {
         match ask {
-            Ask::Auth(auth) => self.authenticate(id, &auth.token),
+            Ask::Auth(auth) => self.authenticate(id, &auth.token).await,
             Ask::Join(join) => self.join(id, join).await,
             Ask::Post(post) => self.post(id, post).await,
             Ask::Leave(leave) => {
@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// Takes a token, and leaves the rooms that it does not allow.
-    fn authenticate(&mut self, id: &FrameId, token: &str) -> Result<(), Refusal> {
+    async fn authenticate(&mut self, id: &FrameId, token: &str) -> Result<(), Refusal> {
         let rooms = self.rooms.len();
         self.person = self
             .standing
@@ -116,12 +116,21 @@ impl Session {
         self.tell_authed(id);
         let rooms: Vec<_> = self.rooms.iter().map(|room| room.id().clone()).collect();
         for room_id in rooms {
-            if let Err(refusal) = self.person.may_enter(&room_id) {
-                self.leave(&room_id);
-                self.refuse(&None, &refusal);
+            match self.person.may_enter(&room_id) {
+                Ok(()) => self.mark(&room_id).await,
+                Err(refusal) => {
+                    self.leave(&room_id);
+                    self.refuse(&None, &refusal);
+                }
             }
         }
         Ok(())
+    }
+
+    /// A premium person's room is premium.
+    async fn mark(&self, room_id: &RoomId) {
+        let App { premium, chat, .. } = &self.app;
+        premium.mark(chat, &self.person, room_id).await;
     }
 
     fn tell_authed(&self, id: &FrameId) {
@@ -179,6 +188,7 @@ impl Session {
             // Noted before the first await: a connection that ends while it joins must leave too.
             self.rooms.push(Arc::clone(&room));
         }
+        self.mark(&join.room_id).await;
         loop {
             let opened = match self.open(&room, &join).await {
                 Ok(opened) => fit(opened, &join, self.app.outbox_bytes / 2),
@@ -252,6 +262,7 @@ impl Session {
             client_id: client_id.as_str().into(),
             message: message.message.as_str().into(),
         };
+        self.mark(&room_id).await;
         let appended = self.app.chat.post(&room_id, &content).await.map_err(|error| {
             tracing::warn!(error = %Chain(&error), room.id = %room_id, "a message could not be kept");
             Refusal::unavailable("the message could not be kept; send it again with the same clientId")

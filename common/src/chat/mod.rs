@@ -2,7 +2,7 @@
 //!
 //! In the order of a message's journey: [`log`] (appended and published in one step), [`bus`] (heard by
 //! every server), [`flush`] (moved to the [`archive`] by a master job and its children), [`rehydrate`]
-//! (brought back the same way when a cold room is opened). [`presence`] counts who is there. [`Chat`] is
+//! (brought back the same way when a cold room is opened). [`premium`] says whose jobs go first. [`presence`] counts who is there. [`Chat`] is
 //! what all of them work with.
 
 pub mod archive;
@@ -11,6 +11,7 @@ pub mod bus;
 pub mod flush;
 pub mod log;
 pub mod message;
+pub mod premium;
 pub mod presence;
 pub mod rehydrate;
 
@@ -71,6 +72,10 @@ pub struct Settings {
     /// How long after its end a server's members still count
     #[arg(long, env = "SERVER_LEASE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub server_lease: Duration,
+
+    /// How long after somebody premium was in a room its jobs go before others'
+    #[arg(long, env = "PREMIUM_FOR", default_value = "3600", value_name = "SECONDS", value_parser = seconds)]
+    pub premium_for: Duration,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -108,6 +113,7 @@ impl Default for Settings {
             room_ttl: Duration::from_secs(600),
             resend_window: Duration::from_secs(900),
             server_lease: Duration::from_secs(10),
+            premium_for: Duration::from_secs(3600),
         }
     }
 }

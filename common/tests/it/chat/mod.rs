@@ -7,6 +7,7 @@ mod flush;
 mod flush_trouble;
 mod leave;
 mod open;
+mod premium;
 mod presence;
 mod rehydrate;
 mod rehydrate_trouble;
