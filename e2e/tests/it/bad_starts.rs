@@ -119,6 +119,36 @@ async fn wrong_flags() {
 }
 
 #[tokio::test]
+async fn a_server_that_nobody_could_connect_to() {
+    let (mut attempt, _database) = Attempt::of("server").await;
+    attempt.guests = false;
+    attempt
+        .fails(
+            1,
+            &[
+                "--jwt-secret",
+                "--jwt-key",
+                "--jwks",
+                "--guests",
+                "GUESTS=true",
+            ],
+        )
+        .await;
+    for (flag, value, words) in [
+        ("--jwt-secret", "short", ["32", "bytes"]),
+        ("--jwt-key", "/no/such/file", ["keys", "/no/such/file"]),
+        ("--jwks", "/no/such/file", ["keys", "/no/such/file"]),
+        ("--origin", "chat.example", ["chat.example", "origin"]),
+    ] {
+        let (attempt, _database) = Attempt::of("server").await;
+        attempt.argued(&[flag, value]).fails(1, &words).await;
+    }
+    let (attempt, _database) = Attempt::of("server").await;
+    let argued = attempt.argued(&["--message-rate", "many"]);
+    argued.fails(2, &["--message-rate", "a second"]).await;
+}
+
+#[tokio::test]
 async fn addresses_that_are_missing_or_unreadable() {
     for program in ["server", "worker"] {
         let (mut attempt, _database) = Attempt::of(program).await;
