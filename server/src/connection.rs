@@ -78,7 +78,13 @@ pub(crate) async fn serve(app: App, person: Person, seat: Option<Seat>, socket: 
             code,
             reason: reason.into(),
         };
-        let _ = timeout(LAST_WORDS, connection.socket.close(Some(close))).await;
+        let last_words = async {
+            let _ = connection.socket.close(Some(close)).await;
+            // What is still on its way is read: a socket that is closed before that is reset, and the peer
+            // may not hear why.
+            while let Some(Ok(_)) = connection.socket.next().await {}
+        };
+        let _ = timeout(LAST_WORDS, last_words).await;
     }
 }
 
