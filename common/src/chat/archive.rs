@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use diesel::{
     ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper,
-    sql_types::{Array, BigInt, Bool, Text},
+    sql_types::{Array, BigInt, Bool, Nullable, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
 
-use super::{Content, Entry, IdRange};
+use super::{Content, Entry, IdRange, message::Marks};
 use crate::{
     id::{MessageId, RoomId},
     pg::{PgError, Pool, schema::messages},
@@ -35,6 +35,10 @@ struct Row {
     username: String,
     client_id: String,
     body: String,
+    edits: Option<i64>,
+    deletes: Option<i64>,
+    edited_id: Option<i64>,
+    deleted: bool,
 }
 
 /// What of a room's archive is to be brought back.
@@ -75,6 +79,8 @@ impl Archive {
         let mut ids = Vec::with_capacity(entries.len());
         let mut prevs = Vec::with_capacity(entries.len());
         let mut texts: [Vec<String>; 4] = Default::default();
+        let mut marks: [Vec<Option<i64>>; 3] = Default::default();
+        let mut deleted = Vec::with_capacity(entries.len());
         for entry in entries {
             // What cannot be read as this version's content is kept as it is, rather than lost.
             let content = entry.content().unwrap_or_else(|_| Content {
@@ -89,12 +95,19 @@ impl Archive {
             texts[1].push(storable(content.username));
             texts[2].push(storable(content.client_id));
             texts[3].push(storable(content.message));
+            let of_entry = entry.marks();
+            marks[0].push(of_entry.edits.map(|id| id.0));
+            marks[1].push(of_entry.deletes.map(|id| id.0));
+            marks[2].push(of_entry.edited_at.map(|id| id.0));
+            deleted.push(of_entry.deleted);
         }
         let [users, names, clients, bodies] = texts;
+        let [edits, deletes, edited] = marks;
         let mut connection = self.connection().await?;
         diesel::sql_query(
-            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body) \
-             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body, \
+             edits, deletes, edited_id, deleted) \
+             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
         )
         .bind::<Text, _>(room.as_str())
         .bind::<Array<BigInt>, _>(ids)
@@ -103,6 +116,10 @@ impl Archive {
         .bind::<Array<Text>, _>(names)
         .bind::<Array<Text>, _>(clients)
         .bind::<Array<Text>, _>(bodies)
+        .bind::<Array<Nullable<BigInt>>, _>(edits)
+        .bind::<Array<Nullable<BigInt>>, _>(deletes)
+        .bind::<Array<Nullable<BigInt>>, _>(edited)
+        .bind::<Array<Bool>, _>(deleted)
         .execute(&mut connection)
         .await
         .map_err(|source| PgError::Query {
@@ -240,7 +257,7 @@ impl Archive {
             })
     }
 
-    async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {
+    pub(super) async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {
         self.pool.get().await.map_err(PgError::Get)
     }
 }
@@ -263,6 +280,13 @@ impl Row {
             client_id: self.client_id.as_str().into(),
             message: self.body.as_str().into(),
         };
-        Entry::of(MessageId(self.id), MessageId(self.prev_id), &content)
+        let marks = Marks {
+            edits: self.edits.map(MessageId),
+            deletes: self.deletes.map(MessageId),
+            edited_at: self.edited_id.map(MessageId),
+            deleted: self.deleted,
+        };
+        let (id, prev) = (MessageId(self.id), MessageId(self.prev_id));
+        Entry::marked(id, prev, &content, marks)
     }
 }
