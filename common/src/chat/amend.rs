@@ -82,11 +82,7 @@ impl Archive {
     ///
     /// # Errors
     /// If Postgres cannot be reached or refuses.
-    pub async fn which(
-        &self,
-        room: &RoomId,
-        ids: &[MessageId],
-    ) -> Result<Vec<MessageId>, PgError> {
+    pub async fn which(&self, room: &RoomId, ids: &[MessageId]) -> Result<Vec<MessageId>, PgError> {
         let mut connection = self.connection().await?;
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let found: Vec<i64> = messages::table
@@ -151,7 +147,11 @@ impl Archive {
             .filter(messages::room_id.eq(room.as_str()))
             .filter(messages::id.gt(range.after.0))
             .filter(messages::id.le(range.to.0))
-            .filter(messages::edits.is_not_null().or(messages::deletes.is_not_null()))
+            .filter(
+                messages::edits
+                    .is_not_null()
+                    .or(messages::deletes.is_not_null()),
+            )
             .select(messages::edits)
             .limit(1)
             .load(&mut connection)

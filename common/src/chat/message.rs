@@ -73,7 +73,11 @@ impl Marks {
                 let _ = write!(content, r#","{name}":{id}"#);
             }
         }
-        content.push_str(if self.deleted { r#","deleted":true}"# } else { "}" });
+        content.push_str(if self.deleted {
+            r#","deleted":true}"#
+        } else {
+            "}"
+        });
         content
     }
 }

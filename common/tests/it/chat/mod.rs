@@ -2,7 +2,10 @@
 
 mod append;
 mod archive;
+mod archived;
 mod bus;
+mod edits;
+mod edits_model;
 mod flush;
 mod flush_trouble;
 mod leave;
@@ -204,7 +207,12 @@ impl Look for TestChat {
         let keys = &self.queue.keys;
         let _: usize = self
             .queue
-            .command(&["DEL", &keys.log(room), &keys.meta(room), &keys.changed(room)])
+            .command(&[
+                "DEL",
+                &keys.log(room),
+                &keys.meta(room),
+                &keys.changed(room),
+            ])
             .await;
     }
 
