@@ -41,6 +41,48 @@ struct Row {
     deleted: bool,
 }
 
+/// Entries as columns, for one statement.
+#[derive(Default)]
+struct Columns {
+    ids: Vec<i64>,
+    prevs: Vec<i64>,
+    users: Vec<String>,
+    names: Vec<String>,
+    clients: Vec<String>,
+    bodies: Vec<String>,
+    edits: Vec<Option<i64>>,
+    deletes: Vec<Option<i64>>,
+    edited_ids: Vec<Option<i64>>,
+    deleted: Vec<bool>,
+}
+
+impl Columns {
+    fn of(entries: &[Entry]) -> Self {
+        let mut columns = Self::default();
+        for entry in entries {
+            // What cannot be read as this version's content is kept as it is, rather than lost.
+            let content = entry.content().unwrap_or_else(|_| Content {
+                user_id: "".into(),
+                username: "".into(),
+                client_id: "".into(),
+                message: entry.text().into(),
+            });
+            let marks = entry.marks();
+            columns.ids.push(entry.id.0);
+            columns.prevs.push(entry.prev.0);
+            columns.users.push(storable(content.user_id));
+            columns.names.push(storable(content.username));
+            columns.clients.push(storable(content.client_id));
+            columns.bodies.push(storable(content.message));
+            columns.edits.push(marks.edits.map(|id| id.0));
+            columns.deletes.push(marks.deletes.map(|id| id.0));
+            columns.edited_ids.push(marks.edited_at.map(|id| id.0));
+            columns.deleted.push(marks.deleted);
+        }
+        columns
+    }
+}
+
 /// What of a room's archive is to be brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hot {
@@ -76,33 +118,7 @@ impl Archive {
     /// # Errors
     /// If Postgres cannot be reached or refuses.
     pub async fn insert(&self, room: &RoomId, entries: &[Entry]) -> Result<usize, PgError> {
-        let mut ids = Vec::with_capacity(entries.len());
-        let mut prevs = Vec::with_capacity(entries.len());
-        let mut texts: [Vec<String>; 4] = Default::default();
-        let mut marks: [Vec<Option<i64>>; 3] = Default::default();
-        let mut deleted = Vec::with_capacity(entries.len());
-        for entry in entries {
-            // What cannot be read as this version's content is kept as it is, rather than lost.
-            let content = entry.content().unwrap_or_else(|_| Content {
-                user_id: "".into(),
-                username: "".into(),
-                client_id: "".into(),
-                message: entry.text().into(),
-            });
-            ids.push(entry.id.0);
-            prevs.push(entry.prev.0);
-            texts[0].push(storable(content.user_id));
-            texts[1].push(storable(content.username));
-            texts[2].push(storable(content.client_id));
-            texts[3].push(storable(content.message));
-            let of_entry = entry.marks();
-            marks[0].push(of_entry.edits.map(|id| id.0));
-            marks[1].push(of_entry.deletes.map(|id| id.0));
-            marks[2].push(of_entry.edited_at.map(|id| id.0));
-            deleted.push(of_entry.deleted);
-        }
-        let [users, names, clients, bodies] = texts;
-        let [edits, deletes, edited] = marks;
+        let columns = Columns::of(entries);
         let mut connection = self.connection().await?;
         diesel::sql_query(
             "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body, \
@@ -110,16 +126,16 @@ impl Archive {
              SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
         )
         .bind::<Text, _>(room.as_str())
-        .bind::<Array<BigInt>, _>(ids)
-        .bind::<Array<BigInt>, _>(prevs)
-        .bind::<Array<Text>, _>(users)
-        .bind::<Array<Text>, _>(names)
-        .bind::<Array<Text>, _>(clients)
-        .bind::<Array<Text>, _>(bodies)
-        .bind::<Array<Nullable<BigInt>>, _>(edits)
-        .bind::<Array<Nullable<BigInt>>, _>(deletes)
-        .bind::<Array<Nullable<BigInt>>, _>(edited)
-        .bind::<Array<Bool>, _>(deleted)
+        .bind::<Array<BigInt>, _>(columns.ids)
+        .bind::<Array<BigInt>, _>(columns.prevs)
+        .bind::<Array<Text>, _>(columns.users)
+        .bind::<Array<Text>, _>(columns.names)
+        .bind::<Array<Text>, _>(columns.clients)
+        .bind::<Array<Text>, _>(columns.bodies)
+        .bind::<Array<Nullable<BigInt>>, _>(columns.edits)
+        .bind::<Array<Nullable<BigInt>>, _>(columns.deletes)
+        .bind::<Array<Nullable<BigInt>>, _>(columns.edited_ids)
+        .bind::<Array<Bool>, _>(columns.deleted)
         .execute(&mut connection)
         .await
         .map_err(|source| PgError::Query {
