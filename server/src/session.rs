@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    chat::{Content, Entry, log::Opened},
+    chat::{Entry, log::Opened},
     error::Chain,
     id::RoomId,
 };
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
-    frame::{self, Ask, FrameId, Join, MAX_CLIENT_ID, MAX_MESSAGE, Post, Refusal},
+    frame::{self, Ask, FrameId, Join, Refusal},
     hub::ConnectionId,
     outbox::Outbox,
     room::Room,
@@ -30,8 +30,8 @@ const MAX_NAME: usize = 64;
 /// Who is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Person {
-    user_id: Box<str>,
-    username: Box<str>,
+    pub(crate) user_id: Box<str>,
+    pub(crate) username: Box<str>,
 }
 
 impl Person {
@@ -64,10 +64,10 @@ impl Person {
 /// One connection's rooms.
 #[derive(Debug)]
 pub(crate) struct Session {
-    app: App,
-    person: Person,
+    pub(crate) app: App,
+    pub(crate) person: Person,
     connection: ConnectionId,
-    outbox: Arc<Outbox>,
+    pub(crate) outbox: Arc<Outbox>,
     rooms: Vec<Arc<Room>>,
 }
 
@@ -106,6 +106,8 @@ impl Session {
         match ask {
             Ask::Join(join) => self.join(id, join).await,
             Ask::Post(post) => self.post(id, post).await,
+            Ask::Edit(edit) => self.edit(id, edit).await,
+            Ask::Delete(delete) => self.delete(id, delete).await,
             Ask::Leave(leave) => {
                 let room_id = self.room_of(leave.room_id)?;
                 self.leave(&room_id);
@@ -193,44 +195,8 @@ impl Session {
         }
     }
 
-    async fn post(&mut self, id: &FrameId, message: Post) -> Result<(), Refusal> {
-        let room_id = self.room_of(message.room_id)?;
-        let client_id = message
-            .client_id
-            .unwrap_or_else(|| Alphanumeric.sample_string(&mut rand::rng(), 20));
-        if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID || !client_id.is_ascii() {
-            let text = format!("clientId has 1 to {MAX_CLIENT_ID} ASCII characters");
-            return Err(Refusal::new("bad_message", text));
-        }
-        if message.message.is_empty() || message.message.len() > MAX_MESSAGE {
-            let text = format!("a message has 1 to {MAX_MESSAGE} bytes");
-            return Err(Refusal::new("bad_message", text));
-        }
-        // Postgres cannot store it, so the room could never be flushed.
-        if message.message.contains('\0') || client_id.contains('\0') {
-            return Err(Refusal::new(
-                "bad_message",
-                "a message has no NUL characters",
-            ));
-        }
-        let content = Content {
-            user_id: (&*self.person.user_id).into(),
-            username: (&*self.person.username).into(),
-            client_id: client_id.as_str().into(),
-            message: message.message.as_str().into(),
-        };
-        let appended = self.app.chat.post(&room_id, &content).await.map_err(|error| {
-            tracing::warn!(error = %Chain(&error), room.id = %room_id, "a message could not be kept");
-            Refusal::unavailable("the message could not be kept; send it again with the same clientId")
-        })?;
-        metrics::counter!("rhubarb_posted_messages_total").increment(1);
-        let ack = frame::ack(id, &room_id, &client_id, appended.id, appended.duplicate);
-        self.outbox.push(ack);
-        Ok(())
-    }
-
     /// The room that is named, or the one joined last.
-    fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
+    pub(crate) fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
         match named {
             Some(room_id) if self.rooms.iter().any(|room| *room.id() == room_id) => Ok(room_id),
             Some(room_id) => Err(Refusal::new("not_joined", format!("join {room_id} first"))),
@@ -271,7 +237,7 @@ impl Drop for Session {
 
 #[cfg(test)]
 mod tests {
-    use common::id::MessageId;
+    use common::{chat::Content, id::MessageId};
 
     use super::*;
 
