@@ -17,7 +17,7 @@ import { initials, tone } from './text.js';
 import { Typing } from './typing.js';
 import { lineOf } from './unread.js';
 
-/** @typedef {import('./rhubarb/room.js').Room} Room */
+/** @typedef {import('./rhubarb.js').Room} Room */
 
 /** @param {string} selector @returns {any} */
 const $ = (selector) => document.querySelector(selector);
@@ -98,7 +98,7 @@ const typing = new Typing();
 chat.on('status', (status) => connection.show(status));
 chat.on('replaced', ({ room }) => {
   if (room !== current) return drawRooms();
-  list.show(room, store.readUpTo(room.id), { keepPlace: true });
+  list.show(room, store.readUpTo(room.id), { keepPlace: !list.isEmpty });
   markRead();
 });
 chat.on('messages', ({ room, messages, older }) => {
@@ -125,7 +125,7 @@ chat.on('room', ({ room }) => {
 chat.on('typing', ({ room, userId, username }) => typing.started(room.id, userId, username));
 chat.on('notice', ({ error }) => toast(error.message));
 
-/** @param {import('./rhubarb/sender.js').Outgoing} entry @param {boolean} done @param {any} message */
+/** @param {import('./rhubarb.js').Outgoing} entry @param {boolean} done @param {any} message */
 function drawOutgoing(entry, done, message) {
   const target = entry.target && current.message(entry.target);
   if (!done) list.outgoing(entry);
@@ -175,9 +175,14 @@ async function leave(id) {
   drawRooms();
 }
 
+/** The rooms in the order of the list: that in which they were joined first. */
+function joined() {
+  return store.rooms().flatMap((id) => chat.rooms.get(id) ?? []);
+}
+
 /** To the next room of the list in a direction. @param {-1 | 1} by @param {boolean} isUnread  past those that are read */
 function step(by, isUnread) {
-  const rooms = [...chat.rooms.values()];
+  const rooms = joined();
   const at = rooms.indexOf(current);
   for (let n = 1; n < rooms.length; n += 1) {
     const room = rooms[(at + by * n + rooms.length * n) % rooms.length];
@@ -198,9 +203,9 @@ function drawRoom() {
 /** What is in view has been read; a room never seen before starts as read. */
 function markRead() {
   for (const room of chat.rooms.values()) {
-    const newest = room.messages.at(-1)?.messageId ?? 0;
     const inView = room === current && list.follows && !document.hidden;
-    if (inView || (room.isLoaded && store.readUpTo(room.id) === null)) store.markRead(room.id, newest);
+    const isRead = inView || store.readUpTo(room.id) === null;
+    if (room.isLoaded && isRead) store.markRead(room.id, room.messages.at(-1)?.messageId ?? 0);
   }
   drawRooms();
 }
@@ -211,7 +216,7 @@ let drawing = 0;
 function drawRooms() {
   drawing ||= setTimeout(() => {
     drawing = 0;
-    const rooms = [...chat.rooms.values()].map((room) => lineOf(room, chat.userId));
+    const rooms = joined().map((room) => lineOf(room, chat.userId));
     roomList.show(rooms, current.id);
     const total = rooms.reduce((sum, room) => sum + room.unread, 0);
     document.title = `${total ? `(${total > 99 ? '99+' : total}) ` : ''}#${current.id} · Rhubarb`;

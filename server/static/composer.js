@@ -43,7 +43,7 @@ export class Composer {
       if (this.#text.value.trim()) hooks.onTyping();
     });
     $('#stop-editing').addEventListener('click', () => this.stopEditing());
-    new ResizeObserver(() => this.#fit()).observe(this.#form);
+    addEventListener('resize', () => this.#fit());
   }
 
   get isEditing() {
@@ -122,8 +122,11 @@ export class Composer {
   /** As high as the text; the style sheet sets the limit. */
   #fit() {
     const { value } = this.#text;
+    // Measured in a form that keeps its height: else the messages above would move, twice a key.
+    this.#form.style.height = `${this.#form.offsetHeight}px`;
     this.#text.style.height = 'auto';
     this.#text.style.height = `${this.#text.scrollHeight}px`;
+    this.#form.style.height = '';
     const length = value.length < NEAR_BYTES / 3 ? 0 : bytes(value.trim()); // at most 3 bytes a unit
     const left = MAX_BYTES - length;
     $('#too-long').textContent = length < NEAR_BYTES ? ''

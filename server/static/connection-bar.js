@@ -1,6 +1,6 @@
 /** Tells how the connection is: a word in the header, and a bar with a countdown in trouble. */
 
-/** @typedef {import('./rhubarb/client.js').Status} Status */
+/** @typedef {import('./rhubarb.js').Status} Status */
 
 /** @param {string} selector @returns {any} */
 const $ = (selector) => document.querySelector(selector);

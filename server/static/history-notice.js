@@ -1,6 +1,6 @@
 /** The line above the oldest message: how the rest of the history is doing. Loads it on demand. */
 
-/** @typedef {import('./rhubarb/room.js').Room} Room */
+/** @typedef {import('./rhubarb.js').Room} Room */
 
 /** After a failure, scrolling alone asks again only after this. */
 const REST_MS = 10_000;

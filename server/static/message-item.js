@@ -2,8 +2,8 @@
 
 import { clock, fullTime, initials, linked, tone } from './text.js';
 
-/** @typedef {import('./rhubarb/timeline.js').Message} Message */
-/** @typedef {import('./rhubarb/sender.js').Outgoing} Outgoing */
+/** @typedef {import('./rhubarb.js').Message} Message */
+/** @typedef {import('./rhubarb.js').Outgoing} Outgoing */
 /** @typedef {{ userId: string, username: string, at: Date }} Facts */
 
 /** What a mark looks like (CSS) and is called, by the item's class. */

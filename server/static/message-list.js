@@ -7,13 +7,15 @@ import { confirm, describe, newItem, part, progress } from './message-item.js';
 import { dayName, isSameDay } from './text.js';
 
 /** @typedef {import('./message-item.js').Facts} Facts */
-/** @typedef {import('./rhubarb/timeline.js').Message} Message */
-/** @typedef {import('./rhubarb/sender.js').Outgoing} Outgoing */
-/** @typedef {import('./rhubarb/room.js').Room} Room */
+/** @typedef {import('./rhubarb.js').Message} Message */
+/** @typedef {import('./rhubarb.js').Outgoing} Outgoing */
+/** @typedef {import('./rhubarb.js').Room} Room */
 
 const GROUP_MS = 5 * 60_000;
 const NEAR_TOP_PX = 400;
 const NEAR_BOTTOM_PX = 40;
+/** Above the first unread message so much of what was read is shown. */
+const CONTEXT_PX = 56;
 
 /**
  * @typedef {object} Hooks
@@ -35,6 +37,7 @@ export class MessageList {
   #firstUnread = 0;
   #wasAway = false;
   #frame = 0;
+  #height = 0;
 
   /** @param {Hooks} hooks */
   constructor(hooks) {
@@ -42,7 +45,14 @@ export class MessageList {
     this.#list.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     this.#list.addEventListener('click', (event) => this.#clicked(/** @type {Element} */ (event.target)));
     // The composer grows, a phone's keyboard opens: what was in view stays in view.
-    new ResizeObserver(() => this.follows && this.toNewest()).observe(this.#list);
+    new ResizeObserver(() => {
+      this.#height = this.#list.clientHeight;
+      if (this.follows) this.toNewest();
+    }).observe(this.#list);
+  }
+
+  get isEmpty() {
+    return this.#items.size === 0;
   }
 
   /**
@@ -67,6 +77,7 @@ export class MessageList {
     const stays = place && this.#items.get(place.id);
     if (stays) this.#list.scrollTop += stays.getBoundingClientRect().top - place.top;
     else this.toNewest();
+    if (!keepPlace) this.#toFirstUnread();
     this.checkTop();
   }
 
@@ -124,7 +135,10 @@ export class MessageList {
   /** Shows the state of what we wrote and is not confirmed. @param {Outgoing} entry */
   outgoing(entry) {
     const shown = this.#items.get(entry.target ?? entry.clientId);
-    if (shown) return progress(shown, entry);
+    if (shown) {
+      progress(shown, entry);
+      return this.#followSoon(); // it may need another line
+    }
     if (!isUnseen(entry)) return;
     this.#append([this.#pending(entry)]);
     this.#followSoon();
@@ -164,6 +178,16 @@ export class MessageList {
   /** Asks for older messages if the top is near: also when all fits into the view. */
   checkTop() {
     if (this.#list.scrollTop < NEAR_TOP_PX) this.#hooks.onNearTop();
+  }
+
+  /** Where reading goes on, if that is not in view: the rest is below. */
+  #toFirstUnread() {
+    const first = this.#items.get(this.#firstUnread);
+    const edge = this.#list.getBoundingClientRect().top;
+    if (!first || first.getBoundingClientRect().top >= edge) return;
+    this.#list.scrollTop -= edge - first.getBoundingClientRect().top + CONTEXT_PX;
+    this.follows = false;
+    this.#hooks.onScroll();
   }
 
   /** @param {Message[]} messages */
@@ -264,6 +288,7 @@ export class MessageList {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#list;
+    if (clientHeight !== this.#height) return; // it grows or shrinks: the observer is told next
     const follows = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
     if (follows !== this.follows && !this.#frame) {
       this.follows = follows;

@@ -2,7 +2,7 @@
 
 import * as store from './store.js';
 
-/** @param {import('./rhubarb/room.js').Room} room @param {string} me  our user id */
+/** @param {import('./rhubarb.js').Room} room @param {string} me  our user id */
 export function lineOf(room, me) {
   const last = room.messages.at(-1);
   const author = last?.userId === me ? 'You' : last?.username;
@@ -16,7 +16,7 @@ export function lineOf(room, me) {
   };
 }
 
-/** @param {import('./rhubarb/room.js').Room} room @param {string} me */
+/** @param {import('./rhubarb.js').Room} room @param {string} me */
 function unread(room, me) {
   const readUpTo = store.readUpTo(room.id);
   if (readUpTo === null) return 0;

@@ -25,14 +25,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
      require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// What every file is sent with.
-const HEADERS: [(HeaderName, &str); 6] = [
+const HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
     // Pages of other hosts may import the library; whether they may connect is another matter.
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     // The files name each other without versions: a browser must not mix old and new ones.

@@ -159,9 +159,12 @@ export class Sender {
   /** @param {Outgoing} entry @param {RhubarbError} error */
   #refused(entry, error) {
     if (!this.entries.includes(entry)) return;
-    if (!error.isPassing && !error.isAboutToken) return this.#fail(entry, error);
+    // It is in the room; only the archive is late.
+    if (error.code === 'not_archived') entry.seen = true;
+    if (!error.isPassing && !error.isAboutToken && !entry.seen) return this.#fail(entry, error);
     entry.tries = 0; // that was an answer
     this.#port.later(error.retryAfterMs ?? 500 + jitter(3), () => this.#requeue(entry));
+    this.pump(); // what is seen holds nothing up
   }
 
   /** No answer. @param {Outgoing} entry @param {boolean} [isDown] */

@@ -69,6 +69,8 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
             "--window-size=1100,800",
+            // Modules of files may import one another: the tests of the client library.
+            "--allow-file-access-from-files",
             &format!("--user-data-dir={}", profile.display()),
         ];
         let wishes = json!({
@@ -133,7 +135,8 @@ impl Window {
         self.client.back().await.expect("the page before");
     }
 
-    async fn goto(&self, address: &str) {
+    /// Goes to an address.
+    pub(crate) async fn goto(&self, address: &str) {
         let gone = self.client.goto(address).await;
         gone.unwrap_or_else(|error| panic!("{} goes to {address}: {error}", self.name));
     }
