@@ -135,3 +135,48 @@ test('a place where tokens come from that fails is asked again', async () => {
 
   chat.close();
 });
+
+test('a room that a new token does not allow is refused, the others stay', async () => {
+  const server = new FakeServer();
+  const { chat, room } = client(server, counting());
+  const other = chat.join('s');
+  await authed(server);
+  await server.joins();
+  await server.joins();
+
+  chat.setToken('for s only');
+  await authed(server);
+  server.says('error', { roomId: 'r', code: 'forbidden_room', message: 'Not any more.' });
+
+  equal([room.state, room.error?.code, other.state], ['refused', 'forbidden_room', 'joined']);
+  chat.close();
+});
+
+test('a server that says a token is about to end gets the next; one that put us out is asked again', async () => {
+  const server = new FakeServer();
+  const { chat, room } = client(server, counting());
+  await authed(server);
+  await server.joins();
+
+  server.says('error', { code: 'expired', message: 'It expires in 5 s.' });
+  equal(await authed(server), 't2');
+  equal(server.socket.heard.length, 0);
+  server.says('left', { roomId: 'r' });
+  await server.joins();
+
+  equal(room.state, 'joined');
+  chat.close();
+});
+
+test('too many connections of ours are waited for', async () => {
+  const server = new FakeServer();
+  const { chat, connected } = client(server, counting());
+  const { id } = await server.heard('auth');
+  server.says('error', { code: 'too_many_connections', message: 'Close one.', retryAfterMs: 1 }, id);
+
+  await authed(server);
+  await connected;
+
+  equal(chat.status.state, 'connected');
+  chat.close();
+});

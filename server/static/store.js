@@ -33,7 +33,9 @@ export const isRoomId = (name) => ROOM_ID.test(name);
 
 /** @returns {string} the person's stable id in this browser */
 export function userId() {
-  return get('userId', '') || set('userId', `u-${ulid()}`);
+  const known = get('userId', '');
+  // The server marks guests where it knows others by their tokens.
+  return known.startsWith('guest-') ? known : set('userId', `guest-${known || ulid()}`);
 }
 
 const FIRST = ['Mellow', 'Brisk', 'Sunny', 'Quiet', 'Early', 'Tart', 'Rosy', 'Wild'];

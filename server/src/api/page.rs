@@ -25,12 +25,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
      require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// What every file is sent with.
-const HEADERS: [(HeaderName, &str); 5] = [
+const HEADERS: [(HeaderName, &str); 4] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
-    // Pages of other hosts may import the library; whether they may connect is another matter.
-    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     // The files name each other without versions: a browser must not mix old and new ones.
     (header::CACHE_CONTROL, "no-cache"),
 ];

@@ -68,7 +68,7 @@ export class Rhubarb extends Emitter {
     super();
     this.#options = { ...DEFAULTS, ...options };
     this.#base = new URL(url);
-    const userId = guest.userId ?? `u-${ulid()}`;
+    const userId = guest.userId ?? `guest-${ulid()}`;
     const stranger = { userId, username: guest.username ?? userId };
     this.#identity = new Identity(token === undefined ? { guest: stranger } : { token });
     this.#unsent = new UnsentStore(storage, this.userId);
@@ -217,7 +217,10 @@ export class Rhubarb extends Emitter {
     if (requests !== this.#requests) return;
     if (this.#transports.name === 'events') return this.#authed(this.#identity.me);
     const id = requests.expect({
-      done: (authed) => this.#authed(authed),
+      done: (authed) => {
+        this.#refusals = 0;
+        this.#authed(authed);
+      },
       refused: (error) => this.#notAuthed(error),
       silent: () => this.#link.reopen(),
     });
@@ -251,11 +254,11 @@ export class Rhubarb extends Emitter {
 
   /** @param {RhubarbError} error */
   #notAuthed(error) {
-    if (error.isPassing) {
-      return this.#requests.later(error.retryAfterMs ?? 1_000, () => this.#introduceAnew());
-    }
     this.#introducing = undefined;
-    this.#tokenRefused(error);
+    if (error.isAboutToken) return this.#tokenRefused(error);
+    // Too many connections of ours, perhaps: one may end.
+    this._emit('notice', { error });
+    this.#requests.later(error.retryAfterMs ?? 5_000 + jitter(3), () => this.#introduceAnew());
   }
 
   /** No token will do: asking on would only make noise. @param {RhubarbError} error */
@@ -299,14 +302,17 @@ export class Rhubarb extends Emitter {
   #take({ type, id, payload = {} }) {
     // What answers no open question answers one that is void by now.
     if (id !== undefined && id !== null) return void this.#requests.answer({ type, id, payload });
-    if (type === 'error') return this.#unasked(new RhubarbError(payload.code, payload.message, payload.retryAfterMs));
-    if (payload.roomId) this.rooms.get(payload.roomId)?._take(type, payload);
+    const room = this.rooms.get(payload.roomId);
+    if (type !== 'error') return room?._take(type, payload);
+    const error = new RhubarbError(payload.code, payload.message, payload.retryAfterMs);
+    if (room) room._refused(error);
+    else this.#unasked(error);
   }
 
   /** An error that answers nothing. @param {RhubarbError} error */
   #unasked(error) {
     if (error.code === 'too_slow') this.rooms.forEach((room) => room._resume());
-    else if (error.isAboutToken) this.#tokenRefused(error);
+    else if (error.isAboutToken && this.#identity.canRenew) this.#tokenRefused(error);
     // A sign of typing that was one too many is nobody's concern.
     else if (error.code !== 'rate_limited') this._emit('notice', { error });
   }

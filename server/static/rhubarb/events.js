@@ -13,6 +13,7 @@
  * rest are for sending and paging.
  */
 const ROOMS_AT_MOST = 4;
+const PAUSE_MS = 250;
 
 /** @param {Http} http @param {Ends} ends @returns {Connection} */
 export function openEvents(http, ends) {
@@ -89,14 +90,60 @@ export function openEvents(http, ends) {
  * @param {(frame: object) => void} told
  */
 async function follow(http, { id, roomId, since, limit = 100 }, signal, told) {
-  const room = `/rooms/${encodeURIComponent(roomId)}`;
-  // After a resume the stream itself brings what was missed, from `since` on.
-  const page = since ? { messages: [], more: false } : await http.get(`${room}/messages?limit=${limit}`);
-  const top = page.messages.at(-1)?.messageId ?? since ?? 0;
+  const from = since ? `since=${since}` : `limit=${limit}`;
   const headers = { accept: 'text/event-stream' };
-  const stream = await http.open(`${room}/events?since=${top}`, { headers, signal, cache: 'no-store' });
-  told({ type: 'joined', id, payload: { roomId, complete: true, top, ...page } });
-  await readEvents(stream, ({ event, data }) => told({ type: event, payload: { roomId, ...JSON.parse(data) } }));
+  const path = `/rooms/${encodeURIComponent(roomId)}/events?${from}`;
+  const stream = await http.open(path, { headers, signal, cache: 'no-store' });
+  const beginning = new Beginning((page) => told({ type: 'joined', id, payload: page }));
+  signal.addEventListener('abort', () => beginning.end());
+  await readEvents(stream, ({ event, data }) => {
+    const payload = JSON.parse(data);
+    if (!beginning.takes(event, payload)) told({ type: event, payload });
+  }).finally(() => beginning.end());
+}
+
+/**
+ * The history at the beginning of a stream. It comes message by message; a room takes it as one page,
+ * up to the id that `joined` names.
+ */
+class Beginning {
+  /** @type {(page: object) => void} */ #told;
+  /** @type {any} */ #joined;
+  /** @type {any[]} */ #messages = [];
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  #isOver = false;
+
+  /** @param {(page: object) => void} told */
+  constructor(told) {
+    this.#told = told;
+  }
+
+  /** @param {string} event @param {any} payload @returns {boolean} whether it was a part of it */
+  takes(event, payload) {
+    if (this.#isOver) return event === 'joined';
+    if (event === 'joined') this.#joined = payload;
+    else if (event === 'message') this.#messages.push(payload);
+    else if (event !== 'reset') return false; // `joined` says the same: not complete
+    if (this.#joined && (payload.messageId ?? 0) >= this.#joined.top) this.#tell();
+    else this.#tellSoon();
+    return true;
+  }
+
+  end() {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** The last one may be none that is shown: what pauses has come. */
+  #tellSoon() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#joined && this.#tell(), PAUSE_MS);
+  }
+
+  #tell() {
+    this.end();
+    this.#told({ ...this.#joined, messages: this.#messages });
+  }
 }
 
 /**

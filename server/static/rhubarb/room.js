@@ -182,11 +182,19 @@ export class Room extends Emitter {
     if (this.state === 'joined') this.#mend();
   }
 
+  /** We may not be here any more. @param {RhubarbError} error */
+  _refused(error) {
+    if (!['forbidden_room', 'bad_room'].includes(error.code)) return this.#port.emit('notice', { error });
+    this.state = 'joining'; // as if we had asked
+    this.#refused(error, 0);
+  }
+
   /** @param {string} type @param {any} payload */
   _take(type, payload) {
     if (type === 'message') this.#receive(payload);
     else if (type === 'history') this.#extend(payload);
     else if (type === 'reset') this.#reset(payload);
+    else if (type === 'left') this.#ask(); // the server put us out; the answer says why
     else if (type === 'presence') {
       this.members = payload.members;
       this.#emit('room');
