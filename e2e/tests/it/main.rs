@@ -14,6 +14,8 @@ mod children;
 mod client_library;
 mod journey;
 mod outages;
+mod page;
+mod page_for_everybody;
 mod rehydration;
 mod resume;
 mod server_death;

@@ -60,6 +60,7 @@ export class Rhubarb extends Emitter {
   /** The connection on which we are telling it. @type {Requests | undefined} */ #introducing;
   /** Tokens refused since anything was answered. */ #refusals = 0;
   /** @type {RhubarbError | undefined} */ #error;
+  /** The status that was told last. */ #told = '';
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #renewal;
   /** @type {{ resolve: () => void, reject: (error: RhubarbError) => void }[]} */ #waiting = [];
 
@@ -288,7 +289,11 @@ export class Rhubarb extends Emitter {
   }
 
   #tellStatus() {
-    this._emit('status', this.status);
+    const { status } = this;
+    const told = JSON.stringify(status);
+    if (told === this.#told) return;
+    this.#told = told;
+    this._emit('status', status);
   }
 
   /** @param {RhubarbError} [error] */

@@ -140,7 +140,7 @@ export class Room extends Emitter {
     const page = await this.#port.older(oldest, limit);
     if (generation !== this.#timeline.generation) return []; // the room was reloaded meanwhile
     const messages = this.#timeline.prepend(page.messages, page.more);
-    this.#emit('messages', { messages, older: true });
+    if (messages.length) this.#emit('messages', { messages, older: true });
     this.#emit('room');
     return messages;
   }

@@ -168,6 +168,37 @@ impl Window {
         field.send_keys(keys).await.expect("keys that are typed");
     }
 
+    /// Presses keys, wherever the focus is. What follows a modifier is pressed with it.
+    pub(crate) async fn presses(&self, keys: &[char]) {
+        let keys: String = keys.iter().chain([&char::from(Key::Null)]).collect();
+        let focused = self.client.active_element().await;
+        let focused = focused.unwrap_or_else(|error| panic!("{} has a focus: {error}", self.name));
+        focused.send_keys(&keys).await.expect("keys that are typed");
+    }
+
+    /// Waits until an expression of JavaScript has this value in the page.
+    pub(crate) async fn finds(&self, expression: &str, wanted: impl Into<Value>) {
+        let wanted = wanted.into();
+        let what = format!("{}: {expression} is {wanted}", self.name);
+        let look = format!("return {expression}");
+        eventually(&what, async || {
+            (self.run(&look).await == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks the browser itself, by its devtools protocol.
+    pub(crate) async fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let session = self.client.session_id().await.expect("a session");
+        let session = session.expect("a session");
+        let path = format!("/session/{session}/goog/cdp/execute");
+        let body = json!({"cmd": command, "params": parameters});
+        let reply = http::post(self.driver, &path, &body).await;
+        let reply = reply.expect("an answer of the browser").json();
+        assert!(reply["value"]["error"].is_null(), "{command}: {reply}");
+        reply["value"].clone()
+    }
+
     /// Waits until the page looks as `wanted`.
     pub(crate) async fn shows(&self, what: &str, wanted: impl Fn(&View) -> bool) -> View {
         let what = format!("{}: {what}", self.name);
