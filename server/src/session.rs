@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    chat::{Content, Entry, log::Opened},
+    chat::{Entry, log::Opened},
     error::Chain,
     id::RoomId,
 };
@@ -12,9 +12,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
-    frame::{self, Ask, FrameId, Join, MAX_CLIENT_ID, MAX_MESSAGE, Post, Refusal},
+    frame::{self, Ask, FrameId, Join, Post, Refusal},
     hub::ConnectionId,
     outbox::Outbox,
+    post::{self, Via, post},
     room::Room,
 };
 
@@ -30,8 +31,8 @@ const MAX_NAME: usize = 64;
 /// Who is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Person {
-    user_id: Box<str>,
-    username: Box<str>,
+    pub(crate) user_id: Box<str>,
+    pub(crate) username: Box<str>,
 }
 
 impl Person {
@@ -128,7 +129,7 @@ impl Session {
     }
 
     /// Subscribe, read, merge, live.
-    async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
+    pub(crate) async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
         let known = self.rooms.iter().any(|room| *room.id() == join.room_id);
         if !known && self.rooms.len() >= MAX_ROOMS {
             let message =
@@ -195,35 +196,10 @@ impl Session {
 
     async fn post(&mut self, id: &FrameId, message: Post) -> Result<(), Refusal> {
         let room_id = self.room_of(message.room_id)?;
-        let client_id = message
-            .client_id
-            .unwrap_or_else(|| Alphanumeric.sample_string(&mut rand::rng(), 20));
-        if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID || !client_id.is_ascii() {
-            let text = format!("clientId has 1 to {MAX_CLIENT_ID} ASCII characters");
-            return Err(Refusal::new("bad_message", text));
-        }
-        if message.message.is_empty() || message.message.len() > MAX_MESSAGE {
-            let text = format!("a message has 1 to {MAX_MESSAGE} bytes");
-            return Err(Refusal::new("bad_message", text));
-        }
-        // Postgres cannot store it, so the room could never be flushed.
-        if message.message.contains('\0') || client_id.contains('\0') {
-            return Err(Refusal::new(
-                "bad_message",
-                "a message has no NUL characters",
-            ));
-        }
-        let content = Content {
-            user_id: (&*self.person.user_id).into(),
-            username: (&*self.person.username).into(),
-            client_id: client_id.as_str().into(),
-            message: message.message.as_str().into(),
-        };
-        let appended = self.app.chat.post(&room_id, &content).await.map_err(|error| {
-            tracing::warn!(error = %Chain(&error), room.id = %room_id, "a message could not be kept");
-            Refusal::unavailable("the message could not be kept; send it again with the same clientId")
-        })?;
-        metrics::counter!("rhubarb_posted_messages_total").increment(1);
+        let client_id = message.client_id.unwrap_or_else(post::fresh_client_id);
+        let (chat, text) = (&self.app.chat, &message.message);
+        let posted = post(chat, &self.person, &room_id, &client_id, text, Via::Socket);
+        let appended = posted.await?;
         let ack = frame::ack(id, &room_id, &client_id, appended.id, appended.duplicate);
         self.outbox.push(ack);
         Ok(())
@@ -271,7 +247,7 @@ impl Drop for Session {
 
 #[cfg(test)]
 mod tests {
-    use common::id::MessageId;
+    use common::{chat::Content, id::MessageId};
 
     use super::*;
 
