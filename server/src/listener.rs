@@ -91,7 +91,7 @@ mod tests {
     fn answer(listener: TcpListener) -> JoinHandle<()> {
         tokio::spawn(async move {
             loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
+                let (mut stream, _) = listener.accept().await.expect("a connection");
                 tokio::spawn(async move {
                     let _ = stream.write_all(b"x").await;
                     let _ = stream.read(&mut [0]).await;
