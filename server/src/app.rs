@@ -9,7 +9,7 @@ use common::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{api::jobs::Jobs, hub::Hub};
+use crate::{api::jobs::Jobs, drain::Drain, hub::Hub};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -22,8 +22,12 @@ pub(crate) struct App {
     pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) connections: Connections,
+    /// The server was told to stop: it is not ready any more.
+    pub(crate) stopping: Shutdown,
     /// The server drains: clients are asked to go.
     pub(crate) shutdown: Shutdown,
+    /// How they go.
+    pub(crate) drain: Drain,
     /// The server ends: clients are cut off.
     pub(crate) closing: Shutdown,
     /// What one slow reader may cost, in bytes.
@@ -36,13 +40,13 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// Counts the open sockets: warp's graceful shutdown does not wait for what was upgraded.
+/// Counts the open sockets and streams: warp's graceful shutdown does not wait for what was upgraded.
 #[derive(Debug, Clone)]
 pub(crate) struct Connections {
     open: Arc<watch::Sender<usize>>,
 }
 
-/// One open socket.
+/// One open socket or stream.
 #[derive(Debug)]
 pub(crate) struct Open {
     connections: Connections,

@@ -12,9 +12,13 @@ use warp::{
     reply::{Reply, Response},
 };
 
+use crate::frame::Refusal;
+
 /// What an HTTP route can answer instead of what was asked.
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
+    #[error("{}", .0.message)]
+    Refused(Refusal),
     #[error("{0}")]
     BadRequest(String),
     #[error("this address needs the header `authorization: Bearer` with the server's token")]
@@ -46,6 +50,7 @@ pub(crate) enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
+            Self::Refused(refusal) => status_of(refusal),
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -62,8 +67,17 @@ impl ApiError {
         }
     }
 
+    /// In seconds, if it is worth trying again.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after_ms.map(|ms| ms.div_ceil(1000).max(1)),
+            _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        }
+    }
+
     fn code(&self) -> &'static str {
         match self {
+            Self::Refused(refusal) => refusal.code,
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "unauthorized",
             Self::Unprocessable(_) => "unprocessable",
@@ -81,10 +95,31 @@ impl ApiError {
     }
 }
 
+/// The status of what a socket would be told in an `error` frame.
+fn status_of(refusal: &Refusal) -> StatusCode {
+    match refusal.code {
+        "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
+        "rate_limited" | "too_many_connections" => StatusCode::TOO_MANY_REQUESTS,
+        "unauthorized" | "expired" => StatusCode::UNAUTHORIZED,
+        "forbidden_room" | "not_author" => StatusCode::FORBIDDEN,
+        "not_found" => StatusCode::NOT_FOUND,
+        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 #[derive(Serialize)]
 struct Problem<'a> {
     code: &'a str,
     message: String,
+    #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 impl Reply for ApiError {
@@ -92,6 +127,10 @@ impl Reply for ApiError {
         let problem = Problem {
             code: self.code(),
             message: self.to_string(),
+            retry_after_ms: match &self {
+                Self::Refused(refusal) => refusal.retry_after_ms,
+                _ => None,
+            },
         };
         let mut response =
             warp::reply::with_status(warp::reply::json(&problem), self.status()).into_response();
@@ -101,10 +140,10 @@ impl Reply for ApiError {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
         }
-        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.retry_after() {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

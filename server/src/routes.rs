@@ -10,12 +10,13 @@ use warp::{
 
 use crate::{
     api::{
-        health, history,
+        events, health, history,
         jobs::{self, Jobs},
-        page,
+        page, rooms,
     },
     app::App,
-    error::render_rejection,
+    error::{ApiError, render_rejection},
+    session::Person,
     upgrade,
 };
 
@@ -25,6 +26,9 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(index())
         .or(file())
         .or(messages(app))
+        .or(say(app))
+        .or(events(app))
+        .or(room(app))
         .or(enqueue(app.jobs.clone()))
         .or(job(app.jobs.clone()))
         .or(live())
@@ -76,6 +80,42 @@ fn messages(app: &App) -> BoxedFilter<(Response,)> {
         .and(warp::query())
         .and(with(app))
         .then(history::page)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `POST /rooms/:room/messages`
+fn say(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String / "messages")
+        .and(warp::post())
+        .and(warp::header::headers_cloned())
+        .and(who())
+        .and(with(app))
+        .and(warp::body::stream())
+        .then(rooms::say)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /rooms/:room/events?since=&limit=`
+fn events(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String / "events")
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(warp::query())
+        .and(who())
+        .and(with(app))
+        .then(events::listen)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /rooms/:room`
+fn room(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String)
+        .and(warp::get())
+        .and(with(app))
+        .then(rooms::look)
         .map(Reply::into_response)
         .boxed()
 }
@@ -138,6 +178,11 @@ fn if_on(jobs: Option<Jobs>) -> impl Filter<Extract = (Jobs,), Error = Rejection
         let jobs = jobs.clone();
         async move { jobs.ok_or_else(warp::reject::not_found) }
     })
+}
+
+/// Who asks, as the address says.
+fn who() -> impl Filter<Extract = (Result<Person, ApiError>,), Error = Rejection> + Clone {
+    warp::query().map(|query: upgrade::Query| Ok(query.person()?))
 }
 
 fn with(app: &App) -> impl Filter<Extract = (App,), Error = Infallible> + Clone + use<> {

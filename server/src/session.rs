@@ -130,7 +130,7 @@ impl Session {
     }
 
     /// Subscribe, read, merge, live.
-    async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
+    pub(crate) async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
         let known = self.rooms.iter().any(|room| *room.id() == join.room_id);
         if !known && self.rooms.len() >= MAX_ROOMS {
             let message =

@@ -17,7 +17,7 @@ use tokio_tungstenite::{
 };
 use warp::reply::Reply;
 
-use crate::{app::App, connection, error::ApiError, session::Person};
+use crate::{app::App, connection, error::ApiError, frame::Refusal, session::Person};
 
 /// What a socket has before it reads its first byte.
 const READ_BUFFER: usize = 2 * 1024;
@@ -35,6 +35,13 @@ pub(crate) struct Query {
     username: Option<String>,
 }
 
+impl Query {
+    /// Who that is.
+    pub(crate) fn person(self) -> Result<Person, Refusal> {
+        Person::new(self.user_id, self.username)
+    }
+}
+
 /// Answers an upgrade, and serves the socket.
 pub(crate) async fn upgrade(
     headers: HeaderMap,
@@ -45,8 +52,7 @@ pub(crate) async fn upgrade(
     let accept = accept_key(&headers)?;
     let on_upgrade =
         on_upgrade.ok_or(ApiError::NotAnUpgrade("this connection cannot be upgraded"))?;
-    let person = Person::new(query.user_id, query.username)
-        .map_err(|refusal| ApiError::BadRequest(refusal.message.into_owned()))?;
+    let person = query.person()?;
     if app.shutdown.is_asked() {
         return Err(ApiError::Draining);
     }

@@ -11,6 +11,7 @@ use http::header;
 use serde::Deserialize;
 use warp::reply::{Reply, with_header};
 
+use super::room_of;
 use crate::{app::App, error::ApiError, frame};
 
 /// Messages a page at most.
@@ -26,7 +27,7 @@ pub(crate) struct Page {
 
 /// One page, oldest first: `{"messages":[…],"more":true}`.
 pub(crate) async fn page(room: String, page: Page, app: App) -> Result<impl Reply, ApiError> {
-    let room: RoomId = room.parse().map_err(bad)?;
+    let room = room_of(&room)?;
     let limit = page.limit.unwrap_or(50).clamp(1, MAX_LIMIT);
     let (mut entries, from_end) = match (&page.before, &page.after) {
         (Some(_), Some(_)) => {

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-pub(crate) use read::{AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_MESSAGE, Post, read};
+pub(crate) use read::{
+    AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, MAX_MESSAGE, Post, read,
+};
 pub(crate) use write::{
     ack, error, goaway, joined, left, pong, presence, render_all, reset, typing,
 };

@@ -41,6 +41,15 @@ pub(crate) struct Join {
 }
 
 impl Join {
+    /// A join of a room, as a frame would ask for it.
+    pub(crate) fn new(room_id: RoomId, since: Option<MessageId>, limit: Option<usize>) -> Self {
+        Self {
+            room_id,
+            since,
+            limit,
+        }
+    }
+
     /// How many messages at most.
     pub(crate) fn limit(&self) -> usize {
         self.limit.unwrap_or(100).clamp(1, MAX_LIMIT)
