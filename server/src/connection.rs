@@ -34,8 +34,6 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a peer that is closed has to take what it is told.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// When the server drains, clients come back after a random time between these, in ms.
-const RECONNECT_IN_MS: [u64; 2] = [500, 8000];
 
 /// Why a connection ends.
 enum End {
@@ -62,6 +60,7 @@ struct Connection {
 pub(crate) async fn serve(app: App, person: Person, seat: Option<Seat>, socket: Socket) {
     let outbox = Arc::new(Outbox::new(app.outbox_bytes));
     let session = Session::new(app.clone(), person, seat, Arc::clone(&outbox));
+    session.greet();
     let now = Instant::now();
     // The first ping comes at a random time, so that those who came together do not beat together.
     let first = PING_EVERY.mul_f64(rand::rng().random_range(0.1..1.0));
@@ -78,19 +77,20 @@ pub(crate) async fn serve(app: App, person: Person, seat: Option<Seat>, socket: 
             code,
             reason: reason.into(),
         };
-        let last_words = async {
+        // To the peer's own close: what it has sent and nobody reads would have the system reset the
+        // connection, and the peer might lose what it was told last.
+        let close = async {
             let _ = connection.socket.close(Some(close)).await;
-            // What is still on its way is read: a socket that is closed before that is reset, and the peer
-            // may not hear why.
             while let Some(Ok(_)) = connection.socket.next().await {}
         };
-        let _ = timeout(LAST_WORDS, last_words).await;
+        let _ = timeout(LAST_WORDS, close).await;
     }
 }
 
 impl Connection {
     async fn run(&mut self, app: &App) -> End {
-        let mut draining = false;
+        // When the server closes it, once it drains and if the client stays.
+        let mut cut_at = None;
         loop {
             let outbox = Arc::clone(&self.outbox);
             let wakes_at = self.wakes_at();
@@ -135,16 +135,30 @@ impl Connection {
                         return End::Gone;
                     }
                 }
-                () = app.shutdown.asked(), if !draining => {
-                    draining = true;
-                    self.outbox.push(frame::goaway(RECONNECT_IN_MS));
+                () = app.shutdown.asked(), if cut_at.is_none() => {
+                    let farewell = app.drain.farewell();
+                    cut_at = Some(farewell.cut_at());
+                    self.outbox.push(frame::goaway(farewell.reconnect_in_ms()));
                 }
-                () = app.closing.asked() => {
-                    let _ = timeout(LAST_WORDS, self.write_out()).await;
-                    return End::Close(CloseCode::Away, "the server is stopping; reconnect");
+                () = sleep_until(cut_at.unwrap_or(self.ping_at)), if cut_at.is_some() => {
+                    return self.send_away().await;
                 }
+                () = app.closing.asked() => return self.send_away().await,
             }
         }
+    }
+
+    /// Ends a connection that the client has not left: what is being handled is answered first.
+    async fn send_away(&mut self) -> End {
+        let finish = async {
+            if self.handling.is_some() {
+                self.session = Some(handled(&mut self.handling).await);
+                self.handling = None;
+            }
+            self.write_out().await
+        };
+        let _ = timeout(LAST_WORDS, finish).await;
+        End::Close(CloseCode::Away, "the server is stopping; reconnect")
     }
 
     /// When there is something to do, whatever comes. While a frame is handled the session is not at hand.

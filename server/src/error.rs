@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use common::{id::RoomId, queue::Queue};
+use common::queue::Queue;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use thiserror::Error;
@@ -17,18 +17,14 @@ use crate::frame::Refusal;
 /// What an HTTP route can answer instead of what was asked.
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
+    #[error("{}", .0.message)]
+    Refused(Refusal),
     #[error("{0}")]
     BadRequest(String),
     #[error("this address needs the header `authorization: Bearer` with the server's token")]
     Unauthorized,
-    #[error("{}", .0.message)]
-    Denied(Refusal),
-    #[error("{0} is not one of the rooms that you may enter")]
-    ForbiddenRoom(RoomId),
     #[error("pages of that origin may not use this server (--origin)")]
     ForbiddenOrigin,
-    #[error("{}", .0.message)]
-    Limited(Refusal),
     #[error("{0}")]
     Unprocessable(String),
     #[error("a job has at most {0} bytes: send a reference instead")]
@@ -53,24 +49,13 @@ pub(crate) enum ApiError {
     Internal,
 }
 
-/// Somebody is not let in: a name that cannot be is a mistake, all else a matter of tokens.
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        if refusal.code == "bad_name" {
-            Self::BadRequest(refusal.message.into_owned())
-        } else {
-            Self::Denied(refusal)
-        }
-    }
-}
-
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
+            Self::Refused(refusal) => status_of(refusal),
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized | Self::Denied(_) => StatusCode::UNAUTHORIZED,
-            Self::ForbiddenRoom(_) | Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
-            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -85,12 +70,19 @@ impl ApiError {
         }
     }
 
+    /// In seconds, if it is worth trying again.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after_ms.map(|ms| ms.div_ceil(1000).max(1)),
+            _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        }
+    }
+
     fn code(&self) -> &'static str {
         match self {
+            Self::Refused(refusal) => refusal.code,
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "unauthorized",
-            Self::Denied(refusal) | Self::Limited(refusal) => refusal.code,
-            Self::ForbiddenRoom(_) => "forbidden_room",
             Self::ForbiddenOrigin => "forbidden_origin",
             Self::Unprocessable(_) => "unprocessable",
             Self::TooLarge(_) => "too_large",
@@ -104,6 +96,25 @@ impl ApiError {
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
+    }
+}
+
+/// The status of what a socket would be told in an `error` frame.
+fn status_of(refusal: &Refusal) -> StatusCode {
+    match refusal.code {
+        "unavailable" | "not_archived" | "archive_unavailable" => StatusCode::SERVICE_UNAVAILABLE,
+        "rate_limited" | "too_many_connections" => StatusCode::TOO_MANY_REQUESTS,
+        "unauthorized" | "expired" => StatusCode::UNAUTHORIZED,
+        "forbidden_room" | "not_author" => StatusCode::FORBIDDEN,
+        "not_found" => StatusCode::NOT_FOUND,
+        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
@@ -121,7 +132,7 @@ impl Reply for ApiError {
             code: self.code(),
             message: self.to_string(),
             retry_after_ms: match &self {
-                Self::Limited(refusal) => refusal.retry_after_ms,
+                Self::Refused(refusal) => refusal.retry_after_ms,
                 _ => None,
             },
         };
@@ -133,16 +144,10 @@ impl Reply for ApiError {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, scheme);
         }
-        if let Self::Limited(refusal) = &self {
-            let seconds = refusal.retry_after_ms.unwrap_or(1000).div_ceil(1000);
+        if let Some(seconds) = self.retry_after() {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
-        }
-        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }

@@ -11,9 +11,9 @@ use warp::{
 
 use crate::{
     api::{
-        health, history,
+        events, health, history,
         jobs::{self, Jobs},
-        page,
+        page, rooms,
     },
     app::App,
     auth::{
@@ -31,6 +31,9 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(index())
         .or(file())
         .or(messages(app))
+        .or(say(app))
+        .or(events(app))
+        .or(room(app))
         .or(enqueue(app.jobs.clone()))
         .or(job(app.jobs.clone()))
         .or(live())
@@ -116,15 +119,18 @@ fn socket(app: &App) -> BoxedFilter<(Response,)> {
 fn index() -> BoxedFilter<(Response,)> {
     warp::path::end()
         .and(warp::get())
+        .and(warp::header::optional("if-none-match"))
         .then(page::index)
         .map(Reply::into_response)
         .boxed()
 }
 
-/// `GET /static/:file`
+/// `GET /static/:path`
 fn file() -> BoxedFilter<(Response,)> {
-    warp::path!("static" / String)
+    warp::path("static")
+        .and(warp::path::tail())
         .and(warp::get())
+        .and(warp::header::optional("if-none-match"))
         .then(page::file)
         .map(Reply::into_response)
         .boxed()
@@ -138,6 +144,43 @@ fn messages(app: &App) -> BoxedFilter<(Response,)> {
         .and(warp::query())
         .and(with(app))
         .then(history::page)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `POST /rooms/:room/messages`
+fn say(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String / "messages")
+        .and(warp::post())
+        .and(warp::header::headers_cloned())
+        .and(who(app))
+        .and(with(app))
+        .and(warp::body::stream())
+        .then(rooms::say)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /rooms/:room/events?since=&limit=`
+fn events(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String / "events")
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(warp::query())
+        .and(who(app))
+        .and(with(app))
+        .then(events::listen)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /rooms/:room`
+fn room(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String)
+        .and(warp::get())
+        .and(who(app))
+        .and(with(app))
+        .then(rooms::look)
         .map(Reply::into_response)
         .boxed()
 }

@@ -3,17 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    chat::{Content, Entry, log::Opened},
+    chat::{Entry, log::Opened},
     error::Chain,
     id::RoomId,
 };
-use rand::distr::{Alphanumeric, SampleString};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
     auth::Ring,
-    frame::{self, Ask, FrameId, Join, MAX_CLIENT_ID, Post, Refusal},
+    frame::{self, Ask, FrameId, Join, Refusal},
     hub::ConnectionId,
     limits::Seat,
     outbox::Outbox,
@@ -30,10 +29,10 @@ const COLD_LOOK: Duration = Duration::from_millis(500);
 /// One connection's rooms.
 #[derive(Debug)]
 pub(crate) struct Session {
-    app: App,
-    person: Person,
+    pub(crate) app: App,
+    pub(crate) person: Person,
     connection: ConnectionId,
-    outbox: Arc<Outbox>,
+    pub(crate) outbox: Arc<Outbox>,
     rooms: Vec<Arc<Room>>,
     standing: Standing,
 }
@@ -42,18 +41,21 @@ impl Session {
     pub(crate) fn new(app: App, person: Person, seat: Option<Seat>, outbox: Arc<Outbox>) -> Self {
         let connection = app.hub.connection();
         let standing = Standing::new(&app, &person, seat);
-        let session = Self {
+        Self {
             app,
             person,
             connection,
             outbox,
             rooms: Vec::new(),
             standing,
-        };
-        if matches!(session.person.proof, Proof::Token { .. }) {
-            session.tell_authed(&None);
         }
-        session
+    }
+
+    /// Tells who came with a token what it was taken for.
+    pub(crate) fn greet(&self) {
+        if matches!(self.person.proof, Proof::Token { .. }) {
+            self.tell_authed(&None);
+        }
     }
 
     /// Does what a frame asks and puts the answer into the outbox.
@@ -84,6 +86,8 @@ impl Session {
             Ask::Auth(auth) => self.authenticate(id, &auth.token).await,
             Ask::Join(join) => self.join(id, join).await,
             Ask::Post(post) => self.post(id, post).await,
+            Ask::Edit(edit) => self.edit(id, edit).await,
+            Ask::Delete(delete) => self.delete(id, delete).await,
             Ask::Leave(leave) => {
                 let room_id = self.room_of(leave.room_id)?;
                 self.leave(&room_id);
@@ -175,7 +179,7 @@ impl Session {
     }
 
     /// Subscribe, read, merge, live.
-    async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
+    pub(crate) async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
         let known = self.rooms.iter().any(|room| *room.id() == join.room_id);
         if !known {
             self.app.limits.room(self.rooms.len())?;
@@ -239,42 +243,8 @@ impl Session {
         }
     }
 
-    async fn post(&mut self, id: &FrameId, message: Post) -> Result<(), Refusal> {
-        let room_id = self.room_of(message.room_id)?;
-        let client_id = message
-            .client_id
-            .unwrap_or_else(|| Alphanumeric.sample_string(&mut rand::rng(), 20));
-        if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID || !client_id.is_ascii() {
-            let text = format!("clientId has 1 to {MAX_CLIENT_ID} ASCII characters");
-            return Err(Refusal::new("bad_message", text));
-        }
-        self.app.limits.message_size(&message.message)?;
-        // Postgres cannot store it, so the room could never be flushed.
-        if message.message.contains('\0') || client_id.contains('\0') {
-            return Err(Refusal::new(
-                "bad_message",
-                "a message has no NUL characters",
-            ));
-        }
-        let content = Content {
-            user_id: (&*self.person.user_id).into(),
-            username: (&*self.person.username).into(),
-            client_id: client_id.as_str().into(),
-            message: message.message.as_str().into(),
-        };
-        self.mark(&room_id).await;
-        let appended = self.app.chat.post(&room_id, &content).await.map_err(|error| {
-            tracing::warn!(error = %Chain(&error), room.id = %room_id, "a message could not be kept");
-            Refusal::unavailable("the message could not be kept; send it again with the same clientId")
-        })?;
-        metrics::counter!("rhubarb_posted_messages_total").increment(1);
-        let ack = frame::ack(id, &room_id, &client_id, appended.id, appended.duplicate);
-        self.outbox.push(ack);
-        Ok(())
-    }
-
     /// The room that is named, or the one joined last.
-    fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
+    pub(crate) fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
         match named {
             Some(room_id) if self.rooms.iter().any(|room| *room.id() == room_id) => Ok(room_id),
             Some(room_id) => Err(Refusal::new("not_joined", format!("join {room_id} first"))),
@@ -315,7 +285,7 @@ impl Drop for Session {
 
 #[cfg(test)]
 mod tests {
-    use common::id::MessageId;
+    use common::{chat::Content, id::MessageId};
 
     use super::*;
 

@@ -50,7 +50,9 @@ impl Standing {
                 self.pace.join(&app.limits)?;
                 person.may_enter(&join.room_id)?;
             }
-            Ask::Post(_) => self.pace.message(&app.limits, person)?,
+            Ask::Post(_) | Ask::Edit(_) | Ask::Delete(_) => {
+                self.pace.message(&app.limits, person)?
+            }
             Ask::Leave(_) | Ask::Typing(_) => {}
         }
         Ok(())

@@ -40,10 +40,10 @@ pub(crate) async fn upgrade(
         return Err(ApiError::Draining);
     }
     // Before the token is looked at, which costs more than to refuse.
-    app.limits.connect().map_err(ApiError::Limited)?;
+    app.limits.connect()?;
     let visitor = app.door.visitor(&headers, claim)?;
     let seat = visitor.as_ref().map(|person| app.limits.sit(person));
-    let seat = seat.transpose().map_err(ApiError::Limited)?;
+    let seat = seat.transpose()?;
     let person = visitor.unwrap_or_else(Person::stranger);
     let open = app.connections.enter();
     tokio::spawn(async move {

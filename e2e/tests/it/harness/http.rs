@@ -64,10 +64,19 @@ pub(crate) async fn refused_upgrade(port: u16, query: &str, headers: &str) -> Re
 
 /// `POST`s JSON.
 pub(crate) async fn post(port: u16, path: &str, body: &serde_json::Value) -> io::Result<Reply> {
-    let body = body.to_string();
+    post_raw(port, path, "", &body.to_string()).await
+}
+
+/// `POST`s anything, with headers if there are any.
+pub(crate) async fn post_raw(
+    port: u16,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> io::Result<Reply> {
     let length = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n");
-    exchange(port, &head, &body).await
+    let head = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n{headers}");
+    exchange(port, &head, body).await
 }
 
 /// Sends a request line and headers, and reads the whole answer.
