@@ -1,13 +1,22 @@
-//! A connection: one socket's loop. Frames in are handled one after another; frames out are written
-//! together; a peer that says nothing for long is dead.
+//! A connection: one socket's loop. Frames in are handled one after another; frames out go into the
+//! [`Outbox`], which a [`crate::writer`] empties; a peer that says nothing for long is dead.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use rand::RngExt;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::tcp::OwnedReadHalf,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -19,12 +28,21 @@ use tokio_tungstenite::{
 use crate::{
     app::App,
     frame::{self, Refusal},
-    outbox::Outbox,
+    outbox::{Outbox, Standing},
+    packet::Packet,
     session::{Person, Session},
 };
 
-/// A WebSocket inside an upgraded HTTP connection.
-pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+/// A WebSocket as it is read. What the library writes by itself, answers to pings and closes, goes
+/// the way of all else: into the outbox.
+pub(crate) type Socket = WebSocketStream<Wire>;
+
+/// What the library reads from and writes to.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) socket: OwnedReadHalf,
+    pub(crate) outbox: Arc<Outbox>,
+}
 
 /// Between two pings.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -53,40 +71,47 @@ struct Connection {
     session: Option<Box<Session>>,
     handling: Option<Handling>,
     heard: Instant,
-    ping_at: Instant,
+    /// Since when the peer has taken nothing of what waits for it.
+    blocked: Option<Instant>,
 }
 
 /// Serves one socket to its end.
 pub(crate) async fn serve(app: App, person: Person, socket: Socket) {
-    let outbox = Arc::new(Outbox::new(app.outbox_bytes));
+    let outbox = Arc::clone(&socket.get_ref().outbox);
     let session = Session::new(app.clone(), person, Arc::clone(&outbox));
-    let now = Instant::now();
-    // The first ping comes at a random time, so that those who came together do not beat together.
-    let first = PING_EVERY.mul_f64(rand::rng().random_range(0.1..1.0));
     let mut connection = Connection {
         socket,
         outbox,
         session: Some(Box::new(session)),
         handling: None,
-        heard: now,
-        ping_at: now + first,
+        heard: Instant::now(),
+        blocked: None,
     };
     if let End::Close(code, reason) = connection.run(&app).await {
         let close = CloseFrame {
             code,
             reason: reason.into(),
         };
-        let _ = timeout(LAST_WORDS, connection.socket.close(Some(close))).await;
+        let _ = connection.socket.close(Some(close)).await;
     }
+    let _ = timeout(LAST_WORDS, connection.outbox.emptied()).await;
 }
 
 impl Connection {
     async fn run(&mut self, app: &App) -> End {
-        let mut draining = false;
+        let outbox = Arc::clone(&self.outbox);
+        // The first ping comes at a random time, so that those who came together do not beat together.
+        let first = PING_EVERY.mul_f64(rand::rng().random_range(0.1..1.0));
+        // Made once: whatever wakes this task polls them all.
+        let mut ping = pin!(sleep_until(Instant::now() + first));
+        let mut draining = pin!(app.shutdown.asked());
+        let mut closing = pin!(app.closing.asked());
+        let mut is_draining = false;
         loop {
-            let outbox = Arc::clone(&self.outbox);
+            // A peer that does not read what it is told is not heard either.
+            let listens = self.handling.is_none() && !outbox.is_half_full();
             tokio::select! {
-                frame = self.socket.next(), if self.handling.is_none() => {
+                frame = self.socket.next(), if listens => {
                     let frame = match frame {
                         Some(Ok(frame)) => frame,
                         Some(Err(error)) => return broken(&error),
@@ -101,28 +126,29 @@ impl Connection {
                     self.handling = None;
                     self.session = Some(session);
                 }
-                () = outbox.filled() => {
-                    if let Err(end) = self.write_out().await {
-                        return end;
+                () = outbox.news() => match outbox.standing() {
+                    Standing::Open => {}
+                    Standing::Blocked => {
+                        self.blocked.get_or_insert_with(Instant::now);
                     }
-                }
-                () = outbox.overflowed() => return TOO_SLOW,
-                () = sleep_until(self.ping_at) => {
-                    if self.heard.elapsed() > SILENCE {
+                    Standing::Overflowed | Standing::Broken => return End::Gone,
+                },
+                () = outbox.unblock(), if self.blocked.is_some() => self.blocked = None,
+                () = &mut ping => {
+                    let is_stuck = self.blocked.is_some_and(|since| since.elapsed() > SILENCE);
+                    if is_stuck || self.heard.elapsed() > SILENCE {
                         return End::Gone;
                     }
-                    self.ping_at = Instant::now() + PING_EVERY;
-                    let ping = self.socket.send(Message::Ping(Bytes::new()));
-                    if !matches!(timeout(SILENCE, ping).await, Ok(Ok(()))) {
+                    ping.as_mut().reset(Instant::now() + PING_EVERY);
+                    if self.socket.send(Message::Ping(Bytes::new())).await.is_err() {
                         return End::Gone;
                     }
                 }
-                () = app.shutdown.asked(), if !draining => {
-                    draining = true;
-                    self.outbox.push(frame::goaway(RECONNECT_IN_MS));
+                () = &mut draining, if !is_draining => {
+                    is_draining = true;
+                    outbox.push(frame::goaway(RECONNECT_IN_MS));
                 }
-                () = app.closing.asked() => {
-                    let _ = timeout(LAST_WORDS, self.write_out()).await;
+                () = &mut closing => {
                     return End::Close(CloseCode::Away, "the server is stopping; reconnect");
                 }
             }
@@ -150,29 +176,7 @@ impl Connection {
         }
         Ok(())
     }
-
-    /// Writes all that waits, in as few system calls as the buffer allows.
-    async fn write_out(&mut self) -> Result<(), End> {
-        let outbox = Arc::clone(&self.outbox);
-        let write = async {
-            for frame in outbox.take() {
-                self.socket.feed(Message::Text(frame)).await?;
-            }
-            self.socket.flush().await
-        };
-        tokio::select! {
-            biased; // in this order, so that no timer is made for a write that succeeds at once
-            written = write => written.map_err(|_| End::Gone),
-            () = outbox.overflowed() => Err(TOO_SLOW),
-            () = sleep(SILENCE) => Err(End::Gone),
-        }
-    }
 }
-
-const TOO_SLOW: End = End::Close(
-    CloseCode::Again,
-    "too slow: reconnect and resume from the last message seen",
-);
 
 async fn handled(handling: &mut Option<Handling>) -> Box<Session> {
     match handling {
@@ -191,5 +195,35 @@ fn broken(error: &tungstenite::Error) -> End {
         }
         tungstenite::Error::Utf8(_) => End::Close(CloseCode::Invalid, "a text frame is not UTF-8"),
         _ => End::Gone,
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+/// The library writes whole frames, as everything is taken at once.
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.outbox.push(Packet::raw(bytes));
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -9,8 +9,11 @@ mod connection;
 mod error;
 mod frame;
 mod hub;
+mod meter;
 mod outbox;
+mod packet;
 mod presence;
+mod queue;
 mod room;
 #[cfg(test)]
 mod room_model_test;
@@ -19,6 +22,7 @@ mod room_test;
 mod routes;
 mod session;
 mod upgrade;
+mod writer;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -61,7 +65,7 @@ struct Args {
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
 
-    /// What one slow reader may cost; beyond that it is cut off and resumes where it was
+    /// What one slow reader may cost; beyond that its messages are dropped, and it resumes where it was
     #[arg(long, env = "OUTBOX_BYTES", default_value_t = 1 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64 * 1024..))]
     outbox_bytes: u32,
 

@@ -14,6 +14,7 @@ use crate::{
     app::App,
     frame::{self, Ask, FrameId, Join, MAX_CLIENT_ID, MAX_MESSAGE, Post, Refusal},
     hub::ConnectionId,
+    meter,
     outbox::Outbox,
     room::Room,
 };
@@ -223,7 +224,7 @@ impl Session {
             tracing::warn!(error = %Chain(&error), room.id = %room_id, "a message could not be kept");
             Refusal::unavailable("the message could not be kept; send it again with the same clientId")
         })?;
-        metrics::counter!("rhubarb_posted_messages_total").increment(1);
+        meter::POSTED.increment(1);
         let ack = frame::ack(id, &room_id, &client_id, appended.id, appended.duplicate);
         self.outbox.push(ack);
         Ok(())
