@@ -101,9 +101,9 @@ impl Queue {
         }
     }
 
-    /// Drops a room's messages. Gives the last one before them.
-    pub(crate) fn drop_messages(&mut self, room: RoomNumber) -> Option<MessageId> {
-        let (begun, mut at, mut last) = (self.begun(), 0, None);
+    /// Drops a room's messages. Gives the last one before them, and how many they were.
+    pub(crate) fn drop_messages(&mut self, room: RoomNumber) -> (Option<MessageId>, u64) {
+        let (begun, mut at, mut last, mut count) = (self.begun(), 0, None, 0);
         let bytes = &mut self.bytes;
         self.waiting.retain(|item| {
             at += 1;
@@ -111,13 +111,13 @@ impl Queue {
                 Kind::Message(of, before) if of == room && at > begun => {
                     last = last.or(Some(before));
                     *bytes -= item.packet.bytes().len();
-                    meter::DROPPED_MESSAGES.increment(1);
+                    count += 1;
                     false
                 }
                 _ => true,
             }
         });
-        last
+        (last, count)
     }
 
     /// Notes that a room's reader is to be told something when all else is written.

@@ -22,7 +22,7 @@ use crate::{frame, hub::ConnectionId, meter, outbox::Outbox, packet::Packet};
 
 /// A room's number in this process, for what must not hold its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct RoomNumber(u64);
+pub(crate) struct RoomNumber(pub(crate) u64);
 
 /// One room's members here.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl Room {
         }
         member.seen = opened.top;
         member.incomplete = !opened.warm;
-        member.outbox.push(history);
+        member.outbox.push_history(self.number, history);
         for delivery in &joining.kept_back {
             member.give(self, delivery);
         }
@@ -327,8 +327,8 @@ impl Member {
     }
 
     fn reload(&mut self, room: &Room, reason: &str) {
-        if !mem::replace(&mut self.reloading, true) {
-            self.outbox.forget(room.number);
+        // Who is behind joins again in any case.
+        if !self.behind && !mem::replace(&mut self.reloading, true) {
             self.outbox.push(frame::reset(&room.id, reason));
         }
     }
