@@ -109,7 +109,7 @@ impl Connection {
         let mut is_draining = false;
         loop {
             // A peer that does not read what it is told is not heard either.
-            let listens = self.handling.is_none() && !outbox.is_half_full();
+            let listens = self.handling.is_none() && !outbox.is_full();
             tokio::select! {
                 frame = self.socket.next(), if listens => {
                     let frame = match frame {

@@ -3,7 +3,7 @@
 //!
 //! What a slow reader loses, in this order: word of who types; counts of members but the newest; a
 //! room's messages, of which it is told once it has caught up: it resumes after the last one that it
-//! got. Answers are never dropped. While an outbox is half full nothing more is read from its
+//! got. Answers are never dropped. While an outbox has no room for messages nothing more is read from its
 //! connection; one that has no room even for answers ends.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,10 +24,11 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
-    /// Bytes at most, before messages are dropped.
-    bound: usize,
-    /// Bytes at most, answers included.
+    /// Bytes at most.
     most: usize,
+    /// Bytes at most when a message is put in: half of what a joiner's history may have, so that who
+    /// misses them can have them in one.
+    for_messages: usize,
     /// Rings when whoever looks after it has something to do.
     news: Notify,
     /// Where it is emptied to; without one somebody takes what waits.
@@ -42,32 +43,31 @@ struct Way {
 }
 
 impl Outbox {
-    /// An outbox for `bound` bytes of messages; with answers there may be twice as many. Somebody takes
-    /// what waits: see [`Self::filled`].
-    pub(crate) fn new(bound: usize) -> Self {
+    /// An outbox for so many bytes, a quarter of them for messages. Somebody takes what waits.
+    pub(crate) fn new(bytes: usize) -> Self {
         Self {
             queue: Mutex::default(),
-            bound,
-            most: bound.saturating_mul(2),
+            most: bytes,
+            for_messages: bytes / 4,
             news: Notify::new(),
             way: OnceLock::new(),
         }
     }
 
-    /// An outbox for `bound` bytes of messages and any number of answers.
+    /// An outbox for so many bytes of messages and any number of answers.
     #[cfg(test)]
-    pub(crate) fn for_messages(bound: usize) -> Self {
+    pub(crate) fn for_messages(bytes: usize) -> Self {
         Self {
-            most: usize::MAX,
-            ..Self::new(bound)
+            for_messages: bytes,
+            ..Self::new(usize::MAX)
         }
     }
 
     /// An outbox that `writer` empties into a socket.
-    pub(crate) fn to_socket(bound: usize, socket: OwnedWriteHalf, writer: Arc<Writer>) -> Self {
+    pub(crate) fn to_socket(bytes: usize, socket: OwnedWriteHalf, writer: Arc<Writer>) -> Self {
         Self {
             way: OnceLock::from(Way { socket, writer }),
-            ..Self::new(bound)
+            ..Self::new(bytes)
         }
     }
 
@@ -101,7 +101,7 @@ impl Outbox {
         if queue.is_over() {
             return true; // the connection ends anyway
         }
-        let fits = queue.make_room(packet.bytes().len(), self.bound);
+        let fits = queue.make_room(packet.bytes().len(), self.for_messages);
         if fits {
             queue.add(packet, Kind::Message(room, before));
         } else {
@@ -131,7 +131,7 @@ impl Outbox {
         if queue.is_over() {
             return;
         }
-        if kind == Kind::Typing && queue.bytes > self.bound / 2 {
+        if kind == Kind::Typing && queue.bytes > self.for_messages / 2 {
             meter::DROPPED_TYPING.increment(1);
         } else if queue.make_room(packet.bytes().len(), self.most) {
             queue.add(packet, kind);
@@ -211,11 +211,11 @@ impl Outbox {
 
     /// Whether nothing more is to be read from the peer until it has read what waits. When there is
     /// less, there is news.
-    pub(crate) fn is_half_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let mut queue = self.queue();
-        let is_half_full = queue.bytes > self.bound / 2;
-        queue.is_awaited |= is_half_full;
-        is_half_full
+        let is_full = queue.bytes > self.for_messages;
+        queue.is_awaited |= is_full;
+        is_full
     }
 
     /// Waits until all is written, or cannot be.
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn typing_goes_first_and_of_counts_the_newest_stays() {
-        let outbox = Arc::new(Outbox::new(40));
+        let outbox = Arc::new(Outbox::new(160));
 
         outbox.push_typing("typing".into());
         for members in ["one", "two"] {
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn who_is_behind_gets_the_other_rooms_and_answers_then_resumes_after_what_it_has() {
-        let outbox = Arc::new(Outbox::new(40));
+        let outbox = Arc::new(Outbox::new(160));
 
         assert!(put(&outbox, ROOMS[1], 7));
         assert!((4..=6).all(|id| put(&outbox, ROOMS[0], id)));
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn who_joins_again_before_it_has_caught_up_is_not_told_to() {
-        let outbox = Arc::new(Outbox::new(15));
+        let outbox = Arc::new(Outbox::new(60));
 
         assert!(put(&outbox, ROOMS[0], 1));
         assert!(!put(&outbox, ROOMS[0], 2));
@@ -323,8 +323,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_of_not_even_answers_costs_at_most_twice_the_bound() {
-        let outbox = Arc::new(Outbox::new(10));
+    fn who_reads_not_even_answers_costs_at_most_the_bound() {
+        let outbox = Arc::new(Outbox::new(20));
 
         for _ in 0..5 {
             outbox.push("12");

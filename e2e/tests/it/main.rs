@@ -17,4 +17,5 @@ mod rehydration;
 mod resume;
 mod server_death;
 mod shutdown;
+mod slow_readers;
 mod worker_death;
