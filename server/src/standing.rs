@@ -36,7 +36,8 @@ impl Standing {
     /// Whether a frame may be done now.
     pub(crate) fn may(&mut self, app: &App, person: &Person, ask: &Ask) -> Result<(), Refusal> {
         match ask {
-            Ask::Auth(_) | Ask::Ping => return Ok(()),
+            Ask::Auth(_) => self.pace.token(&app.limits)?,
+            Ask::Ping => {}
             _ if person.is_stranger() => {
                 let message = "send an auth frame with a token first";
                 return Err(Refusal::new("unauthorized", message));

@@ -97,6 +97,26 @@ async fn joins_have_a_rate_and_rooms_a_number() {
 }
 
 #[tokio::test]
+async fn tokens_are_not_to_be_guessed() {
+    let stack = Stack::start().await;
+    let secret = "a secret of tests with thirty-two bytes";
+    let server = stack.with("JWT_SECRET", secret).server().await;
+    let mut ada = Client::connect_with(server.port, "ada", "").await;
+
+    let answers = flood(&mut ada, "auth", |n| json!({"token": format!("guess {n}")})).await;
+
+    let codes: Vec<_> = answers
+        .iter()
+        .map(|answer| &answer["payload"]["code"])
+        .collect();
+    let looked_at = codes.iter().filter(|code| **code == "unauthorized").count();
+    let refused = codes.iter().filter(|code| **code == "rate_limited").count();
+    assert!((5..MANY).contains(&looked_at), "{codes:?}");
+    assert_eq!(looked_at + refused, MANY, "{codes:?}");
+    counts(&server, "tokens").await;
+}
+
+#[tokio::test]
 async fn who_floods_is_closed() {
     let stack = Stack::start().await.with("FRAME_RATE", "1:20");
     let server = stack.server().await;

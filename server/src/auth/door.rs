@@ -54,6 +54,8 @@ impl Door {
     /// # Errors
     /// If a key cannot be used, or nobody could come in.
     pub(crate) fn new(settings: &Settings) -> anyhow::Result<Self> {
+        // By name: a package that turned the other kind of cryptography on, too, would leave none.
+        let _ = jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER.install_default();
         // As .env files have it: a name without a value is not set.
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let mut files: Vec<_> = settings.jwt_key.iter().cloned().map(KeyFile::Pem).collect();

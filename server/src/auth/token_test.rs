@@ -163,9 +163,9 @@ async fn each_kind_of_key_is_taken() {
 async fn a_public_key_is_no_secret() {
     // Whoever knows the public key signs with it as if it were a secret.
     let keys = pem(RSA_PUBLIC);
-    let forger = EncodingKey::from_secret(RSA_PUBLIC.as_bytes());
+    let key = EncodingKey::from_secret(RSA_PUBLIC.as_bytes());
 
-    let forged = signed(&Header::new(Algorithm::HS256), &claims(), &forger);
+    let forged = signed(&Header::new(Algorithm::HS256), &claims(), &key);
 
     let (code, text) = refused(&forged, &keys, &terms());
     assert_eq!(code, "unauthorized");

@@ -53,6 +53,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "JOIN_RATE", default_value = "10:100", value_name = "RATE")]
     pub(crate) join_rate: Rate,
 
+    /// Tokens of one connection: to check one costs more than any other frame
+    #[arg(long, env = "AUTH_RATE", default_value = "1:5", value_name = "RATE")]
+    pub(crate) auth_rate: Rate,
+
     /// Frames of any kind of one connection; one that sends more is closed
     #[arg(
         long,
@@ -108,6 +112,7 @@ pub(crate) struct Pace {
     frames: Bucket,
     messages: Bucket,
     joins: Bucket,
+    tokens: Bucket,
 }
 
 impl Limits {
@@ -196,6 +201,15 @@ impl Pace {
             limited("messages", "rate_limited", message, Some(wait))
         })?;
         limits.message(person)
+    }
+
+    /// Counts a token, before it is looked at.
+    pub(crate) fn token(&mut self, limits: &Limits) -> Result<(), Refusal> {
+        let counted = self.tokens.take(limits.settings.auth_rate, Instant::now());
+        counted.map_err(|wait| {
+            let message = "you send more tokens than a connection may; wait";
+            limited("tokens", "rate_limited", message, Some(wait))
+        })
     }
 
     /// Counts a join.

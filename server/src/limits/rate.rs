@@ -46,6 +46,13 @@ impl Bucket {
     }
 }
 
+impl Rate {
+    /// Whether there is no bound.
+    pub(crate) fn is_off(self) -> bool {
+        self.0.is_none()
+    }
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {

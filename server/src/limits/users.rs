@@ -39,13 +39,12 @@ pub(crate) struct Seat {
 impl Users {
     /// Counts a connection, unless there are so many.
     pub(super) fn sit(&self, user_id: &str, most: usize) -> Option<Seat> {
-        let mut all = self.all();
-        let user = all.user(user_id, Instant::now());
-        if user.connections >= most {
-            return None;
-        }
-        user.connections += 1;
-        Some(Seat {
+        let is_free = self.all().with(user_id, Instant::now(), |user| {
+            let is_free = user.connections < most;
+            user.connections += usize::from(is_free);
+            is_free
+        });
+        is_free.then(|| Seat {
             users: self.clone(),
             user_id: user_id.into(),
         })
@@ -53,7 +52,11 @@ impl Users {
 
     /// Counts a message.
     pub(super) fn message(&self, user_id: &str, rate: Rate, now: Instant) -> Result<(), Duration> {
-        self.all().user(user_id, now).messages.take(rate, now)
+        if rate.is_off() {
+            return Ok(());
+        }
+        self.all()
+            .with(user_id, now, |user| user.messages.take(rate, now))
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
@@ -62,27 +65,25 @@ impl Users {
 }
 
 impl All {
-    fn user(&mut self, user_id: &str, now: Instant) -> &mut User {
-        // Whoever comes back at once has not a fresh rate; so users go later than their connections, when
-        // there are twice as many as were worth keeping.
+    /// Looks at a user, and at those who can be forgotten when there are twice as many as were worth keeping.
+    /// Not when their last connection ends: who comes back at once has not a fresh rate.
+    fn with<T>(&mut self, user_id: &str, now: Instant, look: impl FnOnce(&mut User) -> T) -> T {
+        if let Some(user) = self.users.get_mut(user_id) {
+            return look(user);
+        }
         if self.users.len() >= self.look_at.max(FEW) {
             let is_here = |user: &User| user.connections > 0 || !user.messages.is_empty(now);
             self.users.retain(|_, user| is_here(user));
             self.look_at = self.users.len() * 2;
         }
-        // Not `entry`, which needs a name of its own for each message.
-        if !self.users.contains_key(user_id) {
-            self.users.insert(user_id.into(), User::default());
-        }
-        self.users.entry(user_id.into()).or_default()
+        look(self.users.entry(user_id.into()).or_default())
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut all = self.users.all();
-        let user = all.user(&self.user_id, Instant::now());
-        user.connections = user.connections.saturating_sub(1);
+        let leave = |user: &mut User| user.connections = user.connections.saturating_sub(1);
+        self.users.all().with(&self.user_id, Instant::now(), leave);
     }
 }
 
