@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use common::{chat::Chat, shutdown::Shutdown};
+use common::{
+    chat::{Chat, archived::Waits},
+    shutdown::Shutdown,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
@@ -13,6 +16,8 @@ use crate::{api::jobs::Jobs, drain::Drain, hub::Hub};
 pub(crate) struct App {
     pub(crate) chat: Chat,
     pub(crate) hub: Hub,
+    /// Who waits until a message is in the archive.
+    pub(crate) waits: Waits,
     /// Jobs over HTTP, if that is on.
     pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,

@@ -98,7 +98,7 @@ impl ApiError {
 /// The status of what a socket would be told in an `error` frame.
 fn status_of(refusal: &Refusal) -> StatusCode {
     match refusal.code {
-        "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
+        "unavailable" | "not_archived" | "archive_unavailable" => StatusCode::SERVICE_UNAVAILABLE,
         "rate_limited" | "too_many_connections" => StatusCode::TOO_MANY_REQUESTS,
         "unauthorized" | "expired" => StatusCode::UNAUTHORIZED,
         "forbidden_room" | "not_author" => StatusCode::FORBIDDEN,

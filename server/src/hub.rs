@@ -13,6 +13,7 @@ use std::{
 use common::{
     chat::{
         Chat, IdRange,
+        archived::Waits,
         bus::{Bus, BusEvent},
     },
     error::Chain,
@@ -43,6 +44,7 @@ struct Inner {
     next_connection: AtomicU64,
     chat: Chat,
     bus: Bus,
+    waits: Waits,
     catch_ups: Semaphore,
     /// Rooms whose number of local members has changed.
     changed: mpsc::UnboundedSender<RoomId>,
@@ -54,6 +56,7 @@ impl Hub {
     pub(crate) fn start(
         chat: Chat,
         bus: Bus,
+        waits: Waits,
         mut events: mpsc::UnboundedReceiver<BusEvent>,
         changed: mpsc::UnboundedSender<RoomId>,
     ) -> Self {
@@ -62,6 +65,7 @@ impl Hub {
             next_connection: AtomicU64::new(1),
             chat,
             bus,
+            waits,
             catch_ups: Semaphore::new(CATCH_UPS),
             changed,
         };
@@ -173,6 +177,7 @@ impl Hub {
                     room.tell_all(&typing.into());
                 }
             }
+            BusEvent::Archived(room, _) => self.inner.waits.heard(&room),
             BusEvent::Hydrated(room) => {
                 if let Some(room) = self.room(&room) {
                     room.was_hydrated();

@@ -21,6 +21,7 @@ mod room_model_test;
 #[cfg(test)]
 mod room_test;
 mod routes;
+mod say;
 mod session;
 mod upgrade;
 
@@ -33,7 +34,7 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use common::{
-    chat::{Chat, Settings, bus::Bus},
+    chat::{Chat, Settings, archived::Waits, bus::Bus},
     config,
     error::Chain,
     id::{BootId, RoomId},
@@ -79,6 +80,14 @@ struct Args {
         value_name = "SECONDS"
     )]
     drain: u64,
+
+    /// How long a message that asks for it waits for its ack from the archive
+    #[arg(long, env = "DB_ACK_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    db_ack: u64,
+
+    /// How many messages of one room wait here at once for such an ack
+    #[arg(long, env = "DB_ACKS", default_value_t = 5000, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(1..))]
+    db_acks: u32,
 
     /// When it is told to stop, it says for so long that it is not ready and goes on as before: for load
     /// balancers that ask /health/ready
@@ -144,7 +153,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let jobs = token.map(|token| Jobs::new(token, redis.clone(), keys.clone()));
     let (bus, events) = Bus::start(redis, keys);
     let (changed, rooms_changed) = mpsc::unbounded_channel();
-    let hub = Hub::start(chat.clone(), bus, events, changed.clone());
+    let patience = Duration::from_secs(args.db_ack);
+    let waits = Waits::new(chat.clone(), patience, args.db_acks as usize);
+    let hub = Hub::start(chat.clone(), bus, waits.clone(), events, changed.clone());
     let (close, closing) = Shutdown::manual();
     let presence = tokio::spawn(presence::tell_changes(
         server,
@@ -161,6 +172,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let app = App {
         chat: chat.clone(),
         hub: hub.clone(),
+        waits,
         jobs,
         metrics: metrics.clone(),
         connections: connections.clone(),

@@ -5,6 +5,7 @@ use common::{
     chat::{Appended, Chat, Content},
     error::Chain,
     id::RoomId,
+    kv::KvError,
 };
 use rand::distr::{Alphanumeric, SampleString};
 
@@ -43,34 +44,53 @@ pub(crate) async fn post(
     message: &str,
     via: Via,
 ) -> Result<Appended, Refusal> {
-    check(client_id, message)?;
-    let content = Content {
-        user_id: (&*person.user_id).into(),
-        username: (&*person.username).into(),
-        client_id: client_id.into(),
-        message: message.into(),
-    };
-    let appended = chat.post(room_id, &content).await.map_err(|error| {
-        tracing::warn!(error = %Chain(&error), room.id = %room_id, "a message could not be kept");
-        Refusal::unavailable("the message could not be kept; send it again with the same clientId")
-    })?;
+    check_client_id(client_id)?;
+    check_text(message)?;
+    let content = content(person, client_id, message);
+    let kept = chat.post(room_id, &content).await;
+    let appended = kept.map_err(|error| not_kept(&error, room_id))?;
     metrics::counter!("rhubarb_posted_messages_total", "via" => via.label()).increment(1);
     Ok(appended)
 }
 
-fn check(client_id: &str, message: &str) -> Result<(), Refusal> {
-    let bad = |text: String| Err(Refusal::new("bad_message", text));
+/// What somebody writes, as the log has it.
+pub(crate) fn content<'a>(person: &'a Person, client_id: &'a str, text: &'a str) -> Content<'a> {
+    Content {
+        user_id: (&*person.user_id).into(),
+        username: (&*person.username).into(),
+        client_id: client_id.into(),
+        message: text.into(),
+    }
+}
+
+pub(crate) fn check_client_id(client_id: &str) -> Result<(), Refusal> {
     if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID || !client_id.is_ascii() {
-        return bad(format!(
-            "clientId has 1 to {MAX_CLIENT_ID} ASCII characters"
+        let text = format!("clientId has 1 to {MAX_CLIENT_ID} ASCII characters");
+        return Err(Refusal::new("bad_message", text));
+    }
+    without_nul(client_id)
+}
+
+pub(crate) fn check_text(text: &str) -> Result<(), Refusal> {
+    if text.is_empty() || text.len() > MAX_MESSAGE {
+        let text = format!("a message has 1 to {MAX_MESSAGE} bytes");
+        return Err(Refusal::new("bad_message", text));
+    }
+    without_nul(text)
+}
+
+/// Postgres cannot store it, so the room could never be flushed.
+fn without_nul(text: &str) -> Result<(), Refusal> {
+    if text.contains('\0') {
+        return Err(Refusal::new(
+            "bad_message",
+            "a message has no NUL characters",
         ));
     }
-    if message.is_empty() || message.len() > MAX_MESSAGE {
-        return bad(format!("a message has 1 to {MAX_MESSAGE} bytes"));
-    }
-    // Postgres cannot store it, so the room could never be flushed.
-    if message.contains('\0') || client_id.contains('\0') {
-        return bad("a message has no NUL characters".to_owned());
-    }
     Ok(())
+}
+
+pub(crate) fn not_kept(error: &KvError, room: &RoomId) -> Refusal {
+    tracing::warn!(error = %Chain(error), room.id = %room, "an entry could not be kept");
+    Refusal::unavailable("this could not be kept; send it again with the same clientId")
 }

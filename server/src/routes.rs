@@ -56,15 +56,18 @@ fn socket(app: &App) -> BoxedFilter<(Response,)> {
 fn index() -> BoxedFilter<(Response,)> {
     warp::path::end()
         .and(warp::get())
+        .and(warp::header::optional("if-none-match"))
         .then(page::index)
         .map(Reply::into_response)
         .boxed()
 }
 
-/// `GET /static/:file`
+/// `GET /static/:path`
 fn file() -> BoxedFilter<(Response,)> {
-    warp::path!("static" / String)
+    warp::path("static")
+        .and(warp::path::tail())
         .and(warp::get())
+        .and(warp::header::optional("if-none-match"))
         .then(page::file)
         .map(Reply::into_response)
         .boxed()

@@ -12,10 +12,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
-    frame::{self, Ask, FrameId, Join, Post, Refusal},
+    frame::{self, Ask, FrameId, Join, Refusal},
     hub::ConnectionId,
     outbox::Outbox,
-    post::{self, Via, post},
     room::Room,
 };
 
@@ -65,10 +64,10 @@ impl Person {
 /// One connection's rooms.
 #[derive(Debug)]
 pub(crate) struct Session {
-    app: App,
-    person: Person,
+    pub(crate) app: App,
+    pub(crate) person: Person,
     connection: ConnectionId,
-    outbox: Arc<Outbox>,
+    pub(crate) outbox: Arc<Outbox>,
     rooms: Vec<Arc<Room>>,
 }
 
@@ -107,6 +106,8 @@ impl Session {
         match ask {
             Ask::Join(join) => self.join(id, join).await,
             Ask::Post(post) => self.post(id, post).await,
+            Ask::Edit(edit) => self.edit(id, edit).await,
+            Ask::Delete(delete) => self.delete(id, delete).await,
             Ask::Leave(leave) => {
                 let room_id = self.room_of(leave.room_id)?;
                 self.leave(&room_id);
@@ -194,19 +195,8 @@ impl Session {
         }
     }
 
-    async fn post(&mut self, id: &FrameId, message: Post) -> Result<(), Refusal> {
-        let room_id = self.room_of(message.room_id)?;
-        let client_id = message.client_id.unwrap_or_else(post::fresh_client_id);
-        let (chat, text) = (&self.app.chat, &message.message);
-        let posted = post(chat, &self.person, &room_id, &client_id, text, Via::Socket);
-        let appended = posted.await?;
-        let ack = frame::ack(id, &room_id, &client_id, appended.id, appended.duplicate);
-        self.outbox.push(ack);
-        Ok(())
-    }
-
     /// The room that is named, or the one joined last.
-    fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
+    pub(crate) fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
         match named {
             Some(room_id) if self.rooms.iter().any(|room| *room.id() == room_id) => Ok(room_id),
             Some(room_id) => Err(Refusal::new("not_joined", format!("join {room_id} first"))),

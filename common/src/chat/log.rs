@@ -14,7 +14,7 @@ use crate::{
 static APPEND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "append a message",
-        &[super::LIB, include_str!("lua/append.lua")],
+        &[super::LIB, super::ENTRY, include_str!("lua/append.lua")],
     )
 });
 static OPEN: LazyLock<Script> = LazyLock::new(|| {

@@ -22,7 +22,7 @@ static BEGIN: LazyLock<Script> = LazyLock::new(|| {
 static RESTORE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "restore archived messages",
-        &[super::LIB, include_str!("lua/restore.lua")],
+        &[super::LIB, super::ENTRY, include_str!("lua/restore.lua")],
     )
 });
 static HYDRATED: LazyLock<Script> = LazyLock::new(|| {

@@ -125,13 +125,15 @@ async fn newer(
     Ok(all)
 }
 
-/// Every message is in the log or in the archive, or in both.
+/// Every message is in the log or in the archive, or in both; then the copy counts that was changed later.
 fn merge(hot: Vec<Entry>, cold: Vec<Entry>) -> Vec<Entry> {
-    let by_id: BTreeMap<_, _> = cold
-        .into_iter()
-        .chain(hot)
-        .map(|entry| (entry.id, entry))
-        .collect();
+    let mut by_id: BTreeMap<_, _> = hot.into_iter().map(|entry| (entry.id, entry)).collect();
+    for entry in cold {
+        match by_id.get(&entry.id) {
+            Some(hot) if hot.version() >= entry.version() => {}
+            _ => drop(by_id.insert(entry.id, entry)),
+        }
+    }
     by_id.into_values().collect()
 }
 

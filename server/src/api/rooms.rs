@@ -1,5 +1,7 @@
 //! A room over HTTP: a look at it, and a message into it.
 
+use std::ops::Not;
+
 use bytes::Buf;
 use common::{
     error::Chain,
@@ -14,8 +16,9 @@ use super::{body, room_of};
 use crate::{
     app::App,
     error::ApiError,
-    frame::{MAX_FRAME, Post, Refusal},
+    frame::{AckLevel, MAX_FRAME, Post, Refusal},
     post::{self, Via, post},
+    say::not_archived,
     session::Person,
 };
 
@@ -63,6 +66,8 @@ struct Kept<'a> {
     client_id: &'a str,
     message_id: MessageId,
     duplicate: bool,
+    #[serde(skip_serializing_if = "Not::not")]
+    archived: bool,
 }
 
 /// Takes a message: 201 when it is kept, 200 when it was before.
@@ -82,11 +87,17 @@ pub(crate) async fn say<B: Buf>(
     let client_id = client_id(message.client_id, &headers)?;
     let (chat, text) = (&app.chat, &message.message);
     let appended = post(chat, &person, &room, &client_id, text, Via::Http).await?;
+    let archived = message.ack == AckLevel::Db;
+    if archived {
+        let told = app.waits.archived(&room, appended.id).await;
+        told.map_err(|late| not_archived(&late))?;
+    }
     let kept = Kept {
         room_id: &room,
         client_id: &client_id,
         message_id: appended.id,
         duplicate: appended.duplicate,
+        archived,
     };
     let status = if appended.duplicate {
         StatusCode::OK

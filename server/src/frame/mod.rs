@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-pub(crate) use read::{Ask, Join, MAX_CLIENT_ID, MAX_FRAME, MAX_MESSAGE, Post, read};
+pub(crate) use read::{
+    AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, MAX_MESSAGE, Post, read,
+};
 pub(crate) use write::{
     ack, error, goaway, joined, left, pong, presence, render_all, reset, typing,
 };
@@ -35,9 +37,18 @@ impl Refusal {
 
     /// Redis cannot be reached; the same frame may succeed later.
     pub(crate) fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::later("unavailable", message, 1000)
+    }
+
+    /// What cannot be done now; the same frame may succeed after so many ms.
+    pub(crate) fn later(
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+        retry_after_ms: u64,
+    ) -> Self {
         Self {
-            retry_after_ms: Some(1000),
-            ..Self::new("unavailable", message)
+            retry_after_ms: Some(retry_after_ms),
+            ..Self::new(code, message)
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Ask {
     Join(Join),
     Leave(Leave),
     Post(Post),
+    Edit(Change),
+    Delete(Change),
     Typing(Typing),
     Ping,
 }
@@ -68,6 +70,32 @@ pub(crate) struct Post {
     pub(crate) room_id: Option<RoomId>,
     pub(crate) client_id: Option<String>,
     pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) ack: AckLevel,
+}
+
+/// When to acknowledge: `"ack":"db"`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AckLevel {
+    /// When it is kept in Redis.
+    #[default]
+    Redis,
+    /// When it is in the archive.
+    Db,
+}
+
+/// `{"type":"edit","payload":{"roomId":"r","clientId":"01J…","messageId":…,"message":"hello"}}`, and the same
+/// without `message` for `delete`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Change {
+    pub(crate) room_id: Option<RoomId>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) message_id: MessageId,
+    pub(crate) message: Option<String>,
+    #[serde(default)]
+    pub(crate) ack: AckLevel,
 }
 
 /// `{"type":"typing","payload":{"roomId":"r"}}`
@@ -143,11 +171,13 @@ fn read_payload(kind: &str, payload: Option<&RawValue>) -> Result<Ask, Refusal> 
         "join" => of(kind, payload).map(Ask::Join),
         "leave" => of(kind, payload).map(Ask::Leave),
         "message" => of(kind, payload).map(Ask::Post),
+        "edit" => of(kind, payload).map(Ask::Edit),
+        "delete" => of(kind, payload).map(Ask::Delete),
         "typing" => of(kind, payload).map(Ask::Typing),
         "ping" => Ok(Ask::Ping),
         other => {
             let other: String = other.chars().take(40).collect();
-            let known = "join, leave, message, typing and ping are known";
+            let known = "join, leave, message, edit, delete, typing and ping are known";
             Err(Refusal::new(
                 "unknown_type",
                 format!("no frame has the type `{other}`; {known}"),
@@ -182,6 +212,24 @@ mod tests {
     }
 
     #[test]
+    fn an_ack_is_from_redis_unless_the_archive_is_asked_for() {
+        let level = |payload: &str| {
+            let frame = format!(r#"{{"type":"message","payload":{payload}}}"#);
+            match read(&frame).1 {
+                Ok(Ask::Post(post)) => Ok(post.ack),
+                other => Err(other.err().map(|refusal| refusal.code)),
+            }
+        };
+
+        assert_eq!(level(r#"{"message":"hi"}"#), Ok(AckLevel::Redis));
+        assert_eq!(level(r#"{"message":"hi","ack":"db"}"#), Ok(AckLevel::Db));
+        assert_eq!(
+            level(r#"{"message":"hi","ack":"disk"}"#),
+            Err(Some("bad_payload"))
+        );
+    }
+
+    #[test]
     fn bad_frames_get_a_code() {
         assert_eq!(code("nonsense"), "bad_json");
         assert_eq!(code("[1]"), "bad_frame");
@@ -198,6 +246,10 @@ mod tests {
         );
         assert_eq!(
             code(r#"{"type":"message","payload":{"message":7}}"#),
+            "bad_payload"
+        );
+        assert_eq!(
+            code(r#"{"type":"edit","payload":{"message":"hi"}}"#),
             "bad_payload"
         );
         assert_eq!(

@@ -1,7 +1,9 @@
 //! What clients are sent.
 
+use std::ops::Not;
+
 use common::{
-    chat::{Entry, log::Opened},
+    chat::{Appended, Entry, log::Opened},
     id::{MessageId, RoomId},
 };
 use serde::Serialize;
@@ -76,20 +78,23 @@ struct Ack<'a> {
     client_id: &'a str,
     message_id: MessageId,
     duplicate: bool,
+    #[serde(skip_serializing_if = "Not::not")]
+    archived: bool,
 }
 
-/// The answer to a message: it is kept.
+/// The answer to a message, an edit or a deletion: it is kept; and archived, if that was waited for.
 pub(crate) fn ack(
     id: &FrameId,
     room_id: &RoomId,
     client_id: &str,
-    message_id: MessageId,
-    duplicate: bool,
+    appended: Appended,
+    archived: bool,
 ) -> Utf8Bytes {
     let more = Ack {
         client_id,
-        message_id,
-        duplicate,
+        message_id: appended.id,
+        duplicate: appended.duplicate,
+        archived,
     };
     write("ack", id, Some(InRoom { room_id, more }))
 }

@@ -90,6 +90,7 @@ async fn messages_that_come_during_a_flush_stay_new() {
     let said = chat.say_many(&lobby, 5).await;
     let done = FlushDone {
         room: lobby.clone(),
+        after: MessageId::ZERO,
         to: said[2],
     };
 

@@ -2,7 +2,10 @@
 
 mod append;
 mod archive;
+mod archived;
 mod bus;
+mod edits;
+mod edits_model;
 mod flush;
 mod flush_trouble;
 mod leave;
@@ -130,7 +133,7 @@ pub(crate) trait Look {
     async fn is_flushed(&self, room: &RoomId);
     /// Has the room rehydrated and waits for it.
     async fn warm(&self, room: &RoomId);
-    /// Removes the room's log and meta, as their expiry would.
+    /// Removes the room's log and what belongs to it, as their expiry would.
     async fn expire(&self, room: &RoomId);
     /// Waits until no job is left.
     async fn is_idle(&self);
@@ -204,7 +207,12 @@ impl Look for TestChat {
         let keys = &self.queue.keys;
         let _: usize = self
             .queue
-            .command(&["DEL", &keys.log(room), &keys.meta(room)])
+            .command(&[
+                "DEL",
+                &keys.log(room),
+                &keys.meta(room),
+                &keys.changed(room),
+            ])
             .await;
     }
 

@@ -258,6 +258,7 @@ async fn a_room_comes_back_while_its_flush_is_half_done() {
     chat.is_idle().await;
     let done = FlushDone {
         room: lobby.clone(),
+        after: MessageId::ZERO,
         to: said[8],
     };
     chat.queue.producer().enqueue(&done).await.unwrap();

@@ -197,6 +197,12 @@ impl Client {
         let _ = self.sink.send(message).await;
     }
 
+    /// Asks anything; gives the whole answer.
+    pub(crate) async fn request(&mut self, kind: &str, payload: &Value) -> Value {
+        let id = self.ask(kind, payload).await;
+        self.reply(id).await
+    }
+
     async fn ask(&mut self, kind: &str, payload: &Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
