@@ -9,7 +9,9 @@ use common::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{api::jobs::Jobs, drain::Drain, hub::Hub};
+use crate::{
+    api::jobs::Jobs, auth::Door, drain::Drain, hub::Hub, limits::Limits, premium::Premium,
+};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -18,6 +20,12 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     /// Who waits until a message is in the archive.
     pub(crate) waits: Waits,
+    /// Who may connect.
+    pub(crate) door: Door,
+    /// What they may ask.
+    pub(crate) limits: Limits,
+    /// Whose rooms' jobs go first.
+    pub(crate) premium: Premium,
     /// Jobs over HTTP, if that is on.
     pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,

@@ -19,8 +19,10 @@ use tokio_tungstenite::{
 use crate::{
     app::App,
     frame::{self, Refusal},
+    limits::Seat,
     outbox::Outbox,
-    session::{Person, Session},
+    person::Person,
+    session::Session,
 };
 
 /// A WebSocket inside an upgraded HTTP connection.
@@ -55,9 +57,10 @@ struct Connection {
 }
 
 /// Serves one socket to its end.
-pub(crate) async fn serve(app: App, person: Person, socket: Socket) {
+pub(crate) async fn serve(app: App, person: Person, seat: Option<Seat>, socket: Socket) {
     let outbox = Arc::new(Outbox::new(app.outbox_bytes));
-    let session = Session::new(app.clone(), person, Arc::clone(&outbox));
+    let session = Session::new(app.clone(), person, seat, Arc::clone(&outbox));
+    session.greet();
     let now = Instant::now();
     // The first ping comes at a random time, so that those who came together do not beat together.
     let first = PING_EVERY.mul_f64(rand::rng().random_range(0.1..1.0));
@@ -90,6 +93,7 @@ impl Connection {
         let mut cut_at = None;
         loop {
             let outbox = Arc::clone(&self.outbox);
+            let wakes_at = self.wakes_at();
             tokio::select! {
                 frame = self.socket.next(), if self.handling.is_none() => {
                     let frame = match frame {
@@ -112,7 +116,16 @@ impl Connection {
                     }
                 }
                 () = outbox.overflowed() => return TOO_SLOW,
-                () = sleep_until(self.ping_at) => {
+                () = sleep_until(wakes_at) => {
+                    if let Some(session) = &mut self.session
+                        && let Err(reason) = session.ring()
+                    {
+                        let _ = timeout(LAST_WORDS, self.write_out()).await;
+                        return End::Close(CloseCode::Library(4401), reason);
+                    }
+                    if Instant::now() < self.ping_at {
+                        continue;
+                    }
                     if self.heard.elapsed() > SILENCE {
                         return End::Gone;
                     }
@@ -148,11 +161,20 @@ impl Connection {
         End::Close(CloseCode::Away, "the server is stopping; reconnect")
     }
 
+    /// When there is something to do, whatever comes. While a frame is handled the session is not at hand.
+    fn wakes_at(&self) -> Instant {
+        let rings_at = self.session.as_ref().and_then(|session| session.rings_at());
+        rings_at.map_or(self.ping_at, |at| at.min(self.ping_at))
+    }
+
     /// Begins to handle a frame.
     async fn take(&mut self, frame: Message) -> Result<(), End> {
-        let Some(session) = self.session.take() else {
+        let Some(mut session) = self.session.take() else {
             return Ok(());
         };
+        if !session.take_frame() {
+            return Err(FLOOD);
+        }
         match frame {
             Message::Text(text) => self.handling = Some(Box::pin(session.handle(text))),
             Message::Binary(_) => {
@@ -187,6 +209,8 @@ impl Connection {
         }
     }
 }
+
+const FLOOD: End = End::Close(CloseCode::Library(4429), "too many frames: send fewer");
 
 const TOO_SLOW: End = End::Close(
     CloseCode::Again,

@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     BadRequest(String),
     #[error("this address needs the header `authorization: Bearer` with the server's token")]
     Unauthorized,
+    #[error("pages of that origin may not use this server (--origin)")]
+    ForbiddenOrigin,
     #[error("{0}")]
     Unprocessable(String),
     #[error("a job has at most {0} bytes: send a reference instead")]
@@ -53,6 +55,7 @@ impl ApiError {
             Self::Refused(refusal) => status_of(refusal),
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -80,6 +83,7 @@ impl ApiError {
             Self::Refused(refusal) => refusal.code,
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "unauthorized",
+            Self::ForbiddenOrigin => "forbidden_origin",
             Self::Unprocessable(_) => "unprocessable",
             Self::TooLarge(_) => "too_large",
             Self::QueueDrains(_) => "queue_drains",
@@ -149,10 +153,18 @@ impl Reply for ApiError {
     }
 }
 
-/// Turns warp's own rejections into replies. Ours are replies from the start.
+/// The page that a browser shows may not use this server. A rejection, as it is not about any one route.
+#[derive(Debug)]
+pub(crate) struct Forbidden;
+
+impl warp::reject::Reject for Forbidden {}
+
+/// Turns warp's own rejections into replies. Ours are replies from the start, but for that of an origin.
 pub(crate) async fn render_rejection(rejection: Rejection) -> Result<ApiError, Infallible> {
     Ok(if rejection.is_not_found() {
         ApiError::NotFound
+    } else if rejection.find::<Forbidden>().is_some() {
+        ApiError::ForbiddenOrigin
     } else if let Some(error) = rejection.find::<InvalidQuery>() {
         ApiError::BadRequest(error.to_string())
     } else if rejection.find::<MethodNotAllowed>().is_some() {

@@ -5,15 +5,19 @@
 
 mod api;
 mod app;
+mod auth;
 mod connection;
 mod drain;
 mod error;
 mod events;
 mod frame;
 mod hub;
+mod limits;
 mod listener;
 mod outbox;
+mod person;
 mod post;
+mod premium;
 mod presence;
 mod room;
 #[cfg(test)]
@@ -23,6 +27,7 @@ mod room_test;
 mod routes;
 mod say;
 mod session;
+mod standing;
 mod upgrade;
 
 use std::{
@@ -49,9 +54,12 @@ use tokio::sync::mpsc;
 use crate::{
     api::jobs::Jobs,
     app::{App, Connections},
+    auth::Door,
     drain::Drain,
     hub::Hub,
+    limits::Limits,
     listener::Listener,
+    premium::Premium,
 };
 
 /// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
@@ -111,6 +119,12 @@ struct Args {
 
     #[command(flatten)]
     chat: Settings,
+
+    #[command(flatten)]
+    auth: auth::Settings,
+
+    #[command(flatten)]
+    limits: limits::Settings,
 }
 
 /// For what is under way when the time is up.
@@ -131,6 +145,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.common.log_format);
     let stopping = Shutdown::on_signal().context("listen for signals")?;
     let (go, shutdown) = Shutdown::manual();
+    let door = Door::new(&args.auth)?;
     let token = args.jobs_token.as_deref().map(str::parse).transpose()?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
@@ -157,6 +172,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let waits = Waits::new(chat.clone(), patience, args.db_acks as usize);
     let hub = Hub::start(chat.clone(), bus, waits.clone(), events, changed.clone());
     let (close, closing) = Shutdown::manual();
+    tokio::spawn(door.clone().keep_keys(closing.clone()));
     let presence = tokio::spawn(presence::tell_changes(
         server,
         chat.clone(),
@@ -173,6 +189,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         chat: chat.clone(),
         hub: hub.clone(),
         waits,
+        door,
+        limits: Limits::new(args.limits),
+        premium: Premium::default(),
         jobs,
         metrics: metrics.clone(),
         connections: connections.clone(),

@@ -2,7 +2,7 @@
 //! over HTTP. When this returns, the message is kept.
 
 use common::{
-    chat::{Appended, Chat, Content},
+    chat::{Appended, Content},
     error::Chain,
     id::RoomId,
     kv::KvError,
@@ -10,8 +10,10 @@ use common::{
 use rand::distr::{Alphanumeric, SampleString};
 
 use crate::{
-    frame::{MAX_CLIENT_ID, MAX_MESSAGE, Refusal},
-    session::Person,
+    app::App,
+    frame::{MAX_CLIENT_ID, Refusal},
+    limits::Limits,
+    person::Person,
 };
 
 /// Where a message came from, for the metrics.
@@ -37,7 +39,7 @@ pub(crate) fn fresh_client_id() -> String {
 
 /// Checks a message, and has it kept and published.
 pub(crate) async fn post(
-    chat: &Chat,
+    app: &App,
     person: &Person,
     room_id: &RoomId,
     client_id: &str,
@@ -45,9 +47,10 @@ pub(crate) async fn post(
     via: Via,
 ) -> Result<Appended, Refusal> {
     check_client_id(client_id)?;
-    check_text(message)?;
+    check_text(&app.limits, message)?;
+    app.premium.mark(&app.chat, person, room_id).await;
     let content = content(person, client_id, message);
-    let kept = chat.post(room_id, &content).await;
+    let kept = app.chat.post(room_id, &content).await;
     let appended = kept.map_err(|error| not_kept(&error, room_id))?;
     metrics::counter!("rhubarb_posted_messages_total", "via" => via.label()).increment(1);
     Ok(appended)
@@ -71,11 +74,8 @@ pub(crate) fn check_client_id(client_id: &str) -> Result<(), Refusal> {
     without_nul(client_id)
 }
 
-pub(crate) fn check_text(text: &str) -> Result<(), Refusal> {
-    if text.is_empty() || text.len() > MAX_MESSAGE {
-        let text = format!("a message has 1 to {MAX_MESSAGE} bytes");
-        return Err(Refusal::new("bad_message", text));
-    }
+pub(crate) fn check_text(limits: &Limits, text: &str) -> Result<(), Refusal> {
+    limits.message_size(text)?;
     without_nul(text)
 }
 

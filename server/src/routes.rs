@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use http::{HeaderMap, Method};
 use warp::{
     Filter, Rejection,
     filters::BoxedFilter,
@@ -15,14 +16,18 @@ use crate::{
         page, rooms,
     },
     app::App,
-    error::{ApiError, render_rejection},
-    session::Person,
+    auth::{
+        Claim, Door,
+        origin::{self, Verdict},
+    },
+    error::{ApiError, Forbidden, render_rejection},
+    person::Person,
     upgrade,
 };
 
 /// Everything that the server answers.
 pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
-    socket(app)
+    let all = socket(app)
         .or(index())
         .or(file())
         .or(messages(app))
@@ -34,12 +39,70 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(live())
         .or(ready(app))
         .or(metrics(app))
+        .map(Reply::into_response)
+        .boxed();
+    from_allowed_origins(&app.door, all)
         .recover(render_rejection)
         .map(Reply::into_response)
         .boxed()
 }
 
-/// `GET /ws?userId=&username=`
+/// Refuses what comes from a page that may not use this server, and lets one elsewhere that may read the
+/// answers.
+fn from_allowed_origins(door: &Door, all: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+    let door = door.clone();
+    let verdict = warp::header::headers_cloned()
+        .and_then(move |headers: HeaderMap| {
+            let verdict = door.origins().verdict(&headers);
+            async move {
+                match verdict {
+                    Verdict::Own => Ok(None),
+                    Verdict::Elsewhere(origin) => Ok(Some(origin)),
+                    Verdict::Forbidden => Err(warp::reject::custom(Forbidden)),
+                }
+            }
+        })
+        .boxed();
+    let answer = all
+        .recover(render_rejection)
+        .map(Reply::into_response)
+        .boxed();
+    verdict
+        .and(preflight().or(answer).unify())
+        .map(|elsewhere, mut response| {
+            if let Some(origin) = elsewhere {
+                origin::share(&mut response, origin);
+            }
+            response
+        })
+        .boxed()
+}
+
+/// `OPTIONS` of any path, with which a browser asks whether it may ask
+fn preflight() -> BoxedFilter<(Response,)> {
+    warp::method()
+        .and(warp::header::headers_cloned())
+        .and_then(async |method: Method, headers: HeaderMap| {
+            if origin::is_preflight(&method, &headers) {
+                Ok(origin::preflight())
+            } else {
+                Err(warp::reject::not_found())
+            }
+        })
+        .boxed()
+}
+
+/// Who asks, by the header or the address: for every route that is about rooms. Handlers get a result, and
+/// answer its error.
+fn who(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
+    let door = app.door.clone();
+    warp::header::headers_cloned()
+        .and(warp::query())
+        .map(move |headers: HeaderMap, claim: Claim| Ok(door.who(&headers, claim)?))
+        .boxed()
+}
+
+/// `GET /ws?token=` or `GET /ws?userId=&username=`
 fn socket(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("ws")
         .and(warp::get())
@@ -77,6 +140,7 @@ fn file() -> BoxedFilter<(Response,)> {
 fn messages(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "messages")
         .and(warp::get())
+        .and(who(app))
         .and(warp::query())
         .and(with(app))
         .then(history::page)
@@ -89,7 +153,7 @@ fn say(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "messages")
         .and(warp::post())
         .and(warp::header::headers_cloned())
-        .and(who())
+        .and(who(app))
         .and(with(app))
         .and(warp::body::stream())
         .then(rooms::say)
@@ -103,7 +167,7 @@ fn events(app: &App) -> BoxedFilter<(Response,)> {
         .and(warp::get())
         .and(warp::header::headers_cloned())
         .and(warp::query())
-        .and(who())
+        .and(who(app))
         .and(with(app))
         .then(events::listen)
         .map(Reply::into_response)
@@ -114,6 +178,7 @@ fn events(app: &App) -> BoxedFilter<(Response,)> {
 fn room(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String)
         .and(warp::get())
+        .and(who(app))
         .and(with(app))
         .then(rooms::look)
         .map(Reply::into_response)
@@ -178,11 +243,6 @@ fn if_on(jobs: Option<Jobs>) -> impl Filter<Extract = (Jobs,), Error = Rejection
         let jobs = jobs.clone();
         async move { jobs.ok_or_else(warp::reject::not_found) }
     })
-}
-
-/// Who asks, as the address says.
-fn who() -> impl Filter<Extract = (Result<Person, ApiError>,), Error = Rejection> + Clone {
-    warp::query().map(|query: upgrade::Query| Ok(query.person()?))
 }
 
 fn with(app: &App) -> impl Filter<Extract = (App,), Error = Infallible> + Clone + use<> {

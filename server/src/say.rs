@@ -21,15 +21,15 @@ impl Session {
     pub(crate) async fn post(&self, id: &FrameId, said: Post) -> Result<(), Refusal> {
         let room = self.room_of(said.room_id)?;
         let client_id = said.client_id.unwrap_or_else(post::fresh_client_id);
-        let (chat, person, text) = (&self.app.chat, &self.person, &said.message);
-        let appended = post::post(chat, person, &room, &client_id, text, Via::Socket).await?;
+        let (app, person, text) = (&self.app, &self.person, &said.message);
+        let appended = post::post(app, person, &room, &client_id, text, Via::Socket).await?;
         self.acknowledge(id, room, client_id, appended, said.ack);
         Ok(())
     }
 
     pub(crate) async fn edit(&self, id: &FrameId, edit: Change) -> Result<(), Refusal> {
         let text = edit.message.as_deref().unwrap_or_default();
-        check_text(text)?;
+        check_text(&self.app.limits, text)?;
         let room = self.room_of(edit.room_id)?;
         let client_id = own_id(edit.client_id)?;
         let content = content(&self.person, &client_id, text);

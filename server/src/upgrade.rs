@@ -7,7 +7,6 @@
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -17,7 +16,7 @@ use tokio_tungstenite::{
 };
 use warp::reply::Reply;
 
-use crate::{app::App, connection, error::ApiError, frame::Refusal, session::Person};
+use crate::{app::App, auth::Claim, connection, error::ApiError, person::Person};
 
 /// What a socket has before it reads its first byte.
 const READ_BUFFER: usize = 2 * 1024;
@@ -27,35 +26,25 @@ const WRITE_BUFFER: usize = 16 * 1024;
 /// an error frame.
 const LARGEST: usize = 2 * 1024 * 1024;
 
-/// `?userId=…&username=…`
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Query {
-    user_id: Option<String>,
-    username: Option<String>,
-}
-
-impl Query {
-    /// Who that is.
-    pub(crate) fn person(self) -> Result<Person, Refusal> {
-        Person::new(self.user_id, self.username)
-    }
-}
-
 /// Answers an upgrade, and serves the socket.
 pub(crate) async fn upgrade(
     headers: HeaderMap,
-    query: Query,
+    claim: Claim,
     on_upgrade: Option<OnUpgrade>,
     app: App,
 ) -> Result<impl Reply, ApiError> {
     let accept = accept_key(&headers)?;
     let on_upgrade =
         on_upgrade.ok_or(ApiError::NotAnUpgrade("this connection cannot be upgraded"))?;
-    let person = query.person()?;
     if app.shutdown.is_asked() {
         return Err(ApiError::Draining);
     }
+    // Before the token is looked at, which costs more than to refuse.
+    app.limits.connect()?;
+    let visitor = app.door.visitor(&headers, claim)?;
+    let seat = visitor.as_ref().map(|person| app.limits.sit(person));
+    let seat = seat.transpose()?;
+    let person = visitor.unwrap_or_else(Person::stranger);
     let open = app.connections.enter();
     tokio::spawn(async move {
         let Ok(upgraded) = on_upgrade.await else {
@@ -69,7 +58,7 @@ pub(crate) async fn upgrade(
             .max_frame_size(Some(LARGEST));
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        connection::serve(app, person, socket).await;
+        connection::serve(app, person, seat, socket).await;
         drop(open);
     });
     Response::builder()

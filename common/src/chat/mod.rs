@@ -3,8 +3,8 @@
 //! In the order of a message's journey: [`log`] (appended and published in one step), [`bus`] (heard by
 //! every server), [`flush`] (moved to the [`archive`] by a master job and its children), [`rehydrate`]
 //! (brought back the same way when a cold room is opened). [`change`] edits and deletes, and [`amend`] carries
-//! that out in the archive; [`archived`] waits until a message is there. [`presence`] counts who is there.
-//! [`Chat`] is what all of them work with.
+//! that out in the archive; [`archived`] waits until a message is there. [`premium`] says whose jobs go first.
+//! [`presence`] counts who is there. [`Chat`] is what all of them work with.
 
 pub mod amend;
 pub mod archive;
@@ -15,6 +15,7 @@ pub mod change;
 pub mod flush;
 pub mod log;
 pub mod message;
+pub mod premium;
 pub mod presence;
 pub mod rehydrate;
 
@@ -76,6 +77,10 @@ pub struct Settings {
     /// How long after its end a server's members still count
     #[arg(long, env = "SERVER_LEASE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub server_lease: Duration,
+
+    /// How long after somebody premium was in a room its jobs go before others'
+    #[arg(long, env = "PREMIUM_FOR", default_value = "3600", value_name = "SECONDS", value_parser = seconds)]
+    pub premium_for: Duration,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -113,6 +118,7 @@ impl Default for Settings {
             room_ttl: Duration::from_secs(600),
             resend_window: Duration::from_secs(900),
             server_lease: Duration::from_secs(10),
+            premium_for: Duration::from_secs(3600),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     error::ApiError,
     events::{self, show::Showing},
-    session::Person,
+    person::Person,
 };
 
 /// The last message that a reader has, as a browser tells it when it comes back.
@@ -34,6 +34,8 @@ pub(crate) async fn listen(
     app: App,
 ) -> Result<Response, ApiError> {
     let (person, room) = (who?, room_of(&room)?);
+    person.may_enter(&room)?;
+    app.limits.connect()?;
     if app.shutdown.is_asked() {
         return Err(ApiError::Draining);
     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use warp::reply::{Reply, with_header};
 
 use super::room_of;
-use crate::{app::App, error::ApiError, frame};
+use crate::{app::App, error::ApiError, frame, person::Person};
 
 /// Messages a page at most.
 const MAX_LIMIT: usize = 500;
@@ -26,8 +26,14 @@ pub(crate) struct Page {
 }
 
 /// One page, oldest first: `{"messages":[…],"more":true}`.
-pub(crate) async fn page(room: String, page: Page, app: App) -> Result<impl Reply, ApiError> {
-    let room = room_of(&room)?;
+pub(crate) async fn page(
+    room: String,
+    who: Result<Person, ApiError>,
+    page: Page,
+    app: App,
+) -> Result<impl Reply, ApiError> {
+    let (person, room) = (who?, room_of(&room)?);
+    person.may_enter(&room)?;
     let limit = page.limit.unwrap_or(50).clamp(1, MAX_LIMIT);
     let (mut entries, from_end) = match (&page.before, &page.after) {
         (Some(_), Some(_)) => {

@@ -17,9 +17,9 @@ use crate::{
     app::App,
     error::ApiError,
     frame::{AckLevel, MAX_FRAME, Post, Refusal},
+    person::Person,
     post::{self, Via, post},
     say::not_archived,
-    session::Person,
 };
 
 /// Names a message that its sender may send again, where the body does not.
@@ -35,8 +35,13 @@ struct Shown<'a> {
 }
 
 /// Who is there and how far the room is. Looking leaves no trace: a cold room stays cold.
-pub(crate) async fn look(room: String, app: App) -> Result<impl Reply, ApiError> {
-    let room = room_of(&room)?;
+pub(crate) async fn look(
+    room: String,
+    who: Result<Person, ApiError>,
+    app: App,
+) -> Result<impl Reply, ApiError> {
+    let (person, room) = (who?, room_of(&room)?);
+    person.may_enter(&room)?;
     let seen = app.chat.log.look(&room).await.map_err(|error| {
         tracing::warn!(error = %Chain(&error), room.id = %room, "a room could not be looked at");
         ApiError::Unavailable
@@ -80,13 +85,15 @@ pub(crate) async fn say<B: Buf>(
 ) -> Result<impl Reply, ApiError> {
     // Before the body is read: a stranger must not make us hold one.
     let (person, room) = (who?, room_of(&room)?);
+    person.may_enter(&room)?;
+    app.limits.message(&person)?;
     let body = body::read(body, MAX_FRAME).await?.ok_or_else(|| {
         Refusal::new("too_large", format!("a body has at most {MAX_FRAME} bytes"))
     })?;
     let message = understand(&body, &room)?;
     let client_id = client_id(message.client_id, &headers)?;
-    let (chat, text) = (&app.chat, &message.message);
-    let appended = post(chat, &person, &room, &client_id, text, Via::Http).await?;
+    let text = &message.message;
+    let appended = post(&app, &person, &room, &client_id, text, Via::Http).await?;
     let archived = message.ack == AckLevel::Db;
     if archived {
         let told = app.waits.archived(&room, appended.id).await;

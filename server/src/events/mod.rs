@@ -18,7 +18,8 @@ use crate::{
     events::show::{Showing, Then},
     frame::{self, Refusal},
     outbox::Outbox,
-    session::{Person, Session},
+    person::{Person, Proof},
+    session::Session,
 };
 
 /// A comment after so many ms without an event, so that nobody on the way takes the stream for dead; at
@@ -44,6 +45,8 @@ enum End {
     Drained,
     /// The room could not be joined again.
     Refused,
+    /// The reader's token is over: it comes back with another one.
+    Expired,
 }
 
 impl End {
@@ -53,6 +56,7 @@ impl End {
             Self::Slow => "slow",
             Self::Drained => "drained",
             Self::Refused => "refused",
+            Self::Expired => "expired",
         }
     }
 }
@@ -79,6 +83,8 @@ struct Stream {
     beat_at: Instant,
     /// When the server ends it, once it drains.
     leaves_at: Option<Instant>,
+    /// When its token is no longer believed.
+    expires_at: Option<Instant>,
     _open: Open,
 }
 
@@ -91,8 +97,13 @@ pub(crate) async fn open(
     person: Person,
     showing: Showing,
 ) -> Result<mpsc::Receiver<String>, Refusal> {
+    let seat = app.limits.sit(&person)?;
+    let expires_at = match person.proof {
+        Proof::Token { ends, .. } => Some(ends),
+        Proof::Word | Proof::Awaited => None,
+    };
     let outbox = Arc::new(Outbox::new(app.outbox_bytes));
-    let session = Session::new(app.clone(), person, Arc::clone(&outbox));
+    let session = Session::new(app.clone(), person, Some(seat), Arc::clone(&outbox));
     let retry = rand::rng().random_range(RETRY_MS);
     let mut stream = Stream {
         _open: app.connections.enter(),
@@ -107,6 +118,7 @@ pub(crate) async fn open(
         patience: Instant::now() + SILENCE,
         beat_at: next_beat(),
         leaves_at: None,
+        expires_at,
     };
     stream.join();
     // The answer's status tells whether the room can be joined, so its first frame is waited for.
@@ -162,6 +174,9 @@ impl Stream {
                 () = self.app.shutdown.asked(), if self.leaves_at.is_none() => self.goes(),
                 () = sleep_until(self.leaves_at.unwrap_or(self.beat_at)), if self.leaves_at.is_some() => {
                     return End::Drained;
+                }
+                () = sleep_until(self.expires_at.unwrap_or(self.beat_at)), if self.expires_at.is_some() => {
+                    return End::Expired;
                 }
                 () = self.app.closing.asked() => return End::Drained,
             }

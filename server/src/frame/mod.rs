@@ -4,19 +4,23 @@
 mod read;
 mod write;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
+use common::id::RoomId;
 use serde_json::value::RawValue;
 
-pub(crate) use read::{
-    AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, MAX_MESSAGE, Post, read,
-};
+pub(crate) use read::{AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, Post, read};
 pub(crate) use write::{
-    ack, error, goaway, joined, left, pong, presence, render_all, reset, typing,
+    ack, authed, error, goaway, joined, left, pong, presence, render_all, reset, typing,
 };
 
 /// The client's id of a frame: a JSON number or string, repeated as it stands.
 pub(crate) type FrameId = Option<Box<RawValue>>;
+
+/// A time as frames have it.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A frame that cannot be done, with what to tell its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub(crate) struct Refusal {
     pub(crate) code: &'static str,
     pub(crate) message: Cow<'static, str>,
     pub(crate) retry_after_ms: Option<u64>,
+    /// The room that it is about, where the frame does not say.
+    pub(crate) room_id: Option<RoomId>,
 }
 
 impl Refusal {
@@ -32,6 +38,15 @@ impl Refusal {
             code,
             message: message.into(),
             retry_after_ms: None,
+            room_id: None,
+        }
+    }
+
+    /// It is about this room.
+    pub(crate) fn of(self, room: &RoomId) -> Self {
+        Self {
+            room_id: Some(room.clone()),
+            ..self
         }
     }
 

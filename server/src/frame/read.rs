@@ -10,8 +10,6 @@ use super::{FrameId, Refusal};
 
 /// A text frame of more bytes is refused.
 pub(crate) const MAX_FRAME: usize = 64 * 1024;
-/// A message of more bytes is refused.
-pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
 /// A sender's own id for a message may have so many bytes.
 pub(crate) const MAX_CLIENT_ID: usize = 64;
 /// A frame's id, which the reply repeats, may have so many bytes.
@@ -22,6 +20,7 @@ const MAX_LIMIT: usize = 1000;
 /// What a client asks.
 #[derive(Debug)]
 pub(crate) enum Ask {
+    Auth(Auth),
     Join(Join),
     Leave(Leave),
     Post(Post),
@@ -29,6 +28,19 @@ pub(crate) enum Ask {
     Delete(Change),
     Typing(Typing),
     Ping,
+}
+
+/// `{"type":"auth","payload":{"token":"…"}}`
+#[derive(Deserialize)]
+pub(crate) struct Auth {
+    pub(crate) token: String,
+}
+
+/// Not the token: who has it is whom it names.
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Auth")
+    }
 }
 
 /// `{"type":"join","payload":{"roomId":"r","since":…,"limit":100}}`
@@ -168,6 +180,7 @@ fn read_payload(kind: &str, payload: Option<&RawValue>) -> Result<Ask, Refusal> 
         })
     }
     match kind {
+        "auth" => of(kind, payload).map(Ask::Auth),
         "join" => of(kind, payload).map(Ask::Join),
         "leave" => of(kind, payload).map(Ask::Leave),
         "message" => of(kind, payload).map(Ask::Post),
@@ -177,7 +190,7 @@ fn read_payload(kind: &str, payload: Option<&RawValue>) -> Result<Ask, Refusal> 
         "ping" => Ok(Ask::Ping),
         other => {
             let other: String = other.chars().take(40).collect();
-            let known = "join, leave, message, edit, delete, typing and ping are known";
+            let known = "auth, join, leave, message, edit, delete, typing and ping are known";
             Err(Refusal::new(
                 "unknown_type",
                 format!("no frame has the type `{other}`; {known}"),

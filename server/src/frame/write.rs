@@ -1,6 +1,6 @@
 //! What clients are sent.
 
-use std::ops::Not;
+use std::{ops::Not, time::Duration};
 
 use common::{
     chat::{Appended, Entry, log::Opened},
@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{FrameId, Refusal};
+use super::{FrameId, Refusal, millis};
+use crate::person::{Person, Tier};
 
 /// Any frame to a client.
 #[derive(Serialize)]
@@ -114,6 +115,27 @@ pub(crate) fn left(id: &FrameId, room_id: &RoomId) -> Utf8Bytes {
     )
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Authed<'a> {
+    user_id: &'a str,
+    username: &'a str,
+    tier: Tier,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u64>,
+}
+
+/// Who the connection is taken for, and for how long; the answer to a token.
+pub(crate) fn authed(id: &FrameId, person: &Person, expires_in: Option<Duration>) -> Utf8Bytes {
+    let authed = Authed {
+        user_id: &person.user_id,
+        username: &person.username,
+        tier: person.tier,
+        expires_in_ms: expires_in.map(millis),
+    };
+    write("authed", id, Some(authed))
+}
+
 /// The answer to a ping.
 pub(crate) fn pong(id: &FrameId) -> Utf8Bytes {
     write::<()>("pong", id, None)
@@ -190,6 +212,8 @@ struct Problem<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_id: Option<&'a RoomId>,
 }
 
 /// A frame could not be done.
@@ -198,6 +222,7 @@ pub(crate) fn error(id: &FrameId, refusal: &Refusal) -> Utf8Bytes {
         code,
         message,
         retry_after_ms,
+        room_id,
     } = refusal;
     write(
         "error",
@@ -206,6 +231,7 @@ pub(crate) fn error(id: &FrameId, refusal: &Refusal) -> Utf8Bytes {
             code,
             message,
             retry_after_ms: *retry_after_ms,
+            room_id: room_id.as_ref(),
         }),
     )
 }

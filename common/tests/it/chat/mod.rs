@@ -10,6 +10,7 @@ mod flush;
 mod flush_trouble;
 mod leave;
 mod open;
+mod premium;
 mod presence;
 mod rehydrate;
 mod rehydrate_trouble;
