@@ -162,7 +162,7 @@ async fn being_offline_is_told_and_what_failed_can_be_retried_and_dropped() {
         ada.says("good").await;
         ada.shows("it is kept for later", |view| view.pending() == ["good"])
             .await;
-        ada.run("document.querySelector('#messages .retry').click()")
+        ada.run("document.querySelector('#messages li.failed .retry').click()")
             .await;
         ada.shows("both wait", |view| view.pending() == ["bad \0", "good"])
             .await;
@@ -174,7 +174,7 @@ async fn being_offline_is_told_and_what_failed_can_be_retried_and_dropped() {
             .await;
         ada.finds("document.querySelectorAll('#messages li.failed').length", 1)
             .await;
-        ada.run("document.querySelector('#messages .discard').click()")
+        ada.run("document.querySelector('#messages li.failed .discard').click()")
             .await;
         ada.finds(TEXTS, vec!["good"]).await;
     };

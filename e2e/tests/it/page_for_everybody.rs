@@ -11,7 +11,9 @@ const ROOM: &str = "stage";
 
 /// What can be used: each must be reached by Tab, and show that it has the focus.
 const USABLE: &str =
-    "return [...document.querySelectorAll('a[href], button, input, textarea, [tabindex=\"0\"]')]
+    "
+    window.nameOf = (one) => one.id || `${one.tagName} ${one.getAttribute('aria-label') ?? one.className}`;
+    return [...document.querySelectorAll('a[href], button, input, textarea, [tabindex=\"0\"]')]
     .filter((one) => one.checkVisibility() && !one.disabled)
     .map(nameOf)";
 
