@@ -70,6 +70,9 @@ enum What {
     /// Break everything, over and over, and prove that nothing is lost
     #[command(subcommand)]
     Chaos(Chaos),
+    /// The bound of the chat, started by it
+    #[command(hide = true)]
+    ChatBound(chat::BoundOptions),
     /// A worker of the chaos, started by it
     #[command(hide = true)]
     ChaosWorker(chaos::queue::ProcessOptions),
@@ -122,6 +125,7 @@ struct How {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().what {
         What::QueueWorker(options) => queue::be_worker(options),
+        What::ChatBound(options) => chat::be_bound(&options),
         What::ChaosWorker(options) => chaos::queue::be_worker(&options),
         What::ChaosProducer(options) => chaos::queue::be_producer(&options),
         What::Chaos(Chaos::Queue(options)) => {

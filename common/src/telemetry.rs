@@ -50,7 +50,8 @@ impl<S: Subscriber> Layer<S> for NoHangUps {
         }
         let mut message = Message::default();
         event.record(&mut message);
-        !message.0.contains("IncompleteMessage")
+        let hung_up = ["IncompleteMessage", "ConnectionReset", "BrokenPipe"];
+        !hung_up.iter().any(|how| message.0.contains(how))
     }
 }
 

@@ -1,13 +1,22 @@
-//! A connection: one socket's loop. Frames in are handled one after another; frames out are written
-//! together; a peer that says nothing for long is dead.
+//! A connection: one socket's loop. Frames in are handled one after another; frames out go into the
+//! [`Outbox`], which a [`crate::writer`] empties; a peer that says nothing for long is dead.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use rand::RngExt;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::tcp::OwnedReadHalf,
+    time::{Instant, sleep_until, timeout},
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -20,13 +29,22 @@ use crate::{
     app::App,
     frame::{self, Refusal},
     limits::Seat,
-    outbox::Outbox,
+    outbox::{Outbox, Standing},
+    packet::Packet,
     person::Person,
     session::Session,
 };
 
-/// A WebSocket inside an upgraded HTTP connection.
-pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+/// A WebSocket as it is read. What the library writes by itself, answers to pings and closes, goes
+/// the way of all else: into the outbox.
+pub(crate) type Socket = WebSocketStream<Wire>;
+
+/// What the library reads from and writes to.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) socket: OwnedReadHalf,
+    pub(crate) outbox: Arc<Outbox>,
+}
 
 /// Between two pings.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -34,7 +52,6 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a peer that is closed has to take what it is told.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
 /// Why a connection ends.
 enum End {
     /// The peer closed it or is gone.
@@ -53,24 +70,22 @@ struct Connection {
     session: Option<Box<Session>>,
     handling: Option<Handling>,
     heard: Instant,
-    ping_at: Instant,
+    /// Since when the peer has taken nothing of what waits for it.
+    blocked: Option<Instant>,
 }
 
 /// Serves one socket to its end.
 pub(crate) async fn serve(app: App, person: Person, seat: Option<Seat>, socket: Socket) {
-    let outbox = Arc::new(Outbox::new(app.outbox_bytes));
+    let outbox = Arc::clone(&socket.get_ref().outbox);
     let session = Session::new(app.clone(), person, seat, Arc::clone(&outbox));
     session.greet();
-    let now = Instant::now();
-    // The first ping comes at a random time, so that those who came together do not beat together.
-    let first = PING_EVERY.mul_f64(rand::rng().random_range(0.1..1.0));
     let mut connection = Connection {
         socket,
         outbox,
         session: Some(Box::new(session)),
         handling: None,
-        heard: now,
-        ping_at: now + first,
+        heard: Instant::now(),
+        blocked: None,
     };
     if let End::Close(code, reason) = connection.run(&app).await {
         let close = CloseFrame {
@@ -81,21 +96,33 @@ pub(crate) async fn serve(app: App, person: Person, seat: Option<Seat>, socket: 
         // connection, and the peer might lose what it was told last.
         let close = async {
             let _ = connection.socket.close(Some(close)).await;
+            connection.outbox.emptied().await;
             while let Some(Ok(_)) = connection.socket.next().await {}
         };
         let _ = timeout(LAST_WORDS, close).await;
+    } else {
+        let _ = timeout(LAST_WORDS, connection.outbox.emptied()).await;
     }
 }
 
 impl Connection {
     async fn run(&mut self, app: &App) -> End {
+        let outbox = Arc::clone(&self.outbox);
+        // The first ping comes at a random time, so that those who came together do not beat together.
+        let first = PING_EVERY.mul_f64(rand::rng().random_range(0.1..1.0));
+        // Made once: whatever wakes this task polls them all.
+        let mut ping = pin!(sleep_until(Instant::now() + first));
+        let mut draining = pin!(app.shutdown.asked());
+        let mut closing = pin!(app.closing.asked());
         // When the server closes it, once it drains and if the client stays.
         let mut cut_at = None;
         loop {
-            let outbox = Arc::clone(&self.outbox);
-            let wakes_at = self.wakes_at();
+            // While a frame is handled the session is not at hand.
+            let rings_at = self.session.as_ref().and_then(|session| session.rings_at());
+            // A peer that does not read what it is told is not heard either.
+            let listens = self.handling.is_none() && !outbox.is_full();
             tokio::select! {
-                frame = self.socket.next(), if self.handling.is_none() => {
+                frame = self.socket.next(), if listens => {
                     let frame = match frame {
                         Some(Ok(frame)) => frame,
                         Some(Err(error)) => return broken(&error),
@@ -110,61 +137,51 @@ impl Connection {
                     self.handling = None;
                     self.session = Some(session);
                 }
-                () = outbox.filled() => {
-                    if let Err(end) = self.write_out().await {
-                        return end;
+                () = outbox.news() => match outbox.standing() {
+                    Standing::Open => {}
+                    Standing::Blocked => {
+                        self.blocked.get_or_insert_with(Instant::now);
+                    }
+                    Standing::Overflowed | Standing::Broken => return End::Gone,
+                },
+                () = outbox.unblock(), if self.blocked.is_some() => self.blocked = None,
+                () = &mut ping => {
+                    let is_stuck = self.blocked.is_some_and(|since| since.elapsed() > SILENCE);
+                    if is_stuck || self.heard.elapsed() > SILENCE {
+                        return End::Gone;
+                    }
+                    ping.as_mut().reset(Instant::now() + PING_EVERY);
+                    if self.socket.send(Message::Ping(Bytes::new())).await.is_err() {
+                        return End::Gone;
                     }
                 }
-                () = outbox.overflowed() => return TOO_SLOW,
-                () = sleep_until(wakes_at) => {
+                () = until(rings_at), if rings_at.is_some() => {
                     if let Some(session) = &mut self.session
                         && let Err(reason) = session.ring()
                     {
-                        let _ = timeout(LAST_WORDS, self.write_out()).await;
                         return End::Close(CloseCode::Library(4401), reason);
                     }
-                    if Instant::now() < self.ping_at {
-                        continue;
-                    }
-                    if self.heard.elapsed() > SILENCE {
-                        return End::Gone;
-                    }
-                    self.ping_at = Instant::now() + PING_EVERY;
-                    let ping = self.socket.send(Message::Ping(Bytes::new()));
-                    if !matches!(timeout(SILENCE, ping).await, Ok(Ok(()))) {
-                        return End::Gone;
-                    }
                 }
-                () = app.shutdown.asked(), if cut_at.is_none() => {
+                () = &mut draining, if cut_at.is_none() => {
                     let farewell = app.drain.farewell();
                     cut_at = Some(farewell.cut_at());
-                    self.outbox.push(frame::goaway(farewell.reconnect_in_ms()));
+                    outbox.push(frame::goaway(farewell.reconnect_in_ms()));
                 }
-                () = sleep_until(cut_at.unwrap_or(self.ping_at)), if cut_at.is_some() => {
-                    return self.send_away().await;
-                }
-                () = app.closing.asked() => return self.send_away().await,
+                () = until(cut_at), if cut_at.is_some() => return self.send_away().await,
+                () = &mut closing => return self.send_away().await,
             }
         }
     }
 
     /// Ends a connection that the client has not left: what is being handled is answered first.
     async fn send_away(&mut self) -> End {
-        let finish = async {
-            if self.handling.is_some() {
-                self.session = Some(handled(&mut self.handling).await);
-                self.handling = None;
-            }
-            self.write_out().await
-        };
-        let _ = timeout(LAST_WORDS, finish).await;
+        if self.handling.is_some()
+            && let Ok(session) = timeout(LAST_WORDS, handled(&mut self.handling)).await
+        {
+            self.session = Some(session);
+            self.handling = None;
+        }
         End::Close(CloseCode::Away, "the server is stopping; reconnect")
-    }
-
-    /// When there is something to do, whatever comes. While a frame is handled the session is not at hand.
-    fn wakes_at(&self) -> Instant {
-        let rings_at = self.session.as_ref().and_then(|session| session.rings_at());
-        rings_at.map_or(self.ping_at, |at| at.min(self.ping_at))
     }
 
     /// Begins to handle a frame.
@@ -191,31 +208,16 @@ impl Connection {
         }
         Ok(())
     }
-
-    /// Writes all that waits, in as few system calls as the buffer allows.
-    async fn write_out(&mut self) -> Result<(), End> {
-        let outbox = Arc::clone(&self.outbox);
-        let write = async {
-            for frame in outbox.take() {
-                self.socket.feed(Message::Text(frame)).await?;
-            }
-            self.socket.flush().await
-        };
-        tokio::select! {
-            biased; // in this order, so that no timer is made for a write that succeeds at once
-            written = write => written.map_err(|_| End::Gone),
-            () = outbox.overflowed() => Err(TOO_SLOW),
-            () = sleep(SILENCE) => Err(End::Gone),
-        }
-    }
 }
 
 const FLOOD: End = End::Close(CloseCode::Library(4429), "too many frames: send fewer");
 
-const TOO_SLOW: End = End::Close(
-    CloseCode::Again,
-    "too slow: reconnect and resume from the last message seen",
-);
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
 
 async fn handled(handling: &mut Option<Handling>) -> Box<Session> {
     match handling {
@@ -234,5 +236,35 @@ fn broken(error: &tungstenite::Error) -> End {
         }
         tungstenite::Error::Utf8(_) => End::Close(CloseCode::Invalid, "a text frame is not UTF-8"),
         _ => End::Gone,
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+/// The library writes whole frames, as everything is taken at once.
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.outbox.push(Packet::raw(bytes));
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,14 +19,19 @@ use common::{
     error::Chain,
     id::{MessageId, RoomId},
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    net::tcp::OwnedWriteHalf,
+    sync::{Semaphore, mpsc},
+};
 
-use crate::{frame, outbox::Outbox, room::Room};
+use crate::{frame, outbox::Outbox, room::Room, writer::Writers};
 
 /// After a failed read of a room's log.
 const RETRY: Duration = Duration::from_millis(250);
 /// Rooms whose logs are read at once after the subscription was lost.
 const CATCH_UPS: usize = 64;
+/// Events that are heard before other tasks of the thread have their turn.
+const EVENTS: usize = 256;
 
 /// One connection, in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,10 +47,12 @@ pub(crate) struct Hub {
 struct Inner {
     rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
     next_connection: AtomicU64,
+    next_outbox: AtomicUsize,
     chat: Chat,
     bus: Bus,
     waits: Waits,
     catch_ups: Semaphore,
+    writers: Writers,
     /// Rooms whose number of local members has changed.
     changed: mpsc::UnboundedSender<RoomId>,
 }
@@ -63,10 +70,12 @@ impl Hub {
         let inner = Inner {
             rooms: Mutex::default(),
             next_connection: AtomicU64::new(1),
+            next_outbox: AtomicUsize::new(0),
             chat,
             bus,
             waits,
             catch_ups: Semaphore::new(CATCH_UPS),
+            writers: Writers::start(),
             changed,
         };
         let hub = Self {
@@ -74,8 +83,11 @@ impl Hub {
         };
         let listening = hub.clone();
         tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                listening.hear(event);
+            let mut heard = Vec::with_capacity(EVENTS);
+            while events.recv_many(&mut heard, EVENTS).await > 0 {
+                for event in heard.drain(..) {
+                    listening.hear(event);
+                }
             }
         });
         hub
@@ -84,6 +96,16 @@ impl Hub {
     /// A number for a connection.
     pub(crate) fn connection(&self) -> ConnectionId {
         ConnectionId(self.inner.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// An outbox for a connection, emptied into its socket by one of the writers.
+    pub(crate) fn outbox(&self, bound: usize, socket: OwnedWriteHalf) -> Arc<Outbox> {
+        let number = self.inner.next_outbox.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Outbox::to_socket(
+            bound,
+            socket,
+            self.inner.writers.of(number),
+        ))
     }
 
     /// Adds a connection to a room. Until [`Room::go_live`] what is delivered is kept back.
@@ -174,7 +196,7 @@ impl Hub {
             }
             BusEvent::Typing(room, typing) => {
                 if let Some(room) = self.room(&room) {
-                    room.tell_all(&typing.into());
+                    room.tell_typing(&typing);
                 }
             }
             BusEvent::Archived(room, _) => self.inner.waits.heard(&room),

@@ -14,11 +14,14 @@ mod frame;
 mod hub;
 mod limits;
 mod listener;
+mod meter;
 mod outbox;
+mod packet;
 mod person;
 mod post;
 mod premium;
 mod presence;
+mod queue;
 mod room;
 #[cfg(test)]
 mod room_model_test;
@@ -29,6 +32,7 @@ mod say;
 mod session;
 mod standing;
 mod upgrade;
+mod writer;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -76,7 +80,7 @@ struct Args {
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
 
-    /// What one slow reader may cost; beyond that it is cut off and resumes where it was
+    /// What one slow reader may cost; beyond that its messages are dropped, and it resumes where it was
     #[arg(long, env = "OUTBOX_BYTES", default_value_t = 1 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64 * 1024..))]
     outbox_bytes: u32,
 

@@ -1,76 +1,251 @@
-//! The outbox: frames on their way to one connection, bounded in bytes.
+//! The outbox: packets on their way to one connection, bounded in bytes. Before this, [`crate::room`] and
+//! [`crate::session`] put them in; next, [`crate::writer`] writes them to the socket.
+//!
+//! What a slow reader loses, in this order: word of who types; counts of members but the newest; a
+//! room's messages, of which it is told once it has caught up: it resumes after the last one that it
+//! got. Answers are never dropped. While an outbox has no room for messages nothing more is read from its
+//! connection; one that has no room even for answers ends.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use common::id::MessageId;
+use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
+
+pub(crate) use crate::queue::Standing;
+use crate::{
+    meter,
+    packet::Packet,
+    queue::{Kind, Queue},
+    room::RoomNumber,
+    writer::{Batch, Writer},
 };
 
-use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-
-/// Frames that wait to be written to one socket. Frames are shared: a broadcast is built once.
+/// Packets that wait to be written to one socket, in their order.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
-    bound: usize,
-    filled: Notify,
-    overflowed: Notify,
+    /// Bytes at most.
+    most: usize,
+    /// Bytes at most when a message is put in: half of what a joiner's history may have, so that who
+    /// misses them can have them in one.
+    for_messages: usize,
+    /// Rings when whoever looks after it has something to do.
+    news: Notify,
+    /// Where it is emptied to; without one somebody takes what waits.
+    way: OnceLock<Way>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    frames: VecDeque<Utf8Bytes>,
-    bytes: usize,
-    overflowed: bool,
+/// The way to a socket.
+#[derive(Debug)]
+struct Way {
+    socket: OwnedWriteHalf,
+    writer: Arc<Writer>,
 }
 
 impl Outbox {
-    /// An outbox for at most `bound` bytes.
-    pub(crate) fn new(bound: usize) -> Self {
+    /// An outbox for so many bytes, a quarter of them for messages. Somebody takes what waits.
+    pub(crate) fn new(bytes: usize) -> Self {
         Self {
             queue: Mutex::default(),
-            bound,
-            filled: Notify::new(),
-            overflowed: Notify::new(),
+            most: bytes,
+            for_messages: bytes / 4,
+            news: Notify::new(),
+            way: OnceLock::new(),
         }
     }
 
-    /// Puts a frame in. A reader that is so slow that its frames exceed the bound is cut off: nothing
-    /// more is put in, and the connection ends. It resumes from the last id that it saw.
-    pub(crate) fn push(&self, frame: Utf8Bytes) {
+    /// An outbox for so many bytes of messages and any number of answers.
+    #[cfg(test)]
+    pub(crate) fn for_messages(bytes: usize) -> Self {
+        Self {
+            for_messages: bytes,
+            ..Self::new(usize::MAX)
+        }
+    }
+
+    /// An outbox that `writer` empties into a socket.
+    pub(crate) fn to_socket(bytes: usize, socket: OwnedWriteHalf, writer: Arc<Writer>) -> Self {
+        Self {
+            way: OnceLock::from(Way { socket, writer }),
+            ..Self::new(bytes)
+        }
+    }
+
+    /// Puts in what must arrive.
+    pub(crate) fn push(self: &Arc<Self>, packet: impl Into<Packet>) {
+        self.put(packet.into(), Kind::Answer);
+    }
+
+    /// Puts in that somebody types.
+    pub(crate) fn push_typing(self: &Arc<Self>, packet: Packet) {
+        self.put(packet, Kind::Typing);
+    }
+
+    /// Puts in how many members a room has.
+    pub(crate) fn push_presence(self: &Arc<Self>, room: RoomNumber, packet: Packet) {
+        self.put(packet, Kind::Presence(room));
+    }
+
+    /// Puts a message in; `before` is the one that the reader has before it. False if there is no room:
+    /// then those of its room that wait are dropped too, and when all else is written the reader is told
+    /// what `reset` makes of the last message that it has. Give it none until it has joined again.
+    #[must_use]
+    pub(crate) fn push_message(
+        self: &Arc<Self>,
+        room: RoomNumber,
+        before: MessageId,
+        packet: Packet,
+        reset: impl FnOnce(MessageId) -> Option<Packet>,
+    ) -> bool {
         let mut queue = self.queue();
-        if queue.overflowed {
+        if queue.is_over() {
+            return true; // the connection ends anyway
+        }
+        let fits = queue.make_room(packet.bytes().len(), self.for_messages);
+        if fits {
+            queue.add(packet, Kind::Message(room, before));
+        } else {
+            let (since, dropped) = queue.drop_messages(room);
+            meter::DROPPED_MESSAGES.increment(dropped + 1);
+            if let Some(reset) = reset(since.unwrap_or(before)) {
+                queue.is_behind(room, reset);
+            }
+        }
+        self.hand_over(queue);
+        fits
+    }
+
+    /// Puts a room's history in, which has all that its messages that still wait would tell.
+    pub(crate) fn push_history(self: &Arc<Self>, room: RoomNumber, packet: impl Into<Packet>) {
+        self.queue().drop_messages(room);
+        self.push(packet);
+    }
+
+    /// Forgets that a room's reader is to be told to resume: it joins again, reloads, or leaves.
+    pub(crate) fn forget(&self, room: RoomNumber) {
+        self.queue().forget(room);
+    }
+
+    fn put(self: &Arc<Self>, packet: Packet, kind: Kind) {
+        let mut queue = self.queue();
+        if queue.is_over() {
             return;
         }
-        if queue.bytes + frame.len() > self.bound {
-            queue.overflowed = true;
-            queue.frames = VecDeque::new();
+        if kind == Kind::Typing && queue.bytes > self.for_messages / 2 {
+            meter::DROPPED_TYPING.increment(1);
+        } else if queue.make_room(packet.bytes().len(), self.most) {
+            queue.add(packet, kind);
+            self.hand_over(queue);
+        } else {
+            meter::SLOW_READERS.increment(1);
+            queue.end(Standing::Overflowed);
             drop(queue);
-            metrics::counter!("rhubarb_slow_readers_total").increment(1);
-            self.overflowed.notify_one();
+            self.news.notify_one();
+        }
+    }
+
+    /// Has what waits written, unless it is under way already.
+    fn hand_over(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        if queue.is_under_way || !queue.has_something() {
             return;
         }
-        queue.bytes += frame.len();
-        queue.frames.push_back(frame);
-        drop(queue);
-        self.filled.notify_one();
+        if let Some(way) = self.way.get() {
+            queue.is_under_way = true;
+            drop(queue);
+            way.writer.enqueue(Arc::clone(self));
+        } else {
+            drop(queue);
+            self.news.notify_one();
+        }
     }
 
-    /// Waits until there is something to write.
-    pub(crate) async fn filled(&self) {
-        self.filled.notified().await;
-    }
-
-    /// Waits until the reader is too slow.
-    pub(crate) async fn overflowed(&self) {
-        self.overflowed.notified().await;
-    }
-
-    /// Takes what waits.
-    pub(crate) fn take(&self) -> VecDeque<Utf8Bytes> {
+    /// Writes what waits, as far as the socket takes it. For the writer; its batch is empty.
+    pub(crate) fn write(self: &Arc<Self>, batch: &mut Batch) {
+        let Some(way) = self.way.get() else { return };
+        batch.take_from(&mut self.queue());
+        // Not under the lock: whoever puts something in does not wait for the system.
+        let outcome = batch.write(&way.socket);
         let mut queue = self.queue();
+        let standing = batch.settle(&mut queue, outcome);
+        if std::mem::take(&mut queue.is_awaited) || standing != Standing::Open {
+            self.news.notify_one();
+        }
+        if standing != Standing::Open {
+            return; // it stays under way until it is unblocked
+        }
+        if queue.has_something() {
+            drop(queue);
+            way.writer.enqueue(Arc::clone(self)); // the others first
+        } else {
+            queue.is_under_way = false;
+            queue.shrink();
+        }
+    }
+
+    /// Waits for the socket to take more, and has it written.
+    pub(crate) async fn unblock(self: &Arc<Self>) {
+        let Some(way) = self.way.get() else { return };
+        let writable = way.socket.writable().await;
+        let mut queue = self.queue();
+        if queue.standing == Standing::Blocked {
+            queue.standing = Standing::Open;
+        }
+        if writable.is_err() {
+            queue.end(Standing::Broken);
+        } else {
+            drop(queue);
+            way.writer.enqueue(Arc::clone(self));
+        }
+    }
+
+    /// Waits until its standing may have changed, or less is in it and somebody asked for that, or,
+    /// where there is no socket, something is in it.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// How it goes.
+    pub(crate) fn standing(&self) -> Standing {
+        self.queue().standing
+    }
+
+    /// Whether nothing more is to be read from the peer until it has read what waits. When there is
+    /// less, there is news.
+    pub(crate) fn is_full(&self) -> bool {
+        let mut queue = self.queue();
+        let is_full = queue.bytes > self.for_messages;
+        queue.is_awaited |= is_full;
+        is_full
+    }
+
+    /// Waits until all is written, or cannot be.
+    pub(crate) async fn emptied(self: &Arc<Self>) {
+        loop {
+            let standing = {
+                let mut queue = self.queue();
+                if queue.is_over() || queue.bytes == 0 {
+                    return;
+                }
+                queue.is_awaited = true;
+                queue.standing
+            };
+            if standing == Standing::Blocked {
+                self.unblock().await;
+            } else {
+                self.news().await;
+            }
+        }
+    }
+
+    /// Takes what waits, where there is no socket.
+    pub(crate) fn take(&self) -> Vec<Packet> {
+        let mut queue = self.queue();
+        let mut taken = Vec::new();
+        while queue.has_something() {
+            queue.take(&mut taken, usize::MAX);
+        }
         queue.bytes = 0;
-        std::mem::take(&mut queue.frames)
+        taken.into_iter().map(|item| item.packet).collect()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -82,29 +257,82 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_slow_reader_costs_at_most_the_bound() {
-        let outbox = Outbox::new(10);
+    const ROOMS: [RoomNumber; 2] = [RoomNumber(1), RoomNumber(2)];
 
-        outbox.push("12345".into());
-        outbox.push("12345".into());
-        outbox.push("1".into());
-        outbox.push("2".into());
-
-        assert!(
-            outbox.take().is_empty(),
-            "what a cut-off reader had is dropped"
-        );
+    /// Puts a message of 10 bytes in, 8 of them its text.
+    fn put(outbox: &Arc<Outbox>, room: RoomNumber, id: i64) -> bool {
+        let text = format!("{}-{id:06}", room.0);
+        outbox.push_message(room, MessageId(id - 1), text.into(), |since| {
+            Some(format!("room {} since {since}", room.0).into())
+        })
     }
 
     #[test]
     fn frames_come_out_as_they_went_in() {
-        let outbox = Outbox::new(10);
+        let outbox = Arc::new(Outbox::new(1000));
 
-        outbox.push("a".into());
-        outbox.push("b".into());
+        outbox.push("a");
+        assert!(put(&outbox, ROOMS[0], 1));
+        outbox.push_typing("t".into());
+        outbox.push("b");
 
-        assert_eq!(outbox.take(), ["a", "b"]);
+        assert_eq!(outbox.take(), ["a", "1-000001", "t", "b"]);
         assert!(outbox.take().is_empty());
+    }
+
+    #[test]
+    fn typing_goes_first_and_of_counts_the_newest_stays() {
+        let outbox = Arc::new(Outbox::new(160));
+
+        outbox.push_typing("typing".into());
+        for members in ["one", "two"] {
+            outbox.push_presence(ROOMS[0], members.into());
+        }
+        outbox.push_presence(ROOMS[1], "other".into());
+        assert!(put(&outbox, ROOMS[0], 1) && put(&outbox, ROOMS[0], 2));
+        outbox.push_typing("late".into());
+
+        assert_eq!(outbox.take(), ["two", "other", "1-000001", "1-000002"]);
+    }
+
+    #[test]
+    fn who_is_behind_gets_the_other_rooms_and_answers_then_resumes_after_what_it_has() {
+        let outbox = Arc::new(Outbox::new(160));
+
+        assert!(put(&outbox, ROOMS[1], 7));
+        assert!((4..=6).all(|id| put(&outbox, ROOMS[0], id)));
+        outbox.push("ack");
+        assert!(!put(&outbox, ROOMS[0], 7));
+        assert!(put(&outbox, ROOMS[1], 8), "there is room for it again");
+
+        let told = outbox.take();
+        assert_eq!(told, ["2-000007", "ack", "2-000008", "room 1 since 3"]);
+        assert!(put(&outbox, ROOMS[0], 8), "it has joined again");
+    }
+
+    #[test]
+    fn who_joins_again_before_it_has_caught_up_is_not_told_to() {
+        let outbox = Arc::new(Outbox::new(60));
+
+        assert!(put(&outbox, ROOMS[0], 1));
+        assert!(!put(&outbox, ROOMS[0], 2));
+        outbox.forget(ROOMS[0]);
+
+        assert!(outbox.take().is_empty());
+    }
+
+    #[test]
+    fn who_reads_not_even_answers_costs_at_most_the_bound() {
+        let outbox = Arc::new(Outbox::new(20));
+
+        for _ in 0..5 {
+            outbox.push("12");
+        }
+        assert_eq!(outbox.standing(), Standing::Open);
+        outbox.push("1");
+        outbox.push("2");
+
+        assert_eq!(outbox.standing(), Standing::Overflowed);
+        assert!(outbox.take().is_empty(), "what it had is dropped");
     }
 }

@@ -7,12 +7,14 @@ use common::{
     id::RoomId,
     kv::KvError,
 };
+use metrics::Counter;
 use rand::distr::{Alphanumeric, SampleString};
 
 use crate::{
     app::App,
     frame::{MAX_CLIENT_ID, Refusal},
     limits::Limits,
+    meter,
     person::Person,
 };
 
@@ -24,10 +26,10 @@ pub(crate) enum Via {
 }
 
 impl Via {
-    fn label(self) -> &'static str {
+    fn meter(self) -> &'static Counter {
         match self {
-            Self::Socket => "socket",
-            Self::Http => "http",
+            Self::Socket => &meter::POSTED_AS_FRAMES,
+            Self::Http => &meter::POSTED_OVER_HTTP,
         }
     }
 }
@@ -52,7 +54,7 @@ pub(crate) async fn post(
     let content = content(person, client_id, message);
     let kept = app.chat.post(room_id, &content).await;
     let appended = kept.map_err(|error| not_kept(&error, room_id))?;
-    metrics::counter!("rhubarb_posted_messages_total", "via" => via.label()).increment(1);
+    via.meter().increment(1);
     Ok(appended)
 }
 

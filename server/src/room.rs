@@ -5,7 +5,10 @@
 use std::{
     collections::HashMap,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use common::{
@@ -15,12 +18,17 @@ use common::{
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::{frame, hub::ConnectionId, outbox::Outbox};
+use crate::{frame, hub::ConnectionId, meter, outbox::Outbox, packet::Packet};
+
+/// A room's number in this process, for what must not hold its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RoomNumber(pub(crate) u64);
 
 /// One room's members here.
 #[derive(Debug)]
 pub(crate) struct Room {
     id: RoomId,
+    number: RoomNumber,
     state: Mutex<State>,
     /// Whether the bus listens to it.
     pub(crate) subscribed: tokio::sync::Mutex<bool>,
@@ -56,6 +64,8 @@ struct Member {
     incomplete: bool,
     /// Whether it was told to reload; once is enough.
     reloading: bool,
+    /// Whether it was so slow that its messages were dropped: it gets none until it joins again.
+    behind: bool,
 }
 
 /// A message as it is delivered: built once for all members.
@@ -63,7 +73,7 @@ struct Member {
 struct Delivery {
     id: MessageId,
     prev: MessageId,
-    frame: Utf8Bytes,
+    packet: Packet,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +81,7 @@ struct Joining {
     /// What is delivered meanwhile.
     kept_back: Vec<Delivery>,
     /// How many members there are now.
-    presence: Option<Utf8Bytes>,
+    presence: Option<Packet>,
     /// Something was missed meanwhile.
     lapsed: bool,
     /// The log was completed meanwhile.
@@ -81,8 +91,10 @@ struct Joining {
 impl Room {
     /// A room without members.
     pub(crate) fn new(id: &RoomId) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self {
             id: id.clone(),
+            number: RoomNumber(NEXT.fetch_add(1, Ordering::Relaxed)),
             state: Mutex::default(),
             subscribed: tokio::sync::Mutex::new(false),
             hydrated: Notify::new(),
@@ -108,14 +120,20 @@ impl Room {
             joining: Some(Joining::default()),
             incomplete: false,
             reloading: false,
+            behind: false,
         };
+        outbox.forget(self.number);
         let before = self.state().members.insert(connection, member);
         before.is_none()
     }
 
     /// Takes a member out. False if it was none.
     pub(crate) fn leave(&self, connection: ConnectionId) -> bool {
-        self.state().members.remove(&connection).is_some()
+        let member = self.state().members.remove(&connection);
+        member.is_some_and(|member| {
+            member.outbox.forget(self.number);
+            true
+        })
     }
 
     /// Gives a joiner its history, then what was delivered meanwhile, then all that comes. False if what
@@ -141,12 +159,12 @@ impl Room {
         }
         member.seen = opened.top;
         member.incomplete = !opened.warm;
-        member.outbox.push(history);
+        member.outbox.push_history(self.number, history);
         for delivery in &joining.kept_back {
-            member.give(&self.id, delivery);
+            member.give(self, delivery);
         }
         if let Some(presence) = joining.presence {
-            member.outbox.push(presence);
+            member.outbox.push_presence(self.number, presence);
         }
         // The first to read the log tells where the room stands; a cold one does not know. One who read
         // it before the others is behind them until what they have is heard or read again.
@@ -187,7 +205,7 @@ impl Room {
             match &mut member.joining {
                 Some(joining) => joining.lapsed = true,
                 // The word that the log is complete may be among what was missed.
-                None => member.reload_if_incomplete(&self.id),
+                None => member.reload_if_incomplete(self),
             }
         }
         if let Some(catching_up) = &mut state.catching_up {
@@ -233,34 +251,36 @@ impl Room {
         let delivery = Delivery {
             id: entry.id,
             prev: entry.prev,
-            frame: entry.frame(&self.id).into(),
+            packet: entry.frame(&self.id).into(),
         };
         let mut copies = 0;
         for member in state.members.values_mut() {
             match &mut member.joining {
                 Some(joining) => joining.kept_back.push(delivery.clone()),
-                None => copies += member.give(&self.id, &delivery),
+                None => copies += member.give(self, &delivery),
             }
         }
-        metrics::counter!("rhubarb_delivered_total").increment(copies);
+        meter::DELIVERED.increment(copies);
     }
 
-    /// Tells all members something that nobody misses.
-    pub(crate) fn tell_all(&self, frame: &Utf8Bytes) {
+    /// Tells all members that somebody types, which nobody misses.
+    pub(crate) fn tell_typing(&self, typing: &str) {
+        let typing = Packet::from(typing);
         for member in self.state().members.values() {
             if member.joining.is_none() {
-                member.outbox.push(frame.clone());
+                member.outbox.push_typing(typing.clone());
             }
         }
     }
 
     /// Tells all members how many they are. Who joins is told when it has its history, which may have
     /// been read before it was counted.
-    pub(crate) fn tell_presence(&self, frame: &Utf8Bytes) {
+    pub(crate) fn tell_presence(&self, presence: &str) {
+        let presence = Packet::from(presence);
         for member in self.state().members.values_mut() {
             match &mut member.joining {
-                Some(joining) => joining.presence = Some(frame.clone()),
-                None => member.outbox.push(frame.clone()),
+                Some(joining) => joining.presence = Some(presence.clone()),
+                None => member.outbox.push_presence(self.number, presence.clone()),
             }
         }
     }
@@ -271,7 +291,7 @@ impl Room {
         for member in self.state().members.values_mut() {
             match &mut member.joining {
                 Some(joining) => joining.hydrated = true,
-                None => member.reload_if_incomplete(&self.id),
+                None => member.reload_if_incomplete(self),
             }
         }
     }
@@ -284,27 +304,32 @@ impl Room {
 impl Member {
     /// Gives it a message, unless it has it; tells it first if it lacks the one before. Returns how many
     /// copies were made.
-    fn give(&mut self, room: &RoomId, delivery: &Delivery) -> u64 {
-        if delivery.id <= self.seen {
+    fn give(&mut self, room: &Room, delivery: &Delivery) -> u64 {
+        if self.behind || delivery.id <= self.seen {
             return 0;
         }
         if delivery.prev != self.seen {
             self.reload(room, "messages were missed that are no longer at hand");
         }
-        self.seen = delivery.id;
-        self.outbox.push(delivery.frame.clone());
-        1
+        let before = mem::replace(&mut self.seen, delivery.id);
+        // Who reloads anyway need not be told from where to resume.
+        let reset = |since| (!self.reloading).then(|| frame::resume(&room.id, since).into());
+        let packet = delivery.packet.clone();
+        let fits = self.outbox.push_message(room.number, before, packet, reset);
+        self.behind = !fits;
+        fits.into()
     }
 
-    fn reload_if_incomplete(&mut self, room: &RoomId) {
+    fn reload_if_incomplete(&mut self, room: &Room) {
         if self.incomplete {
             self.reload(room, "the room's history is at hand now");
         }
     }
 
-    fn reload(&mut self, room: &RoomId, reason: &str) {
-        if !mem::replace(&mut self.reloading, true) {
-            self.outbox.push(frame::reset(room, reason));
+    fn reload(&mut self, room: &Room, reason: &str) {
+        // Who is behind joins again in any case.
+        if !self.behind && !mem::replace(&mut self.reloading, true) {
+            self.outbox.push(frame::reset(&room.id, reason));
         }
     }
 }

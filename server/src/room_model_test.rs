@@ -40,6 +40,8 @@ struct Client {
     shows: Option<Vec<i64>>,
     /// Whether it was told that its history is complete.
     complete: bool,
+    /// Whether it was too slow, and was told from where to resume.
+    resumes: bool,
 }
 
 struct World {
@@ -58,15 +60,18 @@ struct World {
     reading: Option<Reading>,
 }
 
+/// Steps without those in which a client reads what it was sent.
 const STEPS: u8 = 10;
 
 impl World {
-    fn new(clients: u64, cold: bool) -> Self {
+    /// Each client has an outbox for so many bytes of messages.
+    fn new(clients: u64, cold: bool, bound: usize) -> Self {
         let archived = vec![entry(1, 0), entry(2, 1), entry(3, 2)];
         let room = Room::new(&"lobby".parse().unwrap());
         // A room without members is none: somebody is always in it.
         let enter = |number| {
-            let (connection, outbox) = (ConnectionId(number), Arc::new(Outbox::new(usize::MAX)));
+            let (connection, outbox) =
+                (ConnectionId(number), Arc::new(Outbox::for_messages(bound)));
             room.enter(connection, &outbox);
             Client {
                 connection,
@@ -74,6 +79,7 @@ impl World {
                 joining: Some(Joining::Entered),
                 shows: None,
                 complete: false,
+                resumes: false,
             }
         };
         let clients = (0..clients).map(enter).collect();
@@ -101,7 +107,11 @@ impl World {
             4 => self.read(),
             5 => self.hydrate(),
             6 => self.trim(),
-            client => self.join(usize::from(client - 7) % self.clients.len()),
+            7..STEPS => self.join(usize::from(step - 7) % self.clients.len()),
+            _ => {
+                let client = usize::from(step - STEPS) % self.clients.len();
+                self.clients[client].read();
+            }
         }
     }
 
@@ -228,9 +238,7 @@ impl World {
     /// What each client believes, given what it was sent.
     fn believe(&mut self) {
         for client in &mut self.clients {
-            for frame in client.outbox.take() {
-                client.take(&frame);
-            }
+            client.read();
         }
     }
 
@@ -239,8 +247,12 @@ impl World {
         self.settle();
         self.believe();
         for client in 0..self.clients.len() {
-            if self.clients[client].shows.is_none() {
-                assert!(!self.whole, "it reloads what could have been filled");
+            let Client { shows, resumes, .. } = &self.clients[client];
+            if shows.is_none() {
+                assert!(
+                    *resumes || !self.whole,
+                    "it reloads what could have been filled"
+                );
                 self.join(client);
             }
         }
@@ -258,6 +270,12 @@ impl World {
 }
 
 impl Client {
+    fn read(&mut self) {
+        for frame in self.outbox.take() {
+            self.take(&frame);
+        }
+    }
+
     fn take(&mut self, frame: &str) {
         let frame: Value = serde_json::from_str(frame).unwrap();
         let payload = &frame["payload"];
@@ -268,6 +286,7 @@ impl Client {
                 let ids = messages.iter().map(|message| id(&message["messageId"]));
                 self.shows = Some(ids.collect());
                 self.complete = payload["complete"].as_bool().unwrap();
+                self.resumes = false;
             }
             "message" => {
                 let Some(shows) = &mut self.shows else { return };
@@ -276,23 +295,29 @@ impl Client {
                 shows.push(id(&payload["messageId"]));
             }
             "reset" => {
-                assert!(self.shows.is_some(), "told to reload twice, or nothing");
-                self.shows = None;
+                let shows = self.shows.take().expect("told to reload twice, or nothing");
+                if let Some(since) = payload["since"].as_i64() {
+                    assert_eq!(since, shows.last().copied().unwrap_or(0), "what it has");
+                    self.resumes = true;
+                }
             }
             other => panic!("{other} was not expected"),
         }
     }
 }
 
-fn run(steps: &[u8], clients: u64, cold: bool) {
-    let mut world = World::new(clients, cold);
+fn run(steps: &[u8], clients: u64, cold: bool, bound: usize) {
+    let mut world = World::new(clients, cold, bound);
     let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         for step in steps {
             world.step(*step);
         }
         world.check();
     }));
-    assert!(told.is_ok(), "steps {steps:?}, cold: {cold}");
+    assert!(
+        told.is_ok(),
+        "steps {steps:?}, cold: {cold}, bound: {bound}"
+    );
 }
 
 /// One client that is about to read the log, or is live already: then every order of a few steps.
@@ -305,8 +330,8 @@ fn every_short_order_of_steps_leaves_no_gap_and_no_double() {
         let tail = (0..LENGTH).map(step);
         for head in [&[][..], &[7, 7]] {
             let order: Vec<u8> = head.iter().copied().chain(tail.clone()).collect();
-            run(&order, 1, true);
-            run(&order, 1, false);
+            run(&order, 1, true, usize::MAX);
+            run(&order, 1, false, usize::MAX);
         }
     }
 }
@@ -316,6 +341,21 @@ fn long_random_orders_of_steps_leave_no_gap_and_no_double() {
     for seed in 0..10_000 {
         let mut random = StdRng::seed_from_u64(seed);
         let steps: Vec<u8> = (0..60).map(|_| random.random_range(0..STEPS)).collect();
-        run(&steps, 3, seed % 2 == 0);
+        run(&steps, 3, seed % 2 == 0, usize::MAX);
+    }
+}
+
+/// As above, with clients that read now and then, and room for a few messages.
+#[test]
+fn long_random_orders_of_steps_leave_slow_readers_no_gap_and_no_double() {
+    for seed in 0..5_000 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let steps: Vec<u8> = (0..80).map(|_| random.random_range(0..STEPS + 3)).collect();
+        run(
+            &steps,
+            3,
+            seed % 2 == 0,
+            500 + usize::try_from(seed % 7).unwrap() * 300,
+        );
     }
 }

@@ -130,7 +130,7 @@ fn a_joiner_is_told_how_many_are_there_after_its_history() {
     room.enter(ConnectionId(2), &outbox);
 
     room.tell_presence(&frame::presence(room.id(), 2));
-    room.tell_all(&frame::typing(room.id(), "u", "u"));
+    room.tell_typing(&frame::typing(room.id(), "u", "u"));
     let history = frame::joined(&None, room.id(), &opened);
     assert!(room.go_live(ConnectionId(2), history, &opened));
 

@@ -5,8 +5,9 @@
 //! ourselves and build the stream with small buffers.
 
 use http::{HeaderMap, Response, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::{rt::TokioIo, server::conn::auto};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -16,12 +17,16 @@ use tokio_tungstenite::{
 };
 use warp::reply::Reply;
 
-use crate::{app::App, auth::Claim, connection, error::ApiError, person::Person};
+use crate::{
+    app::App,
+    auth::Claim,
+    connection::{self, Socket, Wire},
+    error::ApiError,
+    person::Person,
+};
 
 /// What a socket has before it reads its first byte.
 const READ_BUFFER: usize = 2 * 1024;
-/// What is collected before it is written.
-const WRITE_BUFFER: usize = 16 * 1024;
 /// Larger frames end the connection; those between this and the protocol's own limit are refused with
 /// an error frame.
 const LARGEST: usize = 2 * 1024 * 1024;
@@ -50,15 +55,11 @@ pub(crate) async fn upgrade(
         let Ok(upgraded) = on_upgrade.await else {
             return;
         };
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(WRITE_BUFFER)
-            .max_write_buffer_size(usize::MAX) // the outbox is the bound
-            .max_message_size(Some(LARGEST))
-            .max_frame_size(Some(LARGEST));
-        let io = TokioIo::new(upgraded);
-        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        connection::serve(app, person, seat, socket).await;
+        if let Some(socket) = socket(upgraded, &app).await {
+            connection::serve(app, person, seat, socket).await;
+        } else {
+            tracing::error!("a connection is no TCP stream, so it cannot be served");
+        }
         drop(open);
     });
     Response::builder()
@@ -68,6 +69,25 @@ pub(crate) async fn upgrade(
         .header(header::SEC_WEBSOCKET_ACCEPT, accept)
         .body("")
         .map_err(|_| ApiError::NotAnUpgrade("the answer cannot be written"))
+}
+
+/// The stream under an upgraded connection, with an outbox that a writer empties into it. None if there
+/// is no TCP stream under it.
+async fn socket(upgraded: Upgraded, app: &App) -> Option<Socket> {
+    let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
+    let (reading, writing) = parts.io.into_inner().into_split();
+    let wire = Wire {
+        socket: reading,
+        outbox: app.hub.outbox(app.outbox_bytes, writing),
+    };
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0) // what the library writes goes into the outbox at once
+        .max_message_size(Some(LARGEST))
+        .max_frame_size(Some(LARGEST));
+    let read = parts.read_buf.to_vec(); // a copy: the buffer that it lies in is large
+    let socket = WebSocketStream::from_partially_read(wire, read, Role::Server, Some(config));
+    Some(socket.await)
 }
 
 /// Checks the handshake (RFC 6455, section 4.2.1) and gives the answer's key.

@@ -3,22 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
-use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
-    tungstenite::{Message, Utf8Bytes, protocol::WebSocketConfig},
-};
+use tokio::time::timeout;
 
-/// A connected socket.
-pub(super) type Socket = WebSocketStream<TcpStream>;
+use super::socket::Socket;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Small enough to hold thousands of sockets, large enough to read many frames at once.
-const READ_BUFFER: usize = 16 * 1024;
-
 /// A client that speaks with one server.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -54,18 +45,12 @@ struct JoinedFrame {
 impl Client {
     /// Connects to the server on `port`.
     pub(super) async fn connect(port: u16, user: &str) -> Result<Self> {
-        let connect = async {
-            let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-            stream.set_nodelay(true)?;
-            let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-            let url = format!("ws://127.0.0.1:{port}/ws?userId={user}&username={user}");
-            let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
-            anyhow::Ok(Self { socket })
-        };
-        timeout(PATIENCE, connect)
+        let path = format!("/ws?userId={user}&username={user}");
+        let socket = timeout(PATIENCE, Socket::connect(port, &path))
             .await
             .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")))
-            .with_context(|| format!("open a WebSocket to port {port}"))
+            .with_context(|| format!("open a WebSocket to port {port}"))?;
+        Ok(Self { socket })
     }
 
     /// Joins a room, and takes up to `limit` of its newest messages.
@@ -84,24 +69,17 @@ impl Client {
     /// Leaves a room.
     pub(super) async fn leave(&mut self, room: &str) -> Result<()> {
         let leave = format!(r#"{{"type":"leave","id":2,"payload":{{"roomId":"{room}"}}}}"#);
-        self.socket
-            .send(Message::text(leave))
-            .await
-            .context("leave a room")
+        let left = self.socket.writer().text(&leave).await;
+        left.context("leave a room")
     }
 
     /// Sends a frame and waits for the answer of this type; passes over others.
-    async fn ask(&mut self, frame: String, kind: &str) -> Result<Utf8Bytes> {
-        self.socket.send(Message::text(frame)).await?;
+    async fn ask(&mut self, frame: String, kind: &str) -> Result<String> {
+        self.socket.writer().text(&frame).await?;
         let wanted = format!(r#"{{"type":"{kind}""#);
         let answer = async {
             loop {
-                let text = match self.socket.next().await {
-                    Some(Ok(Message::Text(text))) => text,
-                    Some(Ok(Message::Close(_))) | None => bail!("the server closed the connection"),
-                    Some(Ok(_)) => continue,
-                    Some(Err(error)) => return Err(error.into()),
-                };
+                let text = self.socket.text().await?;
                 if text.starts_with(&wanted) {
                     return Ok(text);
                 }

@@ -7,24 +7,22 @@ use std::sync::{
 };
 
 use anyhow::{Context, Result};
-use futures_util::{
-    StreamExt, TryStreamExt,
-    stream::{self, SplitSink, SplitStream},
-};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use hdrhistogram::Histogram;
+use memchr::memmem;
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::client::{Client, Socket};
+use super::{
+    client::Client,
+    site::{Side, Site},
+    socket::{Frames, Socket, Writer},
+};
 use crate::machine::now_ns;
 
 /// Connections under way at once.
 const IN_FLIGHT: usize = 64;
 /// Latencies beyond this count as this, in µs.
 const LONGEST_US: u64 = 60_000_000;
-
-/// The half of a socket that is written to.
-pub(super) type Writer = SplitSink<Socket, Message>;
 
 /// Rooms of equal size.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +38,8 @@ pub(super) struct Shape {
 pub(super) struct Crowd {
     /// Their rooms.
     pub(super) shape: Shape,
+    /// Whose they are.
+    pub(super) side: Side,
     /// By room, then by member.
     members: Vec<Member>,
     /// Where each member's frames are written, in the same order.
@@ -58,6 +58,7 @@ struct Member {
 /// What a member has seen.
 #[derive(Debug)]
 pub(super) struct Seen {
+    side: Side,
     /// The last message.
     pub(super) last: i64,
     /// Messages since it joined.
@@ -76,7 +77,8 @@ pub(super) struct Seen {
 
 impl Crowd {
     /// Connects all members, dealt over the servers in turn, and joins them to rooms named after `name`.
-    pub(super) async fn gather(ports: &[u16], shape: Shape, name: &str) -> Result<Self> {
+    pub(super) async fn gather(site: &Site, shape: Shape, name: &str) -> Result<Self> {
+        let ports = site.ports();
         let measure_from = Arc::new(AtomicU64::new(u64::MAX));
         let rooms: Vec<Arc<str>> = (0..shape.rooms)
             .map(|n| format!("{name}-{n}").into())
@@ -94,18 +96,18 @@ impl Crowd {
             })
             .buffered(IN_FLIGHT);
         while let Some((socket, top)) = connecting.try_next().await? {
-            let (writer, reader) = socket.split();
-            let seen = Arc::new(Mutex::new(Seen::from(top)?));
-            let reading = read(reader, Arc::clone(&seen), Arc::clone(&measure_from));
+            writers.push(socket.writer());
+            let seen = Arc::new(Mutex::new(Seen::from(site.side(), top)?));
+            let reading = read(socket, Arc::clone(&seen), Arc::clone(&measure_from));
             members.push(Member {
                 seen,
                 reader: tokio::spawn(reading),
             });
-            writers.push(writer);
         }
         drop(connecting);
         Ok(Self {
             shape,
+            side: site.side(),
             members,
             writers,
             rooms,
@@ -136,9 +138,10 @@ impl Crowd {
 }
 
 impl Seen {
-    fn from(top: i64) -> Result<Self> {
+    fn from(side: Side, top: i64) -> Result<Self> {
         let histogram = || Histogram::new_with_bounds(1, LONGEST_US, 2).context("make a histogram");
         Ok(Self {
+            side,
             last: top,
             messages: 0,
             acks: 0,
@@ -149,77 +152,97 @@ impl Seen {
         })
     }
 
-    /// Takes note of a frame that arrived.
-    fn take(&mut self, text: &str, measure_from: u64) {
-        let record = |histogram: &mut Histogram<u32>, due: Option<u64>| {
+    /// Takes note of a frame that arrived at `now`.
+    fn take(&mut self, text: &[u8], now: u64, measure_from: u64) {
+        let record = |histogram: &mut Histogram<u32>, due: Option<i64>| {
+            let due = due.map(i64::unsigned_abs);
             if let Some(due) = due.filter(|due| *due >= measure_from) {
-                histogram.saturating_record(now_ns().saturating_sub(due) / 1000);
+                histogram.saturating_record(now.saturating_sub(due) / 1000);
             }
         };
         match kind(text) {
-            "message" => {
-                let (id, prev) = (number(text, r#""messageId":"#), number(text, r#""prev":"#));
-                let (id, prev) = (id.unwrap_or_default(), prev.unwrap_or_default());
-                if prev != self.last && self.disorder.is_none() {
-                    let last = self.last;
-                    self.disorder = Some(format!("{id}, which follows {prev}, came after {last}"));
+            b"message" => {
+                if self.side.orders() {
+                    self.follow(text);
                 }
-                self.last = id;
                 self.messages += 1;
-                let due = number(text, r#""message":""#);
-                record(&mut self.delivery_us, due.map(i64::unsigned_abs));
+                record(&mut self.delivery_us, due(text));
             }
-            "ack" => {
+            b"ack" => {
                 self.acks += 1;
-                let due = number(text, r#""id":"#);
-                record(&mut self.ack_us, due.map(i64::unsigned_abs));
+                record(&mut self.ack_us, number(text, br#""id":"#));
             }
-            "error" | "reset" | "goaway" => {
-                self.trouble.get_or_insert_with(|| text.to_owned());
+            b"error" | b"reset" | b"goaway" => {
+                self.trouble
+                    .get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
             }
             _ => {}
         }
     }
+
+    /// Checks that a message follows the last one.
+    fn follow(&mut self, text: &[u8]) {
+        let (id, prev) = (
+            number(text, br#""messageId":"#),
+            number(text, br#""prev":"#),
+        );
+        let (id, prev) = (id.unwrap_or_default(), prev.unwrap_or_default());
+        if prev != self.last && self.disorder.is_none() {
+            let last = self.last;
+            self.disorder = Some(format!("{id}, which follows {prev}, came after {last}"));
+        }
+        self.last = id;
+    }
 }
 
 /// Reads frames until the connection ends.
-async fn read(
-    mut socket: SplitStream<Socket>,
-    seen: Arc<Mutex<Seen>>,
-    measure_from: Arc<AtomicU64>,
-) {
-    let note = |what: String| {
+async fn read(socket: Socket, seen: Arc<Mutex<Seen>>, measure_from: Arc<AtomicU64>) {
+    let hear = |frames: &mut Frames<'_>| {
+        let (now, measure_from) = (now_ns(), measure_from.load(Relaxed));
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.trouble.get_or_insert(what);
-    };
-    while let Some(frame) = socket.next().await {
-        match frame {
-            Ok(Message::Text(text)) => {
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.take(&text, measure_from.load(Relaxed));
-            }
-            Ok(Message::Close(why)) => note(format!("the server closed the connection: {why:?}")),
-            Ok(_) => {}
-            Err(error) => return note(format!("the connection broke: {error}")),
+        for text in &mut *frames {
+            seen.take(text, now, measure_from);
         }
+        if let Some(why) = frames.closed.take() {
+            seen.trouble
+                .get_or_insert(format!("the server closed the connection: {why}"));
+        }
+    };
+    if let Err(error) = socket.listen(hear).await {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.trouble.get_or_insert(error.to_string());
     }
-    note("the connection ended".to_owned());
 }
 
 /// The type of a frame.
-fn kind(text: &str) -> &str {
-    let rest = text.strip_prefix(r#"{"type":""#).unwrap_or_default();
-    rest.split('"').next().unwrap_or_default()
+fn kind(text: &[u8]) -> &[u8] {
+    let rest = text.strip_prefix(br#"{"type":""#).unwrap_or_default();
+    rest.split(|byte| *byte == b'"').next().unwrap_or_default()
 }
 
 /// The number behind `name` in a frame. Looking for it is much cheaper than reading the JSON, and the
 /// texts in it cannot look like a name: their quotes are escaped.
-fn number(text: &str, name: &str) -> Option<i64> {
-    let at = text.find(name)? + name.len();
-    let digits = text[at..].bytes().take_while(u8::is_ascii_digit);
-    Some(digits.fold(0, |number: i64, digit| {
+fn number(text: &[u8], name: &[u8]) -> Option<i64> {
+    let at = memmem::find(text, name)? + name.len();
+    Some(digits(&text[at..]))
+}
+
+/// When a message was due: its text begins with it, and is the last of its frame.
+fn due(text: &[u8]) -> Option<i64> {
+    const NAME: &[u8] = br#""message":""#;
+    // The text and what ends the frame have so many bytes at most: no need to look at all others.
+    let tail = &text[text
+        .len()
+        .saturating_sub(super::load::TEXT + NAME.len() + 8)..];
+    let at = memmem::find(tail, NAME)? + NAME.len();
+    Some(digits(&tail[at..]))
+}
+
+fn digits(text: &[u8]) -> i64 {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number: i64, digit| {
         number.wrapping_mul(10) + i64::from(digit - b'0')
-    }))
+    })
 }
 
 impl Drop for Member {
@@ -241,21 +264,25 @@ mod tests {
     #[test]
     fn a_loss_and_a_double_are_seen_as_disorder() {
         for wrong in [message(30, 20), message(10, 0)] {
-            let mut seen = Seen::from(0).unwrap();
-            seen.take(&message(10, 0), 0);
+            let mut seen = Seen::from(Side::Rhubarb, 0).unwrap();
+            seen.take(message(10, 0).as_bytes(), 0, 0);
             assert_eq!(seen.disorder, None);
 
-            seen.take(&wrong, 0);
+            seen.take(wrong.as_bytes(), 0, 0);
             assert!(seen.disorder.is_some(), "{wrong} passed");
         }
     }
 
     #[test]
     fn only_what_is_due_in_the_measured_time_is_measured() {
-        let mut seen = Seen::from(0).unwrap();
-        seen.take(&message(1, 0), 78);
-        seen.take(&message(2, 1), 77);
-        seen.take(r#"{"type":"ack","id":80,"payload":{"roomId":"r"}}"#, 78);
+        let mut seen = Seen::from(Side::Rhubarb, 0).unwrap();
+        seen.take(message(1, 0).as_bytes(), 99, 78);
+        seen.take(message(2, 1).as_bytes(), 99, 77);
+        seen.take(
+            br#"{"type":"ack","id":80,"payload":{"roomId":"r"}}"#,
+            99,
+            78,
+        );
 
         assert_eq!((seen.messages, seen.delivery_us.len()), (2, 1));
         assert_eq!((seen.acks, seen.ack_us.len()), (1, 1));

@@ -8,7 +8,7 @@ use super::{
     Options,
     crowd::{Crowd, Shape},
     load::{Step, step},
-    stack::Stack,
+    site::Site,
 };
 use crate::{
     figure::Figures,
@@ -24,10 +24,19 @@ const CLOSE: f64 = 1.1;
 /// Beyond this, nothing is searched.
 const MOST: f64 = 20e6;
 
+/// The highest good load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Best {
+    /// Copies a second.
+    pub(super) copies: f64,
+    /// Copies per second of CPU time of the servers and Redis.
+    pub(super) by_cpu: f64,
+}
+
 /// Rooms to search the limit of.
 #[derive(Debug)]
 pub(super) struct Case {
-    name: &'static str,
+    pub(super) name: &'static str,
     shape: Shape,
     /// Copies a second to begin with.
     from: f64,
@@ -56,26 +65,26 @@ pub(super) const BIG_ROOM: Case = Case {
 /// Finds the highest load that arrives whole and in time: doubles it until it does not, then halves the
 /// distance.
 pub(super) async fn search(
-    stack: &Stack,
+    site: &Site,
     case: &Case,
     options: &Options,
     figures: &mut Figures,
-) -> Result<()> {
+) -> Result<Best> {
     let time = Duration::from_secs_f64(options.seconds);
-    let mut crowd = settled(stack, case.shape).await?;
+    let mut crowd = settled(site, case.shape).await?;
     let (mut good, mut bad, mut best) = (0.0, MOST, None::<Step>);
     let mut load = case.from;
     while load < bad {
         let mut why = None;
         for _ in 0..TRIES {
             figures.note(format!("{load:.0} copies/s"));
-            let step = step(stack, &mut crowd, load, time).await?;
+            let step = step(site, &mut crowd, load, time).await?;
             why = failure(&step);
             if let Some(why) = &why {
                 figures.note(format!("{load:.0} copies/s: {why}"));
                 // Whoever was cut off or is behind is no part of the next step.
                 drop(crowd);
-                crowd = settled(stack, case.shape).await?;
+                crowd = settled(site, case.shape).await?;
             } else {
                 good = load;
                 best = Some(step);
@@ -101,35 +110,70 @@ pub(super) async fn search(
     let Some(best) = best else {
         anyhow::bail!("not even {:.0} copies a second arrive in time", case.from);
     };
-    let name = |what: &str| format!("chat.{}.{what}", case.name);
+    let name = |what: &str| site.side().figure(&format!("{}.{what}", case.name));
     figures.add(name("copies"), "copies/s", best.copies_per_second);
     figures.add(
         name("p99"),
         "ms",
         float(best.delivery_us.value_at_quantile(0.99)) / 1000.0,
     );
-    let by_cpu = per_second(best.copies, best.cpu.system);
+    let by_cpu = per_second(best.copies, best.cpu.system());
     figures.add(name("copies_per_cpu_second"), "copies", by_cpu);
-    let by_cpu = per_second(best.copies, best.cpu.generator);
-    figures.add(name("copies_per_cpu_second.generator"), "copies", by_cpu);
+    let generator = per_second(best.copies, best.cpu.generator);
+    figures.add(name("copies_per_cpu_second.generator"), "copies", generator);
+    Ok(Best {
+        copies: best.copies_per_second,
+        by_cpu,
+    })
+}
+
+/// What a copy costs at one load in small rooms, by whom.
+pub(super) async fn cost(
+    site: &Site,
+    load: u32,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
+    let time = Duration::from_secs_f64(options.seconds);
+    let mut crowd = settled(site, SMALL_ROOMS.shape).await?;
+    figures.note(format!("{load} copies/s"));
+    let step = step(site, &mut crowd, f64::from(load), time).await?;
+    if let Some(why) = &step.failure {
+        figures.note(format!("{load} copies/s: {why}"));
+    }
+    for (what, cpu) in [
+        ("servers", step.cpu.servers),
+        ("redis", step.cpu.redis),
+        ("generator", step.cpu.generator),
+    ] {
+        let name = site.side().figure(&format!("cost_at_{load}.{what}"));
+        let each = cpu.as_secs_f64() * 1e6 / float(step.copies);
+        figures.add(name, "µs/copy", each);
+    }
+    let p99 = float(step.delivery_us.value_at_quantile(0.99)) / 1000.0;
+    let name = site.side().figure(&format!("cost_at_{load}.delivery.p99"));
+    figures.add(name, "ms", p99);
     Ok(())
 }
 
 /// Latency at a light load and at a medium one, in small rooms.
-pub(super) async fn latency(stack: &Stack, options: &Options, figures: &mut Figures) -> Result<()> {
+pub(super) async fn latency(site: &Site, options: &Options, figures: &mut Figures) -> Result<()> {
     let time = Duration::from_secs_f64(options.seconds);
-    let mut crowd = settled(stack, SMALL_ROOMS.shape).await?;
+    let mut crowd = settled(site, SMALL_ROOMS.shape).await?;
     for (name, load) in [("at_1000", 1000.0), ("at_20000", 20_000.0)] {
         figures.note(format!("{load} copies/s"));
-        let step = step(stack, &mut crowd, load, time).await?;
+        let step = step(site, &mut crowd, load, time).await?;
         if let Some(why) = &step.failure {
             anyhow::bail!("at {load} copies a second: {why}");
         }
         for (what, histogram) in [("delivery", &step.delivery_us), ("ack", &step.ack_us)] {
+            if what == "ack" && !site.side().answers() {
+                continue;
+            }
             for (quantile, value) in [("p50", 0.5), ("p99", 0.99)] {
                 let micros = histogram.value_at_quantile(value);
                 figures.add(
-                    format!("chat.{name}.{what}.{quantile}"),
+                    site.side().figure(&format!("{name}.{what}.{quantile}")),
                     "ms",
                     float(micros) / 1000.0,
                 );
@@ -140,8 +184,8 @@ pub(super) async fn latency(stack: &Stack, options: &Options, figures: &mut Figu
 }
 
 /// A crowd in fresh rooms, after the news of its own arrival has passed.
-async fn settled(stack: &Stack, shape: Shape) -> Result<Crowd> {
-    let crowd = Crowd::gather(stack.ports(), shape, &common::testing::unique("load-")).await?;
+async fn settled(site: &Site, shape: Shape) -> Result<Crowd> {
+    let crowd = Crowd::gather(site, shape, &common::testing::unique("load-")).await?;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     Ok(crowd)
 }

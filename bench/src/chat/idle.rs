@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{
     Options,
     crowd::{Crowd, Shape},
-    stack::Stack,
+    site::Site,
 };
 use crate::{
     figure::Figures,
@@ -18,10 +18,10 @@ use crate::{
 const SIZE: usize = 10;
 
 /// Connects clients that join rooms of ten and then do nothing. To be done with fresh servers.
-pub(super) async fn measure(stack: &Stack, options: &Options, figures: &mut Figures) -> Result<()> {
+pub(super) async fn measure(site: &Site, options: &Options, figures: &mut Figures) -> Result<()> {
     let gather = |rooms: usize| {
         let shape = Shape { rooms, size: SIZE };
-        async move { Crowd::gather(stack.ports(), shape, &common::testing::unique("idle-")).await }
+        async move { Crowd::gather(site, shape, &common::testing::unique("idle-")).await }
     };
     // The first connections pay for what all share.
     drop(gather(10).await?);
@@ -29,18 +29,19 @@ pub(super) async fn measure(stack: &Stack, options: &Options, figures: &mut Figu
 
     let rooms = length(u64::from(options.connections)) / SIZE;
     let connections = crate::number::count(rooms * SIZE);
-    let (before, begun) = (stack.servers_memory()?, Instant::now());
+    let (before, begun) = (site.memory()?, Instant::now());
     let crowd = gather(rooms).await?;
     figures.add(
-        "chat.connects",
+        site.side().figure("connects"),
         "per second",
         per_second(connections, begun.elapsed()),
     );
 
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let growth = stack.servers_memory()?.saturating_sub(before);
+    let growth = site.memory()?.saturating_sub(before);
     let each = float(growth) / 1024.0 / float(connections);
-    figures.add("chat.memory_per_idle_connection", "KiB", each);
+    let name = site.side().figure("memory_per_idle_connection");
+    figures.add(name, "KiB", each);
     drop(crowd);
     Ok(())
 }

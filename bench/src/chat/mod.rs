@@ -1,9 +1,11 @@
 //! The chat's speed: messages through two servers, idle connections, a room's way to Postgres and back.
 //!
-//! [`stack`] starts the real processes. [`client`] is one WebSocket, [`crowd`] the members of all rooms
-//! with what each of them saw, [`load`] sends on a schedule; [`fan_out`], [`idle`] and [`room`] measure
-//! with them.
+//! [`stack`] starts the real processes, [`site`] the servers of other sides beside them: [`bound`], and what
+//! is usually built with Node. [`socket`] is one WebSocket, [`client`] speaks with one server, [`crowd`] is
+//! the members of all rooms with what each of them saw, [`load`] sends on a schedule; [`fan_out`], [`idle`]
+//! and [`room`] measure with them.
 
+mod bound;
 mod client;
 mod crowd;
 mod database;
@@ -12,12 +14,19 @@ mod idle;
 mod load;
 mod room;
 mod server;
+mod site;
+mod socket;
 mod stack;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
 use crate::{How, figure::Figures};
+pub(crate) use bound::{BoundOptions, be_bound};
+use fan_out::Best;
+use site::{Side, Site};
 use stack::Stack;
 
 /// Where Postgres is. The measurement uses a schema of its own there, and drops it.
@@ -42,6 +51,27 @@ pub(crate) struct Options {
     /// Keep all messages in Redis meanwhile, to measure without the worker's and Postgres's part
     #[arg(long)]
     no_flush: bool,
+
+    /// Measure what a rival built with Node, `ws` and Redis does as well
+    #[arg(long)]
+    rival: bool,
+
+    /// Where `bench/peers/install.sh` has put it
+    #[arg(long, default_value = ".rhubarb/peers", value_name = "FOLDER")]
+    peers: PathBuf,
+
+    /// Measure only what a copy costs at so many copies a second in small rooms
+    #[arg(long, value_name = "COPIES", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    cost_at: Vec<u32>,
+}
+
+impl Options {
+    /// Who is measured.
+    fn sides(&self) -> Vec<Side> {
+        let mut sides = vec![Side::Rhubarb, Side::Bound];
+        sides.extend(self.rival.then_some(Side::Node));
+        sides
+    }
 }
 
 /// What to measure of a room's way to Postgres and back.
@@ -70,23 +100,78 @@ pub(crate) async fn measure(
          (ulimit -Hn), or ask for fewer with --connections",
         options.connections
     );
-    figures.expect_steps(1 + how.runs * 4);
+    let peers = std::path::absolute(&options.peers)?;
+    let sides = options.sides();
+    let steps = if options.cost_at.is_empty() {
+        4
+    } else {
+        options.cost_at.len()
+    };
+    figures.expect_steps(1 + how.runs * u32::try_from(sides.len() * steps)?);
     figures.begin("start two servers and a worker");
     let stack = Stack::start(how, database, settings).await?;
+    let mut others = Vec::new();
+    for side in &sides[1..] {
+        others.push(stack.beside(*side, &peers).await?);
+    }
+    let all = || std::iter::once(stack.site()).chain(&others);
     for run in 1..=how.runs {
-        let label = |what: &str| format!("run {run} of {}: {what}", how.runs);
-        figures.begin(label("latency"));
-        fan_out::latency(&stack, options, figures).await?;
-        figures.begin(label("50 rooms of 10"));
-        fan_out::search(&stack, &fan_out::SMALL_ROOMS, options, figures).await?;
-        figures.begin(label("one room of 1,000"));
-        fan_out::search(&stack, &fan_out::BIG_ROOM, options, figures).await?;
+        let label = |site: &Site, what: &str| {
+            let name = site.side().figure(what);
+            format!("run {run} of {}: {name}", how.runs)
+        };
+        if !options.cost_at.is_empty() {
+            for load in &options.cost_at {
+                for site in all() {
+                    figures.begin(label(site, "cost"));
+                    fan_out::cost(site, *load, options, figures).await?;
+                }
+            }
+            continue;
+        }
+        for site in all() {
+            figures.begin(label(site, "latency"));
+            fan_out::latency(site, options, figures).await?;
+        }
+        for case in [fan_out::SMALL_ROOMS, fan_out::BIG_ROOM] {
+            let mut best = Vec::new();
+            for site in all() {
+                figures.begin(label(site, case.name));
+                let found = fan_out::search(site, &case, options, figures).await?;
+                best.push((site.side(), found));
+            }
+            compare(case.name, &best, figures);
+        }
         // Fresh processes: what the load has left in their memory is not a connection's.
-        figures.begin(label("idle connections"));
-        let stack = stack.again(settings).await?;
-        idle::measure(&stack, options, figures).await?;
+        for site in all() {
+            figures.begin(label(site, "idle connections"));
+            if site.side() == Side::Rhubarb {
+                let stack = stack.again(settings).await?;
+                idle::measure(stack.site(), options, figures).await?;
+            } else {
+                let site = stack.beside(site.side(), &peers).await?;
+                idle::measure(&site, options, figures).await?;
+            }
+        }
     }
     Ok(())
+}
+
+/// Sets ours, which is the first, against the others.
+fn compare(name: &str, best: &[(Side, Best)], figures: &mut Figures) {
+    let Some(((_, ours), others)) = best.split_first() else {
+        return;
+    };
+    for (side, other) in others {
+        let (copies, by_cpu) = (ours.copies / other.copies, ours.by_cpu / other.by_cpu);
+        let figure = |what: &str| format!("chat.{name}.{what}");
+        if *side == Side::Bound {
+            figures.add(figure("copies.of_bound"), "%", 100.0 * copies);
+        } else {
+            figures.add(figure("copies.of_node"), "times", copies);
+            figures.add(figure("copies_per_cpu_second.of_node"), "times", by_cpu);
+        }
+    }
 }
 
 /// Measures the way of a room's messages to Postgres `how.runs` times.

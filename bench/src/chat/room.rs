@@ -114,15 +114,15 @@ impl Bench {
         member.join(room.as_str(), PAGE).await?;
         // What the member hears meanwhile is read by nobody: its socket must not be full when it leaves.
         let reading = tokio::spawn(async move {
-            let (writer, mut reader) = member.into_socket().split();
-            while tokio::time::timeout(Duration::from_millis(500), reader.next())
+            let mut socket = member.into_socket();
+            while tokio::time::timeout(Duration::from_millis(500), socket.text())
                 .await
                 .is_ok()
             {}
-            reader.reunite(writer)
+            socket
         });
         self.fill(room).await?;
-        let socket = reading.await?.context("put the socket together again")?;
+        let socket = reading.await.context("read what the member hears")?;
         let history = self.history(room).await?;
         ensure!(
             history.len() == length(self.messages),

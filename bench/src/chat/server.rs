@@ -18,7 +18,7 @@ use tokio::{
 /// How long a process may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A process of the chat. Dropping it kills it.
+/// A process that is measured. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Process {
     name: String,
@@ -27,13 +27,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the binary `program`, which lies beside this one, with its output in `folder`.
-    pub(super) fn start(
-        program: &str,
-        arguments: &[String],
-        environment: &[(&str, &str)],
-        folder: &Path,
-    ) -> Result<Self> {
+    /// How to start the binary `program`, which lies beside this one.
+    pub(super) fn beside(program: &str) -> Result<Command> {
         let path = std::env::current_exe()
             .context("find this program")?
             .with_file_name(program);
@@ -42,15 +37,15 @@ impl Process {
             "{} is not built: run bin/bench, or `cargo build --release` first",
             path.display()
         );
-        let name = std::iter::once(program)
-            .chain(arguments.iter().map(String::as_str))
-            .collect::<Vec<_>>()
-            .join(" ");
-        let log = folder.join(format!("{}.log", common::testing::unique(program)));
+        Ok(Command::new(path))
+    }
+
+    /// Starts a process, with its output in `folder`.
+    pub(super) fn start(mut command: Command, folder: &Path) -> Result<Self> {
+        let log = folder.join(format!("{}.log", common::testing::unique("process-")));
         let output = File::create(&log).with_context(|| format!("make {}", log.display()))?;
-        let child = Command::new(path)
-            .args(arguments)
-            .envs(environment.iter().copied())
+        let name = format!("{:?}", command.as_std());
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)

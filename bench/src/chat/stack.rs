@@ -1,6 +1,9 @@
 //! Everything that the chat consists of: two servers, a worker, Redis, a schema in Postgres.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use anyhow::{Context, Result};
 use common::testing;
@@ -8,25 +11,21 @@ use common::testing;
 use super::{
     Database,
     database::Schema,
-    server::{Process, await_ready, free_port},
+    server::Process,
+    site::{Side, Site},
 };
 use crate::{
     How,
-    machine::cpu_time,
-    redis_side::{Account, Namespace, RedisSide},
+    redis_side::{Namespace, RedisSide},
 };
-
-/// Servers of a stack.
-const SERVERS: usize = 2;
 
 /// A running chat. Dropping it ends its processes and removes its data.
 #[derive(Debug)]
 pub(super) struct Stack {
-    servers: Vec<Process>,
-    ports: Vec<u16>,
+    site: Site,
     /// Held for its process.
     _worker: Process,
-    place: std::rc::Rc<Place>,
+    place: Rc<Place>,
 }
 
 /// Where a stack keeps its data. Fields are dropped in this order: Redis last.
@@ -52,21 +51,11 @@ impl Drop for Folder {
     }
 }
 
-/// CPU time that was used up to a moment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CpuUse {
-    servers: Duration,
-    generator: Duration,
-    redis: Account,
-}
-
-/// CPU time that was used between two moments.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CpuSpent {
-    /// By the servers and Redis.
-    pub(super) system: Duration,
-    /// By this process.
-    pub(super) generator: Duration,
+impl Place {
+    /// Where processes write what they say.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder.0
+    }
 }
 
 impl Stack {
@@ -94,7 +83,7 @@ impl Stack {
         Self::in_place(self.place.clone(), settings).await
     }
 
-    async fn in_place(place: std::rc::Rc<Place>, settings: &[(&str, &str)]) -> Result<Self> {
+    async fn in_place(place: Rc<Place>, settings: &[(&str, &str)]) -> Result<Self> {
         let database_url = place.schema.url();
         let mut environment = vec![
             ("REDIS_URL", place.redis.url()),
@@ -111,65 +100,40 @@ impl Stack {
             ("CONNECTIONS_PER_USER", "1000000"),
         ];
         environment.extend_from_slice(settings);
-        let folder = &place.folder.0;
 
-        let mut worker = Process::start("worker", &[], &environment, folder)?;
-        let (mut servers, mut ports) = (Vec::new(), Vec::new());
-        for _ in 0..SERVERS {
-            let port = free_port()?;
-            let arguments = ["--host", "127.0.0.1", "--port", &port.to_string()].map(str::to_owned);
-            servers.push(Process::start("server", &arguments, &environment, folder)?);
-            ports.push(port);
-        }
-        for (server, port) in servers.iter_mut().zip(&ports) {
-            await_ready(server, *port).await?;
-        }
+        let mut worker = Process::beside("worker")?;
+        worker.envs(environment.iter().copied());
+        let mut worker = Process::start(worker, place.folder())?;
+        let site = Site::start(Side::Rhubarb, &place, &environment, Path::new("")).await?;
         worker.expect_alive()?;
         Ok(Self {
-            servers,
-            ports,
+            site,
             _worker: worker,
             place,
         })
     }
 
+    /// Starts the servers of another side beside these, with the same Redis.
+    pub(super) async fn beside(&self, side: Side, peers: &Path) -> Result<Site> {
+        let environment = [
+            ("PEER_REDIS_URL", self.place.redis.url()),
+            ("PEER_PREFIX", self.place.namespace.keys.prefix()),
+        ];
+        Site::start(side, &self.place, &environment, peers).await
+    }
+
+    /// Its servers.
+    pub(super) fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// The servers' ports.
     pub(super) fn ports(&self) -> &[u16] {
-        &self.ports
+        self.site.ports()
     }
 
     /// Where its data is.
     pub(super) fn place(&self) -> &Place {
         &self.place
-    }
-
-    /// The memory of all servers that is in RAM, in bytes.
-    pub(super) fn servers_memory(&self) -> Result<u64> {
-        let memories = self
-            .servers
-            .iter()
-            .map(|server| crate::machine::resident_memory(server.pid()?));
-        memories.sum()
-    }
-
-    /// CPU time used so far.
-    pub(super) async fn cpu(&self) -> Result<CpuUse> {
-        let servers = self.servers.iter().map(|server| cpu_time(server.pid()?));
-        Ok(CpuUse {
-            servers: servers.sum::<Result<Duration>>()?,
-            generator: cpu_time(std::process::id())?,
-            redis: self.place.redis.account().await?,
-        })
-    }
-}
-
-impl CpuUse {
-    /// What was used from `before` to now.
-    pub(super) fn since(&self, before: &Self) -> CpuSpent {
-        CpuSpent {
-            system: self.servers.saturating_sub(before.servers)
-                + self.redis.cpu_since(&before.redis),
-            generator: self.generator.saturating_sub(before.generator),
-        }
     }
 }

@@ -4,7 +4,7 @@
 use common::testing::eventually;
 use serde_json::Value;
 
-use crate::harness::{Browser, Stack};
+use crate::harness::{Browser, Stack, browser::Window};
 
 #[tokio::test]
 async fn the_unit_tests_of_the_client_library_pass_in_a_browser() {
@@ -56,7 +56,7 @@ async fn what_the_library_sent_is_seen_once_and_in_one_order_though_its_server_i
     let (browser, mut server, _worker) =
         tokio::join!(Browser::start(), stack.server(), stack.worker());
     let window = browser.window("library").await;
-    let test = async |[window]: &[crate::harness::browser::Window; 1]| {
+    let test = async |[window]: &[Window; 1]| {
         window.open(&server, "elsewhere").await;
         let started = format!("return (async () => {{ {CONVERSATION} }})()");
         window.run(&started).await;

@@ -1,8 +1,9 @@
 //! A room's events over HTTP: on the same cursor as a socket, at any server.
 
+use common::testing::eventually;
 use serde_json::json;
 
-use crate::harness::{Events, Stack, stack::seen};
+use crate::harness::{Browser, Events, Stack, browser::Window, stack::seen};
 
 const ROOM: &str = "stage";
 
@@ -145,4 +146,51 @@ async fn a_reader_that_takes_nothing_costs_a_bounded_number_of_bytes_and_misses_
     }
     let metrics = server.get("/metrics").await.body;
     assert!(metrics.contains("rhubarb_streams "), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_browser_goes_on_by_itself_when_its_server_is_replaced() {
+    let stack = Stack::start().await.with("DRAIN_SECONDS", "2");
+    let (browser, mut server, _worker) =
+        tokio::join!(Browser::start(), stack.server(), stack.worker());
+    let window = browser.window("eve").await;
+    let test = async |[window]: &[Window; 1]| {
+        window.open(&server, "elsewhere").await;
+        let listen = "
+            window.seen = [];
+            const events = new EventSource('/rooms/stage/events?userId=eve');
+            events.addEventListener('message', (e) => seen.push(JSON.parse(e.data).message));
+            for (const kind of ['reset', 'goaway']) events.addEventListener(kind, () => seen.push(kind));
+            return new Promise((done) => events.addEventListener('joined', () => done(true)))";
+        window.run(listen).await;
+        let shows = async |texts: &[&str]| {
+            eventually("the browser has seen it", async || {
+                (window.run("return seen").await == json!(texts)).then_some(())
+            })
+            .await;
+        };
+        let mut ada = server.client("ada").await;
+        ada.join(ROOM).await;
+        ada.post(ROOM, "before").await;
+        shows(&["before"]).await;
+
+        let new = server.beside(&stack).await;
+        server.terminate();
+        shows(&["before", "goaway"]).await;
+        let mut ada = ada.move_to(server.port).await;
+        ada.post(ROOM, "meanwhile").await;
+        assert_eq!(server.process.exit_code().await, Some(0));
+        server.process = new;
+        ada.post(ROOM, "after").await;
+
+        // Once each, without a reset; `goaway` has no place among the messages.
+        eventually("the browser is back", async || {
+            let seen = window
+                .run("return seen.filter((text) => text !== 'goaway')")
+                .await;
+            (seen == json!(["before", "meanwhile", "after"])).then_some(())
+        })
+        .await;
+    };
+    browser.attend([window], test).await;
 }

@@ -25,5 +25,6 @@ mod rolling;
 mod rooms_over_http;
 mod server_death;
 mod shutdown;
+mod slow_readers;
 mod who_may;
 mod worker_death;

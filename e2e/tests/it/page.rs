@@ -125,7 +125,7 @@ async fn a_draft_stays_with_its_room() {
     let test = async |[ada]: &[Window; 1]| {
         const WRITTEN: &str = "document.querySelector('#message').value";
         ada.open(&server, ROOM).await;
-        ada.presses(&['h', 'a', 'l', 'f']).await;
+        ada.types("#message", "half").await;
 
         ada.open(&server, "foyer").await;
         ada.finds(WRITTEN, "").await;
@@ -152,8 +152,8 @@ async fn being_offline_is_told_and_what_failed_can_be_retried_and_dropped() {
              document.querySelector('#composer').requestSubmit()",
         )
         .await;
-        let reason = "document.querySelector('#messages li.failed .reason')?.textContent ?? ''";
-        ada.finds(&format!("{reason}.startsWith('Not sent:')"), true)
+        let reason = "document.querySelector('#messages li.failed .reason')?.textContent";
+        ada.finds(&format!("{reason}?.startsWith('Not sent:')"), true)
             .await;
 
         server.process.kill();
@@ -162,7 +162,7 @@ async fn being_offline_is_told_and_what_failed_can_be_retried_and_dropped() {
         ada.says("good").await;
         ada.shows("it is kept for later", |view| view.pending() == ["good"])
             .await;
-        ada.run("document.querySelector('#messages .retry').click()")
+        ada.run("document.querySelector('#messages li.failed .retry').click()")
             .await;
         ada.shows("both wait", |view| view.pending() == ["bad \0", "good"])
             .await;
@@ -174,7 +174,7 @@ async fn being_offline_is_told_and_what_failed_can_be_retried_and_dropped() {
             .await;
         ada.finds("document.querySelectorAll('#messages li.failed').length", 1)
             .await;
-        ada.run("document.querySelector('#messages .discard').click()")
+        ada.run("document.querySelector('#messages li.failed .discard').click()")
             .await;
         ada.finds(TEXTS, vec!["good"]).await;
     };

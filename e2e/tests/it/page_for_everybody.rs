@@ -11,16 +11,18 @@ const ROOM: &str = "stage";
 
 /// What can be used: each must be reached by Tab, and show that it has the focus.
 const USABLE: &str =
-    "return [...document.querySelectorAll('a[href], button, input, textarea, [tabindex=\"0\"]')]
+    "
+    window.nameOf = (one) => one.id || `${one.tagName} ${one.getAttribute('aria-label') ?? one.className}`;
+    return [...document.querySelectorAll('a[href], button, input, textarea, [tabindex=\"0\"]')]
     .filter((one) => one.checkVisibility() && !one.disabled)
-    .map((one) => one.id || one.className || one.textContent.trim())";
+    .map(nameOf)";
 
 const FOCUSED: &str = "
     const one = document.activeElement;
     const frame = one.closest('#composer') ?? one;
     const style = getComputedStyle(one);
     const seen = style.outlineStyle !== 'none' || getComputedStyle(frame).borderColor !== window.unfocused;
-    return [one.id || one.className || one.textContent.trim(), seen]";
+    return [nameOf(one), seen]";
 
 #[tokio::test]
 async fn everything_is_reached_by_the_tab_key_and_shows_it() {

@@ -139,6 +139,8 @@ impl Follower {
                             return End::Moved;
                         }
                         Some(Ok(_)) => {}
+                        // A machine that is starved has no time left for closing.
+                        _ if asked_to_go => return End::Moved,
                         lost => panic!("{} lost its connection: {lost:?}", self.user),
                     }
                 }

@@ -49,6 +49,21 @@ async fn a_message_that_is_posted_is_heard_by_sockets_and_a_resend_is_no_double(
     assert_eq!(bob.room(ROOM).messages[0].id, id);
 }
 
+#[tokio::test]
+async fn who_asks_for_the_archive_is_answered_when_the_message_is_there() {
+    let stack = Stack::start().await;
+    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
+    let body = json!({"clientId": "my-1", "message": "for ever", "ack": "db"}).to_string();
+
+    let posted = server.say("ada", ROOM, "", &body).await;
+    let rows = stack.rows(ROOM).await.expect("the archive");
+
+    assert_eq!(posted.status, 201, "{}", posted.body);
+    assert_eq!(posted.json()["archived"], true);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(posted.json()["messageId"], rows[0].id);
+}
+
 async fn enqueued(stack: &Stack) -> u64 {
     let mut total = 0;
     for queue in ["high", "default", "low"] {

@@ -1,5 +1,7 @@
 //! A room over HTTP: a look at it, and a message into it.
 
+use std::ops::Not;
+
 use bytes::Buf;
 use common::{
     error::Chain,
@@ -69,6 +71,7 @@ struct Kept<'a> {
     client_id: &'a str,
     message_id: MessageId,
     duplicate: bool,
+    #[serde(skip_serializing_if = "Not::not")]
     archived: bool,
 }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use read::{AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, Post, read};
 pub(crate) use write::{
-    ack, authed, error, goaway, joined, left, pong, presence, render_all, reset, typing,
+    ack, authed, error, goaway, joined, left, pong, presence, render_all, reset, resume, typing,
 };
 
 /// The client's id of a frame: a JSON number or string, repeated as it stands.

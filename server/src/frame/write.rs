@@ -180,6 +180,8 @@ pub(crate) fn typing(room_id: &RoomId, user_id: &str, username: &str) -> Utf8Byt
 #[derive(Serialize)]
 struct Reason<'a> {
     reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<MessageId>,
 }
 
 /// The client is to reload the room.
@@ -189,9 +191,21 @@ pub(crate) fn reset(room_id: &RoomId, reason: &str) -> Utf8Bytes {
         &None,
         Some(InRoom {
             room_id,
-            more: Reason { reason },
+            more: Reason {
+                reason,
+                since: None,
+            },
         }),
     )
+}
+
+/// The client was too slow: it is to join again, with `since`.
+pub(crate) fn resume(room_id: &RoomId, since: MessageId) -> Utf8Bytes {
+    let more = Reason {
+        reason: "slow",
+        since: Some(since),
+    };
+    write("reset", &None, Some(InRoom { room_id, more }))
 }
 
 #[derive(Serialize)]

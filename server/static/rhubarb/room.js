@@ -18,6 +18,7 @@ import { added, Timeline } from './timeline.js';
 /** @typedef {import('./timeline.js').Put} Put */
 
 const TYPING_EVERY_MS = 3_000;
+const MISSED_AT_MOST = 1_000;
 
 /**
  * @typedef {object} Port  what a room needs of the client
@@ -211,7 +212,9 @@ export class Room extends Emitter {
     this.error = undefined;
     this.#continues = false;
     this.#port.forget(this.#asked); // a join voids an earlier one
-    const limit = this.#port.options.pageSize;
+    // Who comes back wants all that was missed; the server has a limit of its own.
+    const { pageSize } = this.#port.options;
+    const limit = since ? Math.max(pageSize, MISSED_AT_MOST) : pageSize;
     this.#asked = this.#port.ask('join', { roomId: this.id, ...(since ? { since } : {}), limit }, {
       done: (page) => this.#joined(page, since),
       refused: (error) => this.#refused(error, since),

@@ -5,6 +5,7 @@ mod archive;
 mod archived;
 mod bus;
 mod edits;
+mod edits_archive;
 mod edits_model;
 mod flush;
 mod flush_trouble;

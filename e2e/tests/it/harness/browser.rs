@@ -162,7 +162,8 @@ impl Window {
             .await;
     }
 
-    async fn types(&self, css: &str, keys: &str) {
+    /// Types into a field.
+    pub(crate) async fn types(&self, css: &str, keys: &str) {
         let field = self.client.find(Locator::Css(css)).await;
         let field = field.unwrap_or_else(|error| panic!("{} finds {css}: {error}", self.name));
         field.send_keys(keys).await.expect("keys that are typed");
