@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, Stack, http::refused_upgrade};
+use crate::harness::{
+    Client, Server, Stack,
+    http::{post, refused_upgrade},
+};
 use common::testing::eventually;
 
 const ROOM: &str = "stage";
@@ -67,6 +70,28 @@ async fn messages_of_a_connection_and_of_a_user_have_a_rate() {
     bob.post(ROOM, "I am not held up").await;
     let id = ada.ask("ping", &json!({})).await;
     assert_eq!(ada.reply(id).await["type"], "pong", "nor is anything else");
+}
+
+#[tokio::test]
+async fn messages_over_http_are_counted_too() {
+    let stack = Stack::start().await.with("USER_MESSAGE_RATE", "1:5");
+    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
+    let path = format!("/rooms/{ROOM}/messages?userId=ada");
+
+    let posts = (0..MANY).map(|n| {
+        let path = path.clone();
+        async move { post(server.port, &path, &message(n)).await.unwrap() }
+    });
+    let replies = futures_util::future::join_all(posts).await;
+
+    let kept = replies.iter().filter(|reply| reply.status == 201).count();
+    assert!((5..MANY).contains(&kept), "{kept}");
+    for reply in replies.iter().filter(|reply| reply.status != 201) {
+        assert_eq!(reply.status, 429, "{}", reply.body);
+        assert_eq!(reply.json()["code"], "rate_limited");
+        assert!(reply.header("retry-after").is_some());
+    }
+    counts(&server, "user_messages").await;
 }
 
 #[tokio::test]

@@ -275,6 +275,46 @@ async fn between_its_end_and_the_connections_a_token_can_still_be_renewed() {
 }
 
 #[tokio::test]
+async fn over_http_the_same_tokens_hold() {
+    let stack = with_secret().await.with("JWT_LEEWAY", "0");
+    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
+    let look = format!("/rooms/{ROOM}");
+    let (messages, events) = (format!("{look}/messages"), format!("{look}/events"));
+    let hello = json!({"clientId": "c1", "message": "hello"});
+    let elsewhere = token("ada", &["elsewhere"]);
+
+    for (query, status, code) in [
+        (String::new(), 401, "unauthorized"),
+        ("?userId=ada".to_owned(), 401, "unauthorized"),
+        ("?token=nonsense".to_owned(), 401, "unauthorized"),
+        (format!("?token={elsewhere}"), 403, "forbidden_room"),
+    ] {
+        let address = format!("{messages}{query}");
+        let post = http::post(server.port, &address, &hello);
+        for reply in [
+            server.get(&format!("{look}{query}")).await,
+            server.get(&format!("{messages}{query}")).await,
+            server.get(&format!("{events}{query}")).await,
+            post.await.unwrap(),
+        ] {
+            assert_eq!(reply.status, status, "{query}: {}", reply.body);
+            assert_eq!(reply.json()["code"], code, "{query}");
+        }
+    }
+    let ada = token("ada", &[ROOM]);
+    let bearer = format!("authorization: Bearer {ada}\r\n");
+    let hello = hello.to_string();
+    let kept = http::post_raw(server.port, &messages, &bearer, &hello).await;
+    assert_eq!(kept.unwrap().status, 201);
+    assert_eq!(authors(&server, ROOM, &ada).await, ["ada"]);
+    // The answer is whole when the server has ended it, with its token.
+    let brief = token_for(6, "bob", &[ROOM]);
+    let stream = server.get(&format!("{events}?token={brief}")).await;
+    assert_eq!(stream.status, 200);
+    assert!(stream.body.contains("hello"), "{}", stream.body);
+}
+
+#[tokio::test]
 async fn keys_are_rotated_without_a_restart() {
     let path = std::env::temp_dir().join(unique("rhubarb-jwks-"));
     let write = |keys: &[usize]| {
