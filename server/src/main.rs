@@ -52,8 +52,12 @@ use common::{
     shutdown::Shutdown,
     telemetry,
 };
-use metrics_exporter_prometheus::PrometheusBuilder;
-use tokio::sync::mpsc;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::{
     api::jobs::Jobs,
@@ -205,12 +209,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         closing,
         outbox_bytes: args.outbox_bytes as usize,
     };
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            metrics.run_upkeep();
-        }
-    });
+    tokio::spawn(keep_up(metrics));
 
     let address = resolve(&args.host, args.port)?;
     let (incoming, listener) = Listener::bind(address).with_context(|| {
@@ -229,7 +228,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
     stopping.asked().await;
     tracing::info!("stopping: not ready any more");
-    tokio::time::sleep(Duration::from_secs(args.unready)).await;
+    sleep(Duration::from_secs(args.unready)).await;
     listener.close().await;
     let open = connections.count();
     tracing::info!(
@@ -240,18 +239,30 @@ async fn run(args: Args) -> anyhow::Result<()> {
     drain.begin(open);
     go.now();
     let rooms = hub.room_ids();
-    let drained = tokio::time::timeout(Duration::from_secs(args.drain), connections.none()).await;
+    let time = Duration::from_secs(args.drain);
+    let in_time = timeout(time, all_gone(&connections, &mut serving)).await;
     close.now();
-    if drained.is_err() {
-        let _ = tokio::time::timeout(LAST_WORDS, connections.none()).await;
+    if in_time.is_err() {
+        let _ = timeout(LAST_WORDS, all_gone(&connections, &mut serving)).await;
     }
-    // Requests that are being answered; connections that wait for the next one are closed at once.
-    let _ = tokio::time::timeout(LAST_WORDS, &mut serving).await;
     serving.abort();
     let _ = lease.await;
     let _ = presence.await;
     settle(&chat, server, &rooms).await;
     Ok(())
+}
+
+async fn keep_up(metrics: PrometheusHandle) {
+    loop {
+        sleep(Duration::from_secs(5)).await;
+        metrics.run_upkeep();
+    }
+}
+
+/// Waits until nobody is connected and no request is being answered.
+async fn all_gone(connections: &Connections, serving: &mut JoinHandle<()>) {
+    connections.none().await;
+    let _ = serving.await;
 }
 
 /// Leaves nothing behind that others would have to find out.

@@ -83,7 +83,7 @@ impl Session {
                 Err(late) => {
                     metrics::counter!("rhubarb_refused_frames_total", "code" => "not_archived")
                         .increment(1);
-                    frame::error(&id, &not_archived(&late))
+                    frame::error(&id, &not_archived(late))
                 }
             });
         });
@@ -91,7 +91,7 @@ impl Session {
 }
 
 /// It is kept, and will be archived, but not in time for its ack.
-pub(crate) fn not_archived(late: &NotArchived) -> Refusal {
+pub(crate) fn not_archived(late: NotArchived) -> Refusal {
     Refusal::later("not_archived", late.to_string(), ARCHIVE_AGAIN)
 }
 

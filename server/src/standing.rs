@@ -51,7 +51,7 @@ impl Standing {
                 person.may_enter(&join.room_id)?;
             }
             Ask::Post(_) | Ask::Edit(_) | Ask::Delete(_) => {
-                self.pace.message(&app.limits, person)?
+                self.pace.message(&app.limits, person)?;
             }
             Ask::Leave(_) | Ask::Typing(_) => {}
         }

@@ -97,7 +97,7 @@ pub(crate) async fn say<B: Buf>(
     let archived = message.ack == AckLevel::Db;
     if archived {
         let told = app.waits.archived(&room, appended.id).await;
-        told.map_err(|late| not_archived(&late))?;
+        told.map_err(not_archived)?;
     }
     let kept = Kept {
         room_id: &room,

@@ -148,7 +148,7 @@ pub(crate) fn preflight() -> Response {
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, last-event-id",
+            "authorization, content-type, idempotency-key, last-event-id",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ] {
