@@ -92,9 +92,17 @@ pub(crate) async fn serve(app: App, person: Person, socket: Socket) {
             code,
             reason: reason.into(),
         };
-        let _ = connection.socket.close(Some(close)).await;
+        // To the peer's own close: what it has sent and nobody reads would have the system reset the
+        // connection, and the peer might lose what it was told last.
+        let close = async {
+            let _ = connection.socket.close(Some(close)).await;
+            connection.outbox.emptied().await;
+            while let Some(Ok(_)) = connection.socket.next().await {}
+        };
+        let _ = timeout(LAST_WORDS, close).await;
+    } else {
+        let _ = timeout(LAST_WORDS, connection.outbox.emptied()).await;
     }
-    let _ = timeout(LAST_WORDS, connection.outbox.emptied()).await;
 }
 
 impl Connection {
@@ -109,9 +117,9 @@ impl Connection {
         let mut is_draining = false;
         loop {
             // A peer that does not read what it is told is not heard either.
-            let listens = self.handling.is_none() && !outbox.is_full();
+            let is_full = outbox.is_full();
             tokio::select! {
-                frame = self.socket.next(), if listens => {
+                frame = self.socket.next(), if self.handling.is_none() && !is_full => {
                     let frame = match frame {
                         Some(Ok(frame)) => frame,
                         Some(Err(error)) => return broken(&error),
@@ -133,6 +141,7 @@ impl Connection {
                     }
                     Standing::Overflowed | Standing::Broken => return End::Gone,
                 },
+                () = outbox.has_room(), if is_full => {}
                 () = outbox.unblock(), if self.blocked.is_some() => self.blocked = None,
                 () = &mut ping => {
                     let is_stuck = self.blocked.is_some_and(|since| since.elapsed() > SILENCE);
