@@ -120,9 +120,9 @@ impl Connection {
             // While a frame is handled the session is not at hand.
             let rings_at = self.session.as_ref().and_then(|session| session.rings_at());
             // A peer that does not read what it is told is not heard either.
-            let listens = self.handling.is_none() && !outbox.is_full();
+            let is_full = outbox.is_full();
             tokio::select! {
-                frame = self.socket.next(), if listens => {
+                frame = self.socket.next(), if self.handling.is_none() && !is_full => {
                     let frame = match frame {
                         Some(Ok(frame)) => frame,
                         Some(Err(error)) => return broken(&error),
@@ -144,6 +144,7 @@ impl Connection {
                     }
                     Standing::Overflowed | Standing::Broken => return End::Gone,
                 },
+                () = outbox.has_room(), if is_full => {}
                 () = outbox.unblock(), if self.blocked.is_some() => self.blocked = None,
                 () = &mut ping => {
                     let is_stuck = self.blocked.is_some_and(|since| since.elapsed() > SILENCE);

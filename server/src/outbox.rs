@@ -6,10 +6,14 @@
 //! got. Answers are never dropped. While an outbox has no room for messages nothing more is read from its
 //! connection; one that has no room even for answers ends.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
 
 use common::id::MessageId;
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 pub(crate) use crate::queue::Standing;
 use crate::{
@@ -29,8 +33,12 @@ pub(crate) struct Outbox {
     /// Bytes at most when a message is put in: half of what a joiner's history may have, so that who
     /// misses them can have them in one.
     for_messages: usize,
-    /// Rings when whoever looks after it has something to do.
+    /// Rings when its standing changes.
     news: Notify,
+    /// Rings when there is less in it.
+    taken: Notify,
+    /// Rings when there is something in it and it has no way.
+    filled: Notify,
     /// Where it is emptied to; without one somebody takes what waits.
     way: OnceLock<Way>,
 }
@@ -50,6 +58,8 @@ impl Outbox {
             most: bytes,
             for_messages: bytes / 4,
             news: Notify::new(),
+            taken: Notify::new(),
+            filled: Notify::new(),
             way: OnceLock::new(),
         }
     }
@@ -155,7 +165,7 @@ impl Outbox {
             way.writer.enqueue(Arc::clone(self));
         } else {
             drop(queue);
-            self.news.notify_one();
+            self.filled.notify_one();
         }
     }
 
@@ -167,10 +177,10 @@ impl Outbox {
         let outcome = batch.write(&way.socket);
         let mut queue = self.queue();
         let standing = batch.settle(&mut queue, outcome);
-        if std::mem::take(&mut queue.is_awaited) || standing != Standing::Open {
-            self.news.notify_one();
-        }
+        self.taken.notify_waiters();
         if standing != Standing::Open {
+            drop(queue);
+            self.news.notify_one();
             return; // it stays under way until it is unblocked
         }
         if queue.has_something() {
@@ -198,8 +208,7 @@ impl Outbox {
         }
     }
 
-    /// Waits until its standing may have changed, or less is in it and somebody asked for that, or,
-    /// where there is no socket, something is in it.
+    /// Waits until its standing may have changed.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
     }
@@ -209,43 +218,63 @@ impl Outbox {
         self.queue().standing
     }
 
-    /// Whether nothing more is to be read from the peer until it has read what waits. When there is
-    /// less, there is news.
+    /// Whether nothing more is to be read from the peer until it has read what waits.
     pub(crate) fn is_full(&self) -> bool {
-        let mut queue = self.queue();
-        let is_full = queue.bytes > self.for_messages;
-        queue.is_awaited |= is_full;
-        is_full
+        self.queue().bytes > self.for_messages
     }
 
-    /// Waits until all is written, or cannot be.
+    /// Waits until it is not full.
+    pub(crate) async fn has_room(&self) {
+        self.below(self.for_messages).await;
+    }
+
+    /// Waits until at most so many bytes wait to be written.
+    pub(crate) async fn below(&self, bytes: usize) {
+        loop {
+            let taken = self.taken.notified();
+            if self.queue().bytes <= bytes {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    /// Waits until all is written, or cannot be. Nobody else looks after it any more.
     pub(crate) async fn emptied(self: &Arc<Self>) {
         loop {
-            let standing = {
-                let mut queue = self.queue();
-                if queue.is_over() || queue.bytes == 0 {
-                    return;
-                }
-                queue.is_awaited = true;
-                queue.standing
-            };
-            if standing == Standing::Blocked {
-                self.unblock().await;
-            } else {
-                self.news().await;
+            match self.standing() {
+                Standing::Open => tokio::select! {
+                    () = self.below(0) => return,
+                    () = self.news() => {}
+                },
+                Standing::Blocked => self.unblock().await,
+                Standing::Overflowed | Standing::Broken => return,
             }
         }
     }
 
+    /// Waits until there is something to take, where there is no socket.
+    pub(crate) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Waits until the reader is too slow even for answers, where there is no socket.
+    pub(crate) async fn overflowed(&self) {
+        while self.standing() != Standing::Overflowed {
+            self.news().await;
+        }
+    }
+
     /// Takes what waits, where there is no socket.
-    pub(crate) fn take(&self) -> Vec<Packet> {
+    pub(crate) fn take(&self) -> VecDeque<Utf8Bytes> {
         let mut queue = self.queue();
         let mut taken = Vec::new();
         while queue.has_something() {
             queue.take(&mut taken, usize::MAX);
         }
         queue.bytes = 0;
-        taken.into_iter().map(|item| item.packet).collect()
+        self.taken.notify_waiters();
+        taken.iter().map(|item| item.packet.text()).collect()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

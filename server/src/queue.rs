@@ -21,8 +21,6 @@ pub(crate) struct Queue {
     behind: Vec<(RoomNumber, Packet)>,
     /// Whether a writer has it, or the socket is full.
     pub(crate) is_under_way: bool,
-    /// Whether somebody waits for it to have less in it.
-    pub(crate) is_awaited: bool,
     pub(crate) standing: Standing,
 }
 

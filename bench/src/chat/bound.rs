@@ -113,6 +113,9 @@ async fn attend(state: &State, stream: TcpStream) -> Result<()> {
             };
             let answer = handshake(&rest[..end]);
             member.stream.try_write(answer.as_bytes())?;
+            if !answer.starts_with("HTTP/1.1 101") {
+                break; // that is all it wanted
+            }
             rest.drain(..end + 4);
             is_open = true;
         }
