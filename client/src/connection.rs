@@ -185,7 +185,9 @@ impl Connection {
         loop {
             match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => return Heard::Text(text),
-                Some(Ok(Message::Close(frame))) => return Heard::Closed(frame.as_ref().map(reason)),
+                Some(Ok(Message::Close(frame))) => {
+                    return Heard::Closed(frame.as_ref().map(reason));
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Heard::Gone,
             }

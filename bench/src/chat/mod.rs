@@ -18,6 +18,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{How, figure::Figures};
+pub(crate) use server::free_port;
 use stack::Stack;
 
 /// Where Postgres is. The measurement uses a schema of its own there, and drops it.

@@ -1,0 +1,205 @@
+//! The storm: carries a schedule of faults out, on time.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    crew::{Crew, Database},
+    event::{Event, RoomNumber},
+    faults::{Fault, Part, Step},
+    guest::name,
+    notes::Notes,
+    power::Power,
+};
+use crate::chaos::{ledger::Who, process::Slot, target::Target};
+
+/// After Redis was away nothing of that kind for so long, so that it shows how soon all goes on.
+const REST: Duration = Duration::from_millis(1500);
+
+/// What it takes to break things.
+#[derive(Debug, Clone)]
+pub(super) struct Storm {
+    pub(super) redis: Target,
+    pub(super) database: Database,
+    pub(super) crew: Crew,
+    pub(super) notes: Arc<Notes>,
+    /// Which server's clients are cut; the number makes each time another.
+    pub(super) cut: watch::Sender<(u64, u16)>,
+    /// The power, if it is to be cut when Redis is killed.
+    pub(super) power: Option<Arc<Power>>,
+    /// Redis is away in one way at a time.
+    pub(super) redis_away: Arc<Mutex<()>>,
+    /// And so is Postgres.
+    pub(super) database_away: Arc<Mutex<()>>,
+}
+
+/// Deletes a room's log, or log and meta, if all of it is archived.
+const DELETE_CLEAN: &str = "
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+if redis.call('HGET', KEYS[2], 'top') ~= redis.call('HGET', KEYS[2], 'watermark') then return 0 end
+return redis.call('DEL', unpack(KEYS, 3))";
+
+impl Storm {
+    /// Carries all steps out; tells `progress` of each.
+    pub(super) async fn rage(&self, steps: &[Step], progress: impl Fn(usize, Fault)) -> Result<()> {
+        let start = Instant::now();
+        let mut under_way = JoinSet::new();
+        for (at, step) in steps.iter().enumerate() {
+            sleep_until(start + step.at).await;
+            progress(at, step.fault);
+            let (storm, fault) = (self.clone(), step.fault);
+            under_way.spawn(async move { storm.strike(fault).await });
+            while let Some(done) = under_way.try_join_next() {
+                done??;
+            }
+        }
+        while let Some(done) = under_way.join_next().await {
+            done??;
+        }
+        Ok(())
+    }
+
+    async fn strike(&self, fault: Fault) -> Result<()> {
+        let signal = |slots: &[Arc<Slot>], slot: u16, signal| {
+            let slot = &slots[usize::from(slot) % slots.len()];
+            let who = slot.who();
+            slot.signal(who, signal, || {
+                self.notes.note(who, Event::Struck { fault })
+            })
+        };
+        let (servers, workers) = (&self.crew.servers, &self.crew.workers);
+        match fault {
+            Fault::KillServer { slot } => drop(signal(servers, slot, Signal::SIGKILL)),
+            Fault::StopServer { slot } => drop(signal(servers, slot, Signal::SIGTERM)),
+            Fault::KillWorker { slot } => drop(signal(workers, slot, Signal::SIGKILL)),
+            Fault::StopWorker { slot } => drop(signal(workers, slot, Signal::SIGTERM)),
+            Fault::FreezeServer { slot, ms } => self.freeze(slot, ms, fault).await,
+            Fault::CutClients { slot } => {
+                self.began(fault);
+                self.cut.send_modify(|(times, which)| {
+                    *times += 1;
+                    *which = slot;
+                });
+                self.over(fault);
+            }
+            Fault::PostgresStop { ms } => {
+                let _alone = self.database_away.lock().await;
+                self.began(fault);
+                self.database.be_away(Duration::from_millis(ms)).await?;
+                self.over(fault);
+            }
+            Fault::DeleteKey { room, part } => {
+                let _alone = self.redis_away.lock().await;
+                if self.delete(room, part).await? {
+                    self.began(fault);
+                    self.over(fault);
+                }
+            }
+            _ => {
+                let _alone = self.redis_away.lock().await;
+                self.began(fault);
+                self.disturb_redis(fault).await?;
+                self.over(fault);
+                sleep(REST).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn disturb_redis(&self, fault: Fault) -> Result<()> {
+        let redis = &self.redis;
+        match fault {
+            Fault::RedisShutdown { ms } => {
+                redis.shut_down().await?;
+                sleep(Duration::from_millis(ms)).await;
+                redis.restart().await
+            }
+            Fault::RedisKill { ms } => {
+                redis.kill();
+                if let Some(power) = &self.power {
+                    let from = power.cut(redis).context("cut the power")?;
+                    self.notes.note(Who::DRIVER, Event::PowerCut { from });
+                }
+                sleep(Duration::from_millis(ms)).await;
+                redis.restart().await
+            }
+            Fault::RedisFreeze { ms } => {
+                redis.freeze(Signal::SIGSTOP)?;
+                sleep(Duration::from_millis(ms)).await;
+                redis.freeze(Signal::SIGCONT)
+            }
+            Fault::CutSubscribers => redis.cut_subscribers().await,
+            Fault::CutAll => {
+                redis.cut_all().await?;
+                redis.cut_subscribers().await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn freeze(&self, slot: u16, ms: u64, fault: Fault) {
+        let slot = &self.crew.servers[usize::from(slot) % self.crew.servers.len()];
+        let who = slot.who();
+        if slot.signal(who, Signal::SIGSTOP, || self.began(fault)) {
+            sleep(Duration::from_millis(ms)).await;
+            slot.signal(who, Signal::SIGCONT, || {});
+            self.over(fault);
+        }
+    }
+
+    /// Deletes a key; false if it was not there, or is not to be deleted now.
+    async fn delete(&self, room: RoomNumber, part: Part) -> Result<bool> {
+        let keys = &self.redis.keys;
+        let name = name(room);
+        let id = name.parse().context("a room's name")?;
+        let (meta, log) = (keys.meta(&id), keys.log(&id));
+        let mut command = redis::cmd("EVAL");
+        let command = match part {
+            Part::Log => command
+                .arg(DELETE_CLEAN)
+                .arg(3)
+                .arg(keys.dirty())
+                .arg(meta)
+                .arg(log)
+                .arg(name),
+            Part::Both => {
+                let command = command
+                    .arg(DELETE_CLEAN)
+                    .arg(4)
+                    .arg(keys.dirty())
+                    .arg(&meta);
+                command.arg(log).arg(&meta).arg(name)
+            }
+            Part::Meta => return self.remove("DEL", &meta, None).await,
+            Part::Members => return self.remove("DEL", &keys.members(&id), None).await,
+            Part::Dirty => return self.remove("ZREM", &keys.dirty(), Some(&name)).await,
+            Part::Flushing => return self.remove("DEL", &keys.flushing(&id), None).await,
+            Part::Hydrating => return self.remove("DEL", &keys.hydrating(&id), None).await,
+        };
+        Ok(self.redis.ask::<u64>(command).await? > 0)
+    }
+
+    async fn remove(&self, how: &str, key: &str, member: Option<&str>) -> Result<bool> {
+        let mut command = redis::cmd(how);
+        command.arg(key);
+        if let Some(member) = member {
+            command.arg(member);
+        }
+        Ok(self.redis.ask::<u64>(&command).await? > 0)
+    }
+
+    fn began(&self, fault: Fault) {
+        self.notes.note(Who::DRIVER, Event::Began { fault });
+    }
+
+    fn over(&self, fault: Fault) {
+        self.notes.note(Who::DRIVER, Event::Over { fault });
+    }
+}
