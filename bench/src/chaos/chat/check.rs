@@ -89,9 +89,13 @@ impl<'a> Known<'a> {
 
     /// Whether what Redis was told at a time may be gone by the promise.
     pub(super) fn is_excused(&self, t: u64) -> bool {
-        self.cuts
-            .iter()
-            .any(|(from, to)| (*from..=*to).contains(&t))
+        self.is_near(t, 0, 0)
+    }
+
+    /// Whether what Redis was told up to so long before or after a time may be gone by the promise.
+    pub(super) fn is_near(&self, t: u64, before: u64, after: u64) -> bool {
+        let holds = |(from, to): &(u64, u64)| t + after >= *from && t <= to + before;
+        self.cuts.iter().any(holds)
     }
 
     /// Whether the power was ever cut.
@@ -122,7 +126,7 @@ impl Check<'_> {
                 {
                     Some((key, (sent_to, t))) if sent_to == room => {
                         // Sent again after the first was archived and then forgotten by Redis.
-                        if !seen.insert(key) && !self.known.is_excused(*t) {
+                        if !seen.insert(key) && !self.known.is_near(*t, 0, OUTLASTS_NS) {
                             self.wrong.push(Wrong::Twice(key));
                         }
                     }
@@ -270,6 +274,8 @@ impl Check<'_> {
     }
 }
 
+/// From the first sending of a message to its append it takes no longer: Redis may be away meanwhile.
+const OUTLASTS_NS: u64 = 15_000_000_000;
 /// A process that ends by itself this soon has not found what it needs.
 const YOUNG_NS: u64 = 15_000_000_000;
 /// For so long after an outage one may still end for it.

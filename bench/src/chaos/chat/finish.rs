@@ -26,7 +26,7 @@ use super::{
     storm::Storm,
     wrong::Remains,
 };
-use crate::number::count;
+use crate::{chaos::ledger::Who, number::count};
 
 /// How long each step may take. A job whose worker was killed alone waits for seven seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -65,6 +65,7 @@ impl Finish<'_> {
     /// All of it.
     pub(super) async fn run(self) -> Result<Remains> {
         let mut remains = Remains::default();
+        self.storm.notes.note(Who::DRIVER, Event::Peace);
         self.phase.send_replace(Phase::Gather);
         let (number, rooms) = (self.number, self.rooms);
         let all_are_in = || {
@@ -121,9 +122,6 @@ impl Finish<'_> {
         }
         remains.members.extend(self.status.counted(rooms, there));
 
-        self.storm
-            .notes
-            .note(crate::chaos::ledger::Who::DRIVER, Event::Peace);
         self.phase.send_replace(Phase::Part);
         let parted = async { while self.guests.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(PATIENCE, parted).await;

@@ -42,7 +42,8 @@ impl Summary {
         (wrong, counts): (&[Wrong], &Counts),
     ) -> Self {
         let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for Line { who, event, .. } in lines {
+        let storm = lines.iter().take_while(|line| line.event != Event::Peace);
+        for Line { who, event, .. } in storm {
             match event {
                 Event::Struck { fault } if who.role != Role::Client => {
                     *faults.entry(fault.name()).or_default() += 1;
