@@ -1,127 +1,87 @@
-//! One WebSocket of the chat, as a browser would open it.
+//! One WebSocket of the chat, as a browser would open it, and the few things that a measurement asks
+//! before and after.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use futures_util::{SinkExt, StreamExt};
-use serde::Deserialize;
-use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
-    tungstenite::{Message, Utf8Bytes, protocol::WebSocketConfig},
+use client::{
+    Address, Connection, Heard,
+    frame::{Body, Frame, Joined},
 };
+use tokio::time::timeout;
 
-/// A connected socket.
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(super) use client::Socket;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Small enough to hold thousands of sockets, large enough to read many frames at once.
-const READ_BUFFER: usize = 16 * 1024;
 
 /// A client that speaks with one server.
 #[derive(Debug)]
 pub(super) struct Client {
-    socket: Socket,
-}
-
-/// The answer to a join, as far as it matters here.
-#[derive(Debug, Deserialize)]
-pub(super) struct Joined {
-    /// Whether the history is all there is.
-    pub(super) complete: bool,
-    /// The newest id.
-    pub(super) top: i64,
-    /// The newest messages, oldest first.
-    pub(super) messages: Vec<Shown>,
-}
-
-/// A message of a room's history.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Shown {
-    /// Its id.
-    pub(super) message_id: i64,
-    /// The one before it.
-    pub(super) prev: i64,
-}
-
-#[derive(Deserialize)]
-struct JoinedFrame {
-    payload: Joined,
+    connection: Connection,
 }
 
 impl Client {
     /// Connects to the server on `port`.
     pub(super) async fn connect(port: u16, user: &str) -> Result<Self> {
-        let connect = async {
-            let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-            stream.set_nodelay(true)?;
-            let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-            let url = format!("ws://127.0.0.1:{port}/ws?userId={user}&username={user}");
-            let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
-            anyhow::Ok(Self { socket })
-        };
-        timeout(PATIENCE, connect)
+        let address = Address::new(format!("ws://127.0.0.1:{port}/ws")).user(user, user);
+        let connection = Connection::open(&address)
             .await
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")))
-            .with_context(|| format!("open a WebSocket to port {port}"))
+            .with_context(|| format!("open a WebSocket to port {port}"))?;
+        Ok(Self { connection })
     }
 
     /// Joins a room, and takes up to `limit` of its newest messages.
     pub(super) async fn join(&mut self, room: &str, limit: usize) -> Result<Joined> {
         let join =
             format!(r#"{{"type":"join","id":1,"payload":{{"roomId":"{room}","limit":{limit}}}}}"#);
-        let answer = self
-            .ask(join, "joined")
-            .await
-            .with_context(|| format!("join {room}"))?;
-        let frame: JoinedFrame =
-            serde_json::from_str(&answer).context("read the answer to a join")?;
-        Ok(frame.payload)
+        self.connection.send(join).await?;
+        let answer = timeout(PATIENCE, self.joined()).await;
+        let answer = answer
+            .context("no answer in time")
+            .and_then(|answer| answer);
+        answer.with_context(|| format!("join {room}"))
+    }
+
+    /// The answer to a join, with all its parts; passes over other frames.
+    async fn joined(&mut self) -> Result<Joined> {
+        let mut answer: Option<Joined> = None;
+        loop {
+            let text = match self.connection.next().await {
+                Heard::Text(text) => text,
+                Heard::Closed(_) | Heard::Gone => bail!("the server closed the connection"),
+            };
+            match Frame::read(&text).context("read a frame")?.body {
+                Body::Joined(joined) if !joined.continues => return Ok(joined),
+                Body::Joined(joined) => answer = Some(joined),
+                Body::History(mut history) => {
+                    let mut joined = answer.take().context("a join before its history")?;
+                    joined.messages.append(&mut history.messages);
+                    if !history.continues {
+                        return Ok(joined);
+                    }
+                    answer = Some(joined);
+                }
+                Body::Error(_) => bail!("the server answered: {text}"),
+                _ => {}
+            }
+        }
     }
 
     /// Leaves a room.
     pub(super) async fn leave(&mut self, room: &str) -> Result<()> {
         let leave = format!(r#"{{"type":"leave","id":2,"payload":{{"roomId":"{room}"}}}}"#);
-        self.socket
-            .send(Message::text(leave))
-            .await
-            .context("leave a room")
-    }
-
-    /// Sends a frame and waits for the answer of this type; passes over others.
-    async fn ask(&mut self, frame: String, kind: &str) -> Result<Utf8Bytes> {
-        self.socket.send(Message::text(frame)).await?;
-        let wanted = format!(r#"{{"type":"{kind}""#);
-        let answer = async {
-            loop {
-                let text = match self.socket.next().await {
-                    Some(Ok(Message::Text(text))) => text,
-                    Some(Ok(Message::Close(_))) | None => bail!("the server closed the connection"),
-                    Some(Ok(_)) => continue,
-                    Some(Err(error)) => return Err(error.into()),
-                };
-                if text.starts_with(&wanted) {
-                    return Ok(text);
-                }
-                if text.starts_with(r#"{"type":"error""#) {
-                    bail!("the server answered: {text}");
-                }
-            }
-        };
-        timeout(PATIENCE, answer)
-            .await
-            .context("no answer in time")?
+        self.connection.send(leave).await.context("leave a room")
     }
 
     /// A client that goes on with a socket.
     pub(super) fn from_socket(socket: Socket) -> Self {
-        Self { socket }
+        let connection = socket.into();
+        Self { connection }
     }
 
     /// The socket, to be read and written by others.
     pub(super) fn into_socket(self) -> Socket {
-        self.socket
+        self.connection.into_socket()
     }
 }

@@ -89,7 +89,7 @@ impl Crowd {
                 async move {
                     let mut client = Client::connect(port, &format!("{name}-{n}")).await?;
                     let joined = client.join(room, 1).await?;
-                    anyhow::Ok((client.into_socket(), joined.top))
+                    anyhow::Ok((client.into_socket(), joined.top.0))
                 }
             })
             .buffered(IN_FLIGHT);

@@ -182,8 +182,8 @@ impl Bench {
             .messages
             .iter()
             .map(|message| Place {
-                id: message.message_id,
-                prev_id: message.prev,
+                id: message.message_id.0,
+                prev_id: message.prev.0,
             })
             .collect();
         let newest = &history[history.len().saturating_sub(PAGE)..];

@@ -32,7 +32,9 @@ pub(super) fn check(lines: &[Line<Event>], remains: &Remains) -> (Vec<Wrong>, Co
     check.end();
     let Check { wrong, counts, .. } = check;
     let mut views = Views::new(&known, wrong, counts);
-    lines.iter().for_each(|line| views.take(line));
+    for line in lines {
+        views.take(line);
+    }
     views.end();
     (views.wrong, views.counts)
 }

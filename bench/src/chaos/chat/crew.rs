@@ -30,8 +30,8 @@ pub(super) const SETTINGS: [(&str, &str); 11] = [
     ("HOT_WINDOW", "60"),
     ("FLUSH_CHUNK", "7"),
     ("FLUSH_COUNT", "40"),
-    ("FLUSH_AGE", "1"),
-    ("ROOM_TTL", "1.5"),
+    ("FLUSH_AGE", "0.7"),
+    ("ROOM_TTL", "0.6"),
     ("RESEND_WINDOW", "600"),
     ("SERVER_LEASE", "2"),
     ("OUTBOX_BYTES", "65536"),
@@ -134,7 +134,7 @@ impl Crew {
             slot.close();
             let (who, fault) = (slot.who(), super::faults::Fault::StopServer { slot: 0 });
             slot.signal(who, Signal::SIGTERM, || {
-                notes.note(who, Event::Struck { fault })
+                notes.note(who, Event::Struck { fault });
             });
         }
         let deadline = Instant::now() + patience;

@@ -173,7 +173,7 @@ pub(super) struct Step {
     pub(super) fault: Fault,
 }
 
-/// A full run's minutes have so many of each; a shorter one has at least one.
+/// A run of this time has as many of each as [`draw`] says; a shorter one has fewer, but one of each.
 const FULL: Duration = Duration::from_secs(360);
 
 /// All that goes wrong in a run, by time.
@@ -193,25 +193,23 @@ pub(super) fn schedule(seed: u64, extent: &Extent) -> Vec<Step> {
 }
 
 fn draw(dice: &mut Dice, extent: &Extent) -> Vec<Fault> {
-    let share = extent.time.as_secs_f64() / FULL.as_secs_f64();
+    let share = (extent.time.as_secs_f64() / FULL.as_secs_f64()).max(0.08);
     let times = |in_full: u64| whole((float(in_full) * share).round()).max(1);
     let mut faults = Vec::new();
-    for _ in 0..times(40) {
-        let slot = slot(dice, extent.servers);
-        faults.push(Fault::KillServer { slot });
-        let slot = self::slot(dice, extent.workers);
-        faults.push(Fault::KillWorker { slot });
+    for _ in 0..times(80) {
+        let (server, worker) = (slot(dice, extent.servers), slot(dice, extent.workers));
+        faults.push(Fault::KillServer { slot: server });
+        faults.push(Fault::KillWorker { slot: worker });
     }
-    for _ in 0..times(15) {
+    for _ in 0..times(25) {
+        let (server, worker) = (slot(dice, extent.servers), slot(dice, extent.workers));
+        faults.push(Fault::StopServer { slot: server });
+        faults.push(Fault::StopWorker { slot: worker });
         let slot = slot(dice, extent.servers);
-        faults.push(Fault::StopServer { slot });
-        let slot = self::slot(dice, extent.workers);
-        faults.push(Fault::StopWorker { slot });
-        let slot = self::slot(dice, extent.servers);
         faults.push(Fault::CutClients { slot });
         faults.push(Fault::CutSubscribers);
     }
-    for n in 0..times(8) {
+    for n in 0..times(12) {
         let slot = slot(dice, extent.servers);
         // Every other one outlasts the lease.
         let ms = if n.is_multiple_of(2) {
@@ -220,23 +218,20 @@ fn draw(dice: &mut Dice, extent: &Extent) -> Vec<Fault> {
             dice.between(300, 1_500)
         };
         faults.push(Fault::FreezeServer { slot, ms });
-        faults.push(Fault::CutAll);
-        let ms = dice.between(100, 1_500);
-        faults.push(Fault::RedisKill { ms });
         let ms = dice.between(1_000, 6_000);
         faults.push(Fault::PostgresStop { ms });
+        let ms = dice.between(100, 1_500);
+        faults.push(Fault::RedisKill { ms });
+        faults.push(Fault::CutAll);
     }
-    for _ in 0..times(6) {
+    for _ in 0..times(10) {
         let ms = dice.between(100, 1_500);
         faults.push(Fault::RedisShutdown { ms });
         let ms = dice.between(300, 4_000);
         faults.push(Fault::RedisFreeze { ms });
     }
-    for part in Part::ALL
-        .into_iter()
-        .cycle()
-        .take(crate::number::length(times(42).max(7)))
-    {
+    let deletions = Part::ALL.into_iter().cycle();
+    for part in deletions.take(crate::number::length(times(84).max(7))) {
         let room = slot(dice, extent.rooms);
         faults.push(Fault::DeleteKey { room, part });
     }

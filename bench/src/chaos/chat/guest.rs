@@ -58,7 +58,7 @@ pub(super) struct Guest {
 /// Between two deeds of one guest, on average.
 const PACE: Duration = Duration::from_millis(220);
 /// A room is quiet for so long: long enough to leave Redis.
-const TIDE: Duration = Duration::from_secs(5);
+const TIDE: Duration = Duration::from_secs(3);
 /// A server that takes nothing for so long is dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -270,40 +270,9 @@ impl Guest {
         }
         let room = u16::try_from(self.dice.below(u64::from(self.rooms))).unwrap_or(0);
         match self.dice.below(1000) {
-            0..550 => {
-                if let Some(room) = self.some_room() {
-                    self.next += 1;
-                    self.post(
-                        room,
-                        Key {
-                            guest: self.number,
-                            number: self.next,
-                        },
-                    );
-                }
-            }
-            550..556 => {
-                // Into the one room that is never quiet.
-                if self.is_in(0) {
-                    for _ in 0..40 {
-                        self.next_long += 1;
-                        self.post(
-                            0,
-                            Key {
-                                guest: self.number,
-                                number: self.next_long,
-                            },
-                        );
-                    }
-                }
-            }
-            556..600 => {
-                let last = self.kept.len().saturating_sub(1);
-                let at = crate::number::length(self.dice.below(20)).min(last);
-                if let Some((room, key)) = self.kept.get(last - at) {
-                    self.post(*room, *key);
-                }
-            }
+            0..550 => self.say(),
+            550..556 => self.flood(),
+            556..600 => self.say_again(),
             600..650 => self.session.typing(&name(room)),
             650..800 if !self.is_in(room) && !self.is_quiet(room) => self.join(room),
             800..860 => self.session.leave(&name(room)),
@@ -313,6 +282,35 @@ impl Guest {
             _ => {}
         }
         Act::Done
+    }
+
+    /// Something new.
+    fn say(&mut self) {
+        let Some(room) = self.some_room() else { return };
+        self.next += 1;
+        let (guest, number) = (self.number, self.next);
+        self.post(room, Key { guest, number });
+    }
+
+    /// Much at once, into the one room that is never quiet.
+    fn flood(&mut self) {
+        if !self.is_in(0) {
+            return;
+        }
+        for _ in 0..40 {
+            self.next_long += 1;
+            let (guest, number) = (self.number, self.next_long);
+            self.post(0, Key { guest, number });
+        }
+    }
+
+    /// What was acknowledged before, as somebody does who does not know it.
+    fn say_again(&mut self) {
+        let back = crate::number::length(self.dice.below(20));
+        let lately = self.kept.len().checked_sub(back + 1);
+        if let Some((room, key)) = lately.and_then(|at| self.kept.get(at)) {
+            self.post(*room, *key);
+        }
     }
 
     /// Into every room.

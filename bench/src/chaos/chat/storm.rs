@@ -71,7 +71,7 @@ impl Storm {
             let slot = &slots[usize::from(slot) % slots.len()];
             let who = slot.who();
             slot.signal(who, signal, || {
-                self.notes.note(who, Event::Struck { fault })
+                self.notes.note(who, Event::Struck { fault });
             })
         };
         let (servers, workers) = (&self.crew.servers, &self.crew.workers);

@@ -25,7 +25,7 @@ pub(super) struct Views<'a> {
     known: &'a Known<'a>,
     pub(super) wrong: Vec<Wrong>,
     pub(super) counts: Counts,
-    views: BTreeMap<(Who, RoomNumber), View>,
+    rooms: BTreeMap<(Who, RoomNumber), View>,
     open: BTreeSet<Who>,
     /// Joins that are not answered: when, and from where on.
     asked: HashMap<(Who, u64), (u64, Option<MessageId>)>,
@@ -69,7 +69,7 @@ impl<'a> Views<'a> {
             known,
             wrong,
             counts,
-            views: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             open: BTreeSet::new(),
             asked: HashMap::new(),
             newest: BTreeMap::new(),
@@ -142,7 +142,7 @@ impl<'a> Views<'a> {
             }
             Event::GoAway => self.counts.one("told to go away"),
             Event::Refused { code } if code == "unavailable" => {
-                self.counts.one("told to try again")
+                self.counts.one("told to try again");
             }
             Event::Refused { .. } => self.counts.one("refused"),
             Event::Slow => self.counts.one("pauses of readers"),
@@ -152,7 +152,7 @@ impl<'a> Views<'a> {
 
     /// The connections that are open at the end have seen all.
     pub(super) fn end(&mut self) {
-        for ((who, room), view) in &self.views {
+        for ((who, room), view) in &self.rooms {
             if view.state == State::Out || !self.open.contains(who) {
                 continue;
             }
@@ -165,7 +165,7 @@ impl<'a> Views<'a> {
     }
 
     fn view(&mut self, who: Who, room: RoomNumber) -> &mut View {
-        self.views.entry((who, room)).or_default()
+        self.rooms.entry((who, room)).or_default()
     }
 
     /// A message was seen or promised: who joins from now on sees it, too.
