@@ -1,20 +1,16 @@
-//! A chat client on a real socket. It checks all that it hears (see [`super::transcript`]), and joins
+//! A chat client on a real socket, frame by frame. It checks all that it hears (see [`super::transcript`]), and joins
 //! anew when it is told to.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use client::{Address, Connection, Socket};
 use common::testing::{PATIENCE, unique};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle, time::timeout};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{self, protocol::CloseFrame},
-};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
 
 use super::transcript::Transcript;
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// What a socket brings.
 #[derive(Debug)]
@@ -51,11 +47,12 @@ impl Client {
     /// # Panics
     /// If that fails.
     pub(crate) async fn connect(port: u16, user: &str) -> Self {
-        let address = format!("ws://127.0.0.1:{port}/ws?userId={user}&username={user}");
-        let (socket, _) = timeout(PATIENCE, connect_async(&address))
+        let address = Address::new(format!("ws://127.0.0.1:{port}/ws")).user(user, user);
+        let connection = timeout(PATIENCE, Connection::open(&address))
             .await
             .expect("a WebSocket in time")
-            .unwrap_or_else(|error| panic!("connect {user} to {address}: {error}"));
+            .unwrap_or_else(|error| panic!("connect {user} to {address:?}: {error}"));
+        let socket = connection.into_socket();
         let (sink, mut stream) = socket.split();
         let (tell, heard) = mpsc::unbounded_channel();
         let hearing = tokio::spawn(async move {
