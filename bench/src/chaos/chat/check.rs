@@ -47,26 +47,62 @@ pub(super) struct Known<'a> {
     pub(super) sent: HashMap<Key, (RoomNumber, u64)>,
     /// When the power was cut: the time from which on things may be gone, and the cut.
     cuts: Vec<(u64, u64)>,
+    /// Messages that may be gone by the promise: the first that anybody knew of them was just before a cut.
+    gone: BTreeSet<(RoomNumber, MessageId)>,
 }
 
 impl<'a> Known<'a> {
     fn of(lines: &[Line<Event>], remains: &'a Remains) -> Self {
-        let mut sent = HashMap::new();
-        let mut cuts = Vec::new();
-        for line in lines {
-            match line.event {
+        let mut known = Self {
+            archive: &remains.archive,
+            sent: HashMap::new(),
+            cuts: Vec::new(),
+            gone: BTreeSet::new(),
+        };
+        let mut first: HashMap<(RoomNumber, MessageId), u64> = HashMap::new();
+        for Line { t, event, .. } in lines {
+            match event {
                 Event::Posts { room, key } => {
-                    sent.entry(key).or_insert((room, line.t));
+                    known.sent.entry(*key).or_insert((*room, *t));
                 }
-                Event::PowerCut { from } => cuts.push((from, line.t)),
+                Event::PowerCut { from } => known.cuts.push((*from, *t)),
+                Event::Acked { room, id, .. } => {
+                    first.entry((*room, *id)).or_insert(*t);
+                }
+                Event::Heard { room, message } => {
+                    first.entry((*room, message.id)).or_insert(*t);
+                }
+                Event::Joined { room, messages, .. } | Event::History { room, messages, .. } => {
+                    for message in messages {
+                        first.entry((*room, message.id)).or_insert(*t);
+                    }
+                }
                 _ => {}
             }
         }
-        Self {
-            archive: &remains.archive,
-            sent,
-            cuts,
+        let near = |t: u64, before: u64| {
+            let holds = |(from, cut): &(u64, u64)| t + before >= *from && t <= cut + LATE_NS;
+            known.cuts.iter().any(holds)
+        };
+        let mut gone: BTreeSet<_> = first
+            .iter()
+            .filter(|(_, t)| near(**t, 0))
+            .map(|(id, _)| *id)
+            .collect();
+        // What nobody saw was appended some time after it was sent.
+        for (room, rows) in known.archive {
+            for row in rows
+                .iter()
+                .filter(|row| !first.contains_key(&(*room, row.id)))
+            {
+                let sent = row.key.and_then(|key| known.sent.get(&key));
+                if sent.is_some_and(|(_, t)| near(*t, OUTLASTS_NS)) {
+                    gone.insert((*room, row.id));
+                }
+            }
         }
+        known.gone = gone;
+        known
     }
 
     /// A room's archive.
@@ -81,23 +117,23 @@ impl<'a> Known<'a> {
         rows.get(at)
     }
 
-    /// The archived messages after one and up to another.
-    pub(super) fn between(&self, room: RoomNumber, after: MessageId, to: MessageId) -> &'a [Shown] {
+    /// The archived messages after one and up to another that must be known to Redis, too.
+    pub(super) fn between(
+        &self,
+        room: RoomNumber,
+        after: MessageId,
+        to: MessageId,
+    ) -> impl Iterator<Item = MessageId> {
         let rows = self.room(room);
         let from = rows.partition_point(|row| row.id <= after);
         let end = rows.partition_point(|row| row.id <= to);
-        &rows[from..end.max(from)]
+        let ids = rows[from..end.max(from)].iter().map(|row| row.id);
+        ids.filter(move |id| !self.may_be_gone(room, *id))
     }
 
-    /// Whether what Redis was told at a time may be gone by the promise.
-    pub(super) fn is_excused(&self, t: u64) -> bool {
-        self.is_near(t, 0, 0)
-    }
-
-    /// Whether what Redis was told up to so long before or after a time may be gone by the promise.
-    pub(super) fn is_near(&self, t: u64, before: u64, after: u64) -> bool {
-        let holds = |(from, to): &(u64, u64)| t + after >= *from && t <= to + before;
-        self.cuts.iter().any(holds)
+    /// Whether Redis may have lost a message by the promise.
+    pub(super) fn may_be_gone(&self, room: RoomNumber, id: MessageId) -> bool {
+        self.gone.contains(&(room, id))
     }
 
     /// Whether the power was ever cut.
@@ -117,28 +153,28 @@ struct Check<'a> {
 impl Check<'_> {
     /// What is archived was sent, once, and each follows the one before it.
     fn archive(&mut self) {
-        let mut seen = BTreeSet::new();
+        let mut seen: HashMap<Key, (RoomNumber, MessageId)> = HashMap::new();
         for (room, rows) in &self.remains.archive {
             let mut before = MessageId::ZERO;
             for row in rows {
                 self.counts.one("archived");
+                let sent_to = row.key.and_then(|key| self.known.sent.get(&key));
                 match row
                     .key
-                    .and_then(|key| Some((key, self.known.sent.get(&key)?)))
+                    .filter(|_| sent_to.is_some_and(|(to, _)| to == room))
                 {
-                    Some((key, (sent_to, t))) if sent_to == room => {
-                        // Sent again after the first was archived and then forgotten by Redis.
-                        if !seen.insert(key) && !self.known.is_near(*t, 0, OUTLASTS_NS) {
-                            self.wrong.push(Wrong::Twice(key));
-                        }
-                    }
-                    _ => self.wrong.push(Wrong::NobodySent(*room, row.id)),
+                    Some(key) => match seen.insert(key, (*room, row.id)) {
+                        // Archived, then forgotten by Redis, then sent again.
+                        Some((room, first)) if self.known.may_be_gone(room, first) => {}
+                        Some(_) => self.wrong.push(Wrong::Twice(key)),
+                        None => {}
+                    },
+                    None => self.wrong.push(Wrong::NobodySent(*room, row.id)),
                 }
                 if row.prev == MessageId::ZERO {
-                    self.counts.some(
-                        "archived, the one before not known",
-                        u64::from(before.0 > 0),
-                    );
+                    let has_one = u64::from(before > MessageId::ZERO);
+                    self.counts
+                        .some("archived, the one before not known", has_one);
                 } else if row.prev != before && !self.known.had_cuts() {
                     self.wrong.push(Wrong::Chain(*room, row.id, row.prev));
                 }
@@ -157,7 +193,7 @@ impl Check<'_> {
             place.extend(keyed);
         }
         let mut answers: HashMap<Key, MessageId> = HashMap::new();
-        for Line { t, event, .. } in self.lines {
+        for Line { event, .. } in self.lines {
             let &Event::Acked {
                 room,
                 key,
@@ -183,7 +219,7 @@ impl Check<'_> {
                     .known
                     .archived(room, id)
                     .is_some_and(|row| row.key == Some(key)) => {}
-                _ if self.known.is_excused(*t) => {
+                _ if self.known.may_be_gone(room, id) => {
                     self.counts.excused.insert(key);
                 }
                 Some((_, at)) => self.wrong.push(Wrong::Elsewhere(room, key, id, *at)),
@@ -261,10 +297,13 @@ impl Check<'_> {
             }
         }
         for (guest, room, shown) in &self.remains.shown {
-            let archived: Vec<_> = self.known.room(*room).iter().map(|row| row.id).collect();
+            let is_kept = |id: &MessageId| !self.known.may_be_gone(*room, *id);
+            let shown: Vec<_> = shown.iter().copied().filter(is_kept).collect();
+            let archived = self.known.room(*room).iter().map(|row| row.id);
+            let archived: Vec<_> = archived.filter(is_kept).collect();
             self.counts
                 .some("shown by clients at the end", count(shown.len()));
-            if !archived.ends_with(shown) {
+            if !archived.ends_with(&shown) {
                 self.wrong.push(Wrong::Shows(*guest, *room));
             }
         }
@@ -278,6 +317,8 @@ impl Check<'_> {
 
 /// From the first sending of a message to its append it takes no longer: Redis may be away meanwhile.
 const OUTLASTS_NS: u64 = 15_000_000_000;
+/// What a server had heard before the power was cut, a slow reader gets later.
+const LATE_NS: u64 = 10_000_000_000;
 /// A process that ends by itself this soon has not found what it needs.
 const YOUNG_NS: u64 = 15_000_000_000;
 /// For so long after an outage one may still end for it.

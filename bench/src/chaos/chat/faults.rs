@@ -174,7 +174,7 @@ pub(super) struct Step {
 }
 
 /// A run of this time has as many of each as [`draw`] says; a shorter one has fewer, but one of each.
-const FULL: Duration = Duration::from_secs(360);
+pub(super) const FULL: Duration = Duration::from_secs(360);
 
 /// All that goes wrong in a run, by time.
 pub(super) fn schedule(seed: u64, extent: &Extent) -> Vec<Step> {

@@ -16,9 +16,6 @@ use super::{
 };
 use crate::chaos::ledger::{Line, Who};
 
-/// What a server had heard before the power was cut, a slow reader gets later.
-const LATE_NS: u64 = 10_000_000_000;
-
 /// All connections, so far.
 #[derive(Debug)]
 pub(super) struct Views<'a> {
@@ -156,8 +153,10 @@ impl<'a> Views<'a> {
             if view.state == State::Out || !self.open.contains(who) {
                 continue;
             }
-            let last = self.known.room(*room).last().map(|row| row.id);
-            if view.state == State::Told || last.is_some_and(|last| last != view.cursor) {
+            let all = self
+                .known
+                .between(*room, MessageId::ZERO, MessageId(i64::MAX));
+            if view.state == State::Told || all.last().is_some_and(|last| last > view.cursor) {
                 let cursor = (view.state == State::Fresh).then_some(view.cursor);
                 self.wrong.push(Wrong::Behind(*who, *room, cursor));
             }
@@ -171,7 +170,7 @@ impl<'a> Views<'a> {
     /// A message was seen or promised: who joins from now on sees it, too.
     fn saw(&mut self, t: u64, room: RoomNumber, id: MessageId) {
         // What the promise does not cover binds nobody.
-        if self.known.is_excused(t) {
+        if self.known.may_be_gone(room, id) {
             return;
         }
         let newest = self.newest.entry(room).or_default();
@@ -238,8 +237,8 @@ impl<'a> Views<'a> {
             (_, None) => MessageId::ZERO,
         };
         let has: BTreeSet<_> = reading.messages.iter().map(|message| message.id).collect();
-        let due = self.known.between(room, after, reading.top);
-        due.iter().map(|row| row.id).find(|id| !has.contains(id))
+        let mut due = self.known.between(room, after, reading.top);
+        due.find(|id| !has.contains(id))
     }
 
     fn hear(&mut self, t: u64, who: Who, room: RoomNumber, message: Shown) {
@@ -256,7 +255,7 @@ impl<'a> Views<'a> {
             return;
         }
         let before = MessageId(message.id.0 - 1);
-        let is_hole = !self.known.between(room, cursor, before).is_empty();
+        let is_hole = self.known.between(room, cursor, before).next().is_some();
         let is_told = message.prev != cursor && message.prev != MessageId::ZERO;
         if is_told {
             self.view(who, room).state = State::Told;
@@ -279,7 +278,7 @@ impl<'a> Views<'a> {
         match self.known.archived(room, shown.id) {
             Some(row) if row.key == shown.key => self.saw(t, room, shown.id),
             Some(_) => self.wrong.push(Wrong::Swapped(who, room, shown.id)),
-            None if self.known.is_near(t, LATE_NS, 0) => {}
+            None if self.known.may_be_gone(room, shown.id) => {}
             None => self.wrong.push(Wrong::Vanished(who, room, shown.id)),
         }
     }

@@ -3,6 +3,7 @@
 mod append;
 mod archive;
 mod bus;
+mod deleted;
 mod flush;
 mod flush_trouble;
 mod leave;
