@@ -272,6 +272,8 @@ impl Check<'_> {
                     let amid_an_outage = outages.iter().any(|(from, to)| from < t && *to > begun);
                     let is_fine = match signal {
                         Some(9) => struck.contains(who),
+                        // One that starts does not drain yet.
+                        Some(15) => struck.contains(who) && is_young,
                         Some(_) => false,
                         None => {
                             code == Some(0) && struck.contains(who) || is_young && amid_an_outage

@@ -40,11 +40,25 @@ pub(super) struct Storm {
     pub(super) database_away: Arc<Mutex<()>>,
 }
 
+/// Deletes a key.
+const DELETE: &str = "return redis.call('DEL', KEYS[1])";
+
 /// Deletes a room's log, or log and meta, if all of it is archived.
 const DELETE_CLEAN: &str = "
 if redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 if redis.call('HGET', KEYS[2], 'top') ~= redis.call('HGET', KEYS[2], 'watermark') then return 0 end
 return redis.call('DEL', unpack(KEYS, 3))";
+
+/// Deletes a room's meta, unless it alone tells that not all is archived.
+const DELETE_META: &str = "
+if not redis.call('ZSCORE', KEYS[1], ARGV[1])
+  and redis.call('HGET', KEYS[2], 'top') ~= redis.call('HGET', KEYS[2], 'watermark') then return 0 end
+return redis.call('DEL', KEYS[2])";
+
+/// Deletes a room's mark of being dirty, unless it alone tells that.
+const DELETE_DIRTY: &str = "
+if redis.call('HEXISTS', KEYS[2], 'top') == 0 then return 0 end
+return redis.call('ZREM', KEYS[1], ARGV[1])";
 
 impl Storm {
     /// Carries all steps out; tells `progress` of each.
@@ -160,38 +174,18 @@ impl Storm {
         let name = name(room);
         let id = name.parse().context("a room's name")?;
         let (meta, log) = (keys.meta(&id), keys.log(&id));
-        let mut command = redis::cmd("EVAL");
-        let command = match part {
-            Part::Log => command
-                .arg(DELETE_CLEAN)
-                .arg(3)
-                .arg(keys.dirty())
-                .arg(meta)
-                .arg(log)
-                .arg(name),
-            Part::Both => {
-                let command = command
-                    .arg(DELETE_CLEAN)
-                    .arg(4)
-                    .arg(keys.dirty())
-                    .arg(&meta);
-                command.arg(log).arg(&meta).arg(name)
-            }
-            Part::Meta => return self.remove("DEL", &meta, None).await,
-            Part::Members => return self.remove("DEL", &keys.members(&id), None).await,
-            Part::Dirty => return self.remove("ZREM", &keys.dirty(), Some(&name)).await,
-            Part::Flushing => return self.remove("DEL", &keys.flushing(&id), None).await,
-            Part::Hydrating => return self.remove("DEL", &keys.hydrating(&id), None).await,
+        let dirty = keys.dirty();
+        let (script, of) = match part {
+            Part::Log => (DELETE_CLEAN, vec![dirty, meta, log]),
+            Part::Both => (DELETE_CLEAN, vec![dirty, meta.clone(), log, meta]),
+            Part::Meta => (DELETE_META, vec![dirty, meta]),
+            Part::Dirty => (DELETE_DIRTY, vec![dirty, meta]),
+            Part::Members => (DELETE, vec![keys.members(&id)]),
+            Part::Flushing => (DELETE, vec![keys.flushing(&id)]),
+            Part::Hydrating => (DELETE, vec![keys.hydrating(&id)]),
         };
-        Ok(self.redis.ask::<u64>(command).await? > 0)
-    }
-
-    async fn remove(&self, how: &str, key: &str, member: Option<&str>) -> Result<bool> {
-        let mut command = redis::cmd(how);
-        command.arg(key);
-        if let Some(member) = member {
-            command.arg(member);
-        }
+        let mut command = redis::cmd("EVAL");
+        command.arg(script).arg(of.len()).arg(of).arg(name);
         Ok(self.redis.ask::<u64>(&command).await? > 0)
     }
 

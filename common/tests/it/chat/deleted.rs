@@ -66,7 +66,11 @@ async fn a_room_whose_dirty_mark_went_is_marked_again_while_it_has_members() {
     let lobby = half_flushed(&chat).await;
     forget_that_it_is_dirty(&chat, &lobby).await;
 
-    chat.chat.log.touch(&[lobby.clone()]).await.unwrap();
+    chat.chat
+        .log
+        .touch(std::slice::from_ref(&lobby))
+        .await
+        .unwrap();
 
     assert!(chat.is_dirty(&lobby).await);
 }
