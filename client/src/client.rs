@@ -8,7 +8,7 @@ use rand::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Duration, sleep, sleep_until},
+    time::{Duration, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
 const BUFFER: usize = 1024;
 /// Between two attempts to connect, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A server that was silent for so long is gone: it pings every 25 seconds.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Where a client connects, and as whom.
 #[derive(Debug, Clone)]
@@ -256,12 +259,22 @@ impl Run {
     ) -> Result<Option<(Duration, Duration)>, Ended> {
         self.session.opened();
         self.report(Event::Opened);
-        let away = loop {
+        let mut listened = Instant::now();
+        let away = 'open: loop {
             for frame in self.session.to_send(Instant::now()) {
-                // If it is gone, that is heard below.
-                let _ = connection.send(frame).await;
+                // If it is gone, that is heard below; one that takes nothing is gone, too.
+                if timeout(SILENCE, connection.send(frame)).await.is_err() {
+                    break 'open None;
+                }
             }
             let (due, is_late) = (self.session.due(), !self.told_late.is_empty());
+            if is_late {
+                listened = Instant::now(); // nobody listens meanwhile
+            }
+            let silent_at = connection.last_heard().max(listened) + SILENCE;
+            if !is_late && silent_at <= Instant::now() {
+                break None;
+            }
             let tell = self.tell.clone();
             tokio::select! {
                 heard = connection.next(), if !is_late => match heard {
@@ -287,6 +300,7 @@ impl Run {
                 },
                 command = self.asked.recv() => self.obey(command)?,
                 () = until(due) => {}
+                () = sleep_until(silent_at.into()), if !is_late => {}
             }
             if self.tell.is_closed() {
                 return Err(Ended);

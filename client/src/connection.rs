@@ -1,6 +1,6 @@
 //! One socket, and single frames: for tests, and for [`crate::Client`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
@@ -146,6 +146,7 @@ impl Address {
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
+    heard: Instant,
 }
 
 impl Connection {
@@ -165,7 +166,7 @@ impl Connection {
             }
             let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
             let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
-            Ok(Self { socket })
+            Ok(Self::from(socket))
         };
         timeout(PATIENCE, connect)
             .await
@@ -183,7 +184,9 @@ impl Connection {
     /// The next frame, or the end. May be dropped while it waits: nothing is lost by that.
     pub async fn next(&mut self) -> Heard {
         loop {
-            match self.socket.next().await {
+            let message = self.socket.next().await;
+            self.heard = Instant::now();
+            match message {
                 Some(Ok(Message::Text(text))) => return Heard::Text(text),
                 Some(Ok(Message::Close(frame))) => {
                     return Heard::Closed(frame.as_ref().map(reason));
@@ -206,6 +209,12 @@ impl Connection {
         }
     }
 
+    /// When [`Self::next`] heard anything last, also a ping, which is no frame. A server pings every 25
+    /// seconds.
+    pub fn last_heard(&self) -> Instant {
+        self.heard
+    }
+
     /// Closes it in order.
     pub async fn close(mut self) {
         // One that is gone is closed.
@@ -221,7 +230,10 @@ impl Connection {
 /// A socket that somebody else has connected.
 impl From<Socket> for Connection {
     fn from(socket: Socket) -> Self {
-        Self { socket }
+        Self {
+            socket,
+            heard: Instant::now(),
+        }
     }
 }
 
