@@ -201,6 +201,14 @@ fn own_id() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), 20)
 }
 
+/// How a connection ends.
+enum End {
+    /// Another one is to be made at once: the server had asked for it.
+    Moves,
+    /// It is gone, or the server is.
+    Lost,
+}
+
 /// The client has no owner any more.
 struct Ended;
 
@@ -221,20 +229,17 @@ impl Run {
         loop {
             let address = self.config.address(attempt);
             attempt += 1;
-            let mut said = None;
             if let Ok(connection) = Connection::open(&address).await {
                 wait = RETRY.0;
                 match self.speak(connection).await {
-                    Ok(away) => said = away,
+                    Ok(End::Moves) => continue,
+                    Ok(End::Lost) => {}
                     Err(Ended) => return,
                 }
             }
-            let time = match said {
-                Some((from, to)) => rand::rng().random_range(from..=to),
-                None => wait.mul_f64(rand::rng().random_range(0.5..1.0)),
-            };
+            let jitter = wait.mul_f64(rand::rng().random_range(0.5..1.0));
             wait = (wait * 2).min(RETRY.1);
-            if self.rest(time).await.is_err() {
+            if self.rest(jitter).await.is_err() {
                 return;
             }
         }
@@ -252,19 +257,17 @@ impl Run {
         }
     }
 
-    /// Speaks over a connection to its end. Gives between which times to come back, if the server said so.
-    async fn speak(
-        &mut self,
-        mut connection: Connection,
-    ) -> Result<Option<(Duration, Duration)>, Ended> {
+    /// Speaks over a connection to its end.
+    async fn speak(&mut self, mut connection: Connection) -> Result<End, Ended> {
         self.session.opened();
         self.report(Event::Opened);
         let mut listened = Instant::now();
-        let away = 'open: loop {
+        let mut leave_at = None;
+        let end = 'open: loop {
             for frame in self.session.to_send(Instant::now()) {
                 // If it is gone, that is heard below; one that takes nothing is gone, too.
                 if timeout(SILENCE, connection.send(frame)).await.is_err() {
-                    break 'open None;
+                    break 'open End::Lost;
                 }
             }
             let (due, is_late) = (self.session.due(), !self.told_late.is_empty());
@@ -273,24 +276,24 @@ impl Run {
             }
             let silent_at = connection.last_heard().max(listened) + SILENCE;
             if !is_late && silent_at <= Instant::now() {
-                break None;
+                break End::Lost;
             }
             let tell = self.tell.clone();
             tokio::select! {
                 heard = connection.next(), if !is_late => match heard {
                     Heard::Text(text) => {
                         let Ok(frame) = Frame::read(&text) else { continue };
-                        match self.session.heard(frame, Instant::now()) {
-                            Some(Event::GoAway(from, to)) => {
-                                self.report(Event::GoAway(from, to));
-                                connection.close().await;
-                                break Some((from, to));
-                            }
-                            Some(event) => self.report(event),
-                            None => {}
+                        let event = self.session.heard(frame, Instant::now());
+                        if let Some(Event::GoAway(from, to)) = event {
+                            // Until then all goes on.
+                            let time = rand::rng().random_range(from..=to);
+                            leave_at = Some(Instant::now() + time);
+                        }
+                        if let Some(event) = event {
+                            self.report(event);
                         }
                     }
-                    Heard::Closed(_) | Heard::Gone => break None,
+                    Heard::Closed(_) | Heard::Gone => break End::Lost,
                 },
                 permit = tell.reserve(), if is_late => match permit {
                     Ok(permit) => if let Some(event) = self.told_late.pop_front() {
@@ -300,6 +303,10 @@ impl Run {
                 },
                 command = self.asked.recv() => self.obey(command)?,
                 () = until(due) => {}
+                () = until(leave_at) => {
+                    connection.close().await;
+                    break End::Moves;
+                }
                 () = sleep_until(silent_at.into()), if !is_late => {}
             }
             if self.tell.is_closed() {
@@ -308,7 +315,7 @@ impl Run {
         };
         self.session.closed();
         self.report(Event::Closed);
-        Ok(away)
+        Ok(end)
     }
 
     fn obey(&mut self, command: Option<Command>) -> Result<(), Ended> {
