@@ -93,6 +93,10 @@ pub(super) enum Part {
     Members,
     /// The room's place among those that are to be flushed.
     Dirty,
+    /// The log of any clean room that is just coming back.
+    HalfLog,
+    /// The meta of one.
+    HalfMeta,
     /// That a flush is under way.
     Flushing,
     /// That a rehydration is.
@@ -100,12 +104,14 @@ pub(super) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Log,
         Self::Meta,
         Self::Both,
         Self::Members,
         Self::Dirty,
+        Self::HalfLog,
+        Self::HalfMeta,
         Self::Flushing,
         Self::Hydrating,
     ];
@@ -133,6 +139,7 @@ impl Fault {
                 Part::Both => "log and meta of a clean room deleted",
                 Part::Members => "members of a room deleted",
                 Part::Dirty => "dirty mark of a room deleted",
+                Part::HalfLog | Part::HalfMeta => "key of a room deleted while it came back",
                 Part::Flushing | Part::Hydrating => "mark of a job under way deleted",
             },
         }
@@ -231,7 +238,7 @@ fn draw(dice: &mut Dice, extent: &Extent) -> Vec<Fault> {
         faults.push(Fault::RedisFreeze { ms });
     }
     let deletions = Part::ALL.into_iter().cycle();
-    for part in deletions.take(crate::number::length(times(84).max(7))) {
+    for part in deletions.take(crate::number::length(times(108).max(9))) {
         let room = slot(dice, extent.rooms);
         faults.push(Fault::DeleteKey { room, part });
     }
@@ -265,7 +272,7 @@ mod tests {
 
         let kinds: std::collections::HashSet<_> =
             steps.iter().map(|step| step.fault.name()).collect();
-        assert_eq!(kinds.len(), 18, "{kinds:?}");
+        assert_eq!(kinds.len(), 19, "{kinds:?}");
         assert!(steps.is_sorted_by_key(|step| step.at));
     }
 }

@@ -38,7 +38,7 @@ use self::{
     event::Event,
     faults::{Extent, schedule},
     finish::{Finish, Shared},
-    guest::{Guest, Phase},
+    guest::{Guest, Phase, World},
     notes::Notes,
     power::Power,
     report::Summary,
@@ -168,6 +168,7 @@ async fn attempt(options: &Options, seed: u64, folder: &Path) -> Result<()> {
         database,
         crew,
         notes: Arc::clone(&notes),
+        rooms: options.rooms,
         cut: watch::Sender::new((0, 0)),
         power,
         redis_away: Arc::new(Mutex::new(())),
@@ -176,12 +177,17 @@ async fn attempt(options: &Options, seed: u64, folder: &Path) -> Result<()> {
     let phase = watch::Sender::new(Phase::Storm);
     let status = Shared::default();
     let mut guests = JoinSet::new();
+    let world = World {
+        seed,
+        rooms: options.rooms,
+        ports: Arc::clone(&storm.crew.ports),
+        notes: Arc::clone(&notes),
+        phase: phase.subscribe(),
+        cut: storm.cut.subscribe(),
+        status: Arc::clone(&status),
+    };
     for number in 0..options.guests {
-        let (ports, notes) = (Arc::clone(&storm.crew.ports), Arc::clone(&notes));
-        let (phase, cut) = (phase.subscribe(), storm.cut.subscribe());
-        let (rooms, status) = (options.rooms, Arc::clone(&status));
-        let guest = Guest::new(number, seed, rooms, ports, notes, phase, cut, status);
-        guests.spawn(guest.live());
+        guests.spawn(Guest::new(number, world.clone()).live());
     }
 
     let steps = schedule(seed, &extent);

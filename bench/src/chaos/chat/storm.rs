@@ -30,6 +30,7 @@ pub(super) struct Storm {
     pub(super) database: Database,
     pub(super) crew: Crew,
     pub(super) notes: Arc<Notes>,
+    pub(super) rooms: RoomNumber,
     /// Which server's clients are cut; the number makes each time another.
     pub(super) cut: watch::Sender<(u64, u16)>,
     /// The power, if it is to be cut when Redis is killed.
@@ -59,6 +60,19 @@ return redis.call('DEL', KEYS[2])";
 const DELETE_DIRTY: &str = "
 if redis.call('HEXISTS', KEYS[2], 'top') == 0 then return 0 end
 return redis.call('ZREM', KEYS[1], ARGV[1])";
+
+/// Deletes a key of the first clean room that is coming back and not there yet; four keys a room: meta,
+/// log, hydrating, the one to delete.
+const DELETE_HALF: &str = "
+for i = 1, #ARGV do
+  local at = i * 4 - 2
+  if redis.call('EXISTS', KEYS[at + 1], KEYS[at + 2]) == 2 and redis.call('HEXISTS', KEYS[at], 'hydrated_from') == 0
+    and not redis.call('ZSCORE', KEYS[1], ARGV[i]) then return redis.call('DEL', KEYS[at + 3]) end
+end
+return 0";
+
+/// How long somebody waits for a room to come back.
+const ROOM_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Storm {
     /// Carries all steps out; tells `progress` of each.
@@ -180,6 +194,7 @@ impl Storm {
             Part::Both => (DELETE_CLEAN, vec![dirty, meta.clone(), log, meta]),
             Part::Meta => (DELETE_META, vec![dirty, meta]),
             Part::Dirty => (DELETE_DIRTY, vec![dirty, meta]),
+            Part::HalfLog | Part::HalfMeta => return self.delete_half(part).await,
             Part::Members => (DELETE, vec![keys.members(&id)]),
             Part::Flushing => (DELETE, vec![keys.flushing(&id)]),
             Part::Hydrating => (DELETE, vec![keys.hydrating(&id)]),
@@ -187,6 +202,29 @@ impl Storm {
         let mut command = redis::cmd("EVAL");
         command.arg(script).arg(of.len()).arg(of).arg(name);
         Ok(self.redis.ask::<u64>(&command).await? > 0)
+    }
+
+    async fn delete_half(&self, part: Part) -> Result<bool> {
+        let keys = &self.redis.keys;
+        let (mut all, mut names) = (vec![keys.dirty()], Vec::new());
+        for room in 0..self.rooms {
+            let name = name(room);
+            let id = name.parse().context("a room's name")?;
+            let (meta, log) = (keys.meta(&id), keys.log(&id));
+            let which = if part == Part::HalfLog { &log } else { &meta }.clone();
+            all.extend([meta, log, keys.hydrating(&id), which]);
+            names.push(name);
+        }
+        let mut command = redis::cmd("EVAL");
+        command.arg(DELETE_HALF).arg(all.len()).arg(all).arg(names);
+        let deadline = Instant::now() + ROOM_PATIENCE;
+        while Instant::now() < deadline {
+            if self.redis.ask::<u64>(&command).await? > 0 {
+                return Ok(true);
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(false)
     }
 
     fn began(&self, fault: Fault) {

@@ -3,14 +3,17 @@
 //! It is the client of the crate `client`, but for the socket: when that is cut, and when nobody reads, is
 //! decided here. Every frame is noted before the client sees it.
 
+mod deeds;
+
 use std::{sync::Arc, time::Duration};
 
-use client::{AckLevel, Address, Connection, Deed, Event as Client, Frame, Heard, Session};
+use client::{Address, Connection, Event as Client, Frame, Heard, Session};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+use self::deeds::Act;
 use super::{
     event::{Event, Key, RoomNumber},
     notes::{Notes, read_asked, read_heard},
@@ -34,9 +37,10 @@ pub(super) enum Phase {
     Part,
 }
 
-/// A guest.
-pub(super) struct Guest {
-    pub(super) number: u16,
+/// Where all guests live.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) seed: u64,
     pub(super) rooms: RoomNumber,
     /// Where the servers listen.
     pub(super) ports: Arc<[u16]>,
@@ -45,6 +49,13 @@ pub(super) struct Guest {
     /// Rings when the sockets of this server's clients are cut.
     pub(super) cut: watch::Receiver<(u64, u16)>,
     pub(super) status: Arc<Status>,
+}
+
+/// A guest.
+#[derive(Debug)]
+pub(super) struct Guest {
+    number: u16,
+    world: World,
     dice: Dice,
     session: Session,
     life: u32,
@@ -55,10 +66,6 @@ pub(super) struct Guest {
     started: Instant,
 }
 
-/// Between two deeds of one guest, on average.
-const PACE: Duration = Duration::from_millis(220);
-/// A room is quiet for so long: long enough to leave Redis.
-const TIDE: Duration = Duration::from_secs(3);
 /// A server that takes nothing for so long is dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -74,26 +81,11 @@ enum End {
 }
 
 impl Guest {
-    #[expect(clippy::too_many_arguments, reason = "all guests get the same things")]
-    pub(super) fn new(
-        number: u16,
-        seed: u64,
-        rooms: RoomNumber,
-        ports: Arc<[u16]>,
-        notes: Arc<Notes>,
-        phase: watch::Receiver<Phase>,
-        cut: watch::Receiver<(u64, u16)>,
-        status: Arc<Status>,
-    ) -> Self {
+    pub(super) fn new(number: u16, world: World) -> Self {
         Self {
             number,
-            rooms,
-            ports,
-            notes,
-            phase,
-            cut,
-            status,
-            dice: Dice::new(seed, &[u64::from(number)]),
+            dice: Dice::new(world.seed, &[u64::from(number)]),
+            world,
             session: Session::new(),
             life: 0,
             next: 0,
@@ -105,13 +97,13 @@ impl Guest {
 
     /// Lives until all part.
     pub(super) async fn live(mut self) {
-        for room in 0..self.rooms {
+        for room in 0..self.world.rooms {
             if self.dice.below(2) == 0 {
                 self.join(room);
             }
         }
         while self.phase() != Phase::Part {
-            let server = self.dice.below(self.ports.len() as u64);
+            let server = self.dice.below(self.world.ports.len() as u64);
             let server = u16::try_from(server).unwrap_or(0);
             if let Some(connection) = self.connect(server).await {
                 self.speak(connection, server).await;
@@ -124,7 +116,7 @@ impl Guest {
     }
 
     fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        *self.world.phase.borrow()
     }
 
     fn who(&self) -> Who {
@@ -136,7 +128,7 @@ impl Guest {
     }
 
     async fn connect(&mut self, server: u16) -> Option<Connection> {
-        let port = self.ports[usize::from(server)];
+        let port = self.world.ports[usize::from(server)];
         let user = format!("c{}", self.number);
         let mut address = Address::new(format!("ws://127.0.0.1:{port}/ws")).user(&user, &user);
         // One of three has so small a buffer that the server feels it soon when nobody reads.
@@ -145,7 +137,7 @@ impl Guest {
         }
         let connection = Connection::open(&address).await.ok()?;
         self.life += 1;
-        self.notes.note(self.who(), Event::Opened { server });
+        self.world.notes.note(self.who(), Event::Opened { server });
         self.session.opened();
         Some(connection)
     }
@@ -161,16 +153,16 @@ impl Guest {
             }
             End::Cut => None,
         };
-        self.notes.note(self.who(), Event::Closed { code });
+        self.world.notes.note(self.who(), Event::Closed { code });
         self.session.closed();
-        self.status.left(self.number);
+        self.world.status.left(self.number);
     }
 
     async fn exchange(&mut self, connection: &mut Connection, server: u16) -> End {
         let mut next_deed = Instant::now() + self.pause();
         let mut reads_from = Instant::now();
         let mut away_at: Option<Instant> = None;
-        self.cut.mark_unchanged();
+        self.world.cut.mark_unchanged();
         loop {
             if self.phase() != Phase::Storm {
                 reads_from = Instant::now();
@@ -178,7 +170,7 @@ impl Guest {
             }
             for text in self.session.to_send(std::time::Instant::now()) {
                 if let Some(event) = read_asked(&text) {
-                    self.notes.note(self.who(), event);
+                    self.world.notes.note(self.who(), event);
                 }
                 if !matches!(timeout(PATIENCE, connection.send(text)).await, Ok(Ok(()))) {
                     return End::Lost(None);
@@ -191,7 +183,7 @@ impl Guest {
                     Heard::Text(text) => {
                         let Ok(frame) = Frame::read(&text) else { continue };
                         if let Some(event) = read_heard(&frame) {
-                            self.notes.note(self.who(), event);
+                            self.world.notes.note(self.who(), event);
                         }
                         let event = self.session.heard(frame, std::time::Instant::now());
                         if let Some(Client::GoAway(from, to)) = event {
@@ -215,20 +207,20 @@ impl Guest {
                         match self.act() {
                             Act::Go(end) => return end,
                             Act::Doze(time) => {
-                                self.notes.note(self.who(), Event::Slow);
+                                self.world.notes.note(self.who(), Event::Slow);
                                 reads_from = Instant::now() + time;
                             }
                             Act::Done => {}
                         }
                     }
                 }
-                changed = self.phase.changed() => {
+                changed = self.world.phase.changed() => {
                     if changed.is_err() || self.phase() == Phase::Part {
                         return End::Close;
                     }
                 }
-                Ok(()) = self.cut.changed() => {
-                    if self.cut.borrow_and_update().1 == server {
+                Ok(()) = self.world.cut.changed() => {
+                    if self.world.cut.borrow_and_update().1 == server {
                         return End::Cut;
                     }
                 }
@@ -240,7 +232,9 @@ impl Guest {
     /// loaded anew; what was not acknowledged is kept.
     async fn rest(&mut self) {
         if self.phase() == Phase::Storm && self.dice.below(6) == 0 {
-            let rooms: Vec<_> = (0..self.rooms).filter(|room| self.is_in(*room)).collect();
+            let rooms: Vec<_> = (0..self.world.rooms)
+                .filter(|room| self.is_in(*room))
+                .collect();
             for room in rooms {
                 self.join(room);
             }
@@ -249,76 +243,10 @@ impl Guest {
             Phase::Storm if self.dice.below(4) == 0 => self.dice.between(500, 4_000),
             _ => self.dice.between(0, 150),
         };
-        let mut phase = self.phase.clone();
+        let mut phase = self.world.phase.clone();
         tokio::select! {
             () = sleep(Duration::from_millis(ms)) => {}
             _ = phase.changed() => {}
-        }
-    }
-
-    fn pause(&mut self) -> Duration {
-        let ms = u64::try_from(PACE.as_millis()).unwrap_or(1);
-        Duration::from_millis(self.dice.between(ms / 4, ms * 7 / 4))
-    }
-
-    /// What the dice say.
-    fn act(&mut self) -> Act {
-        for room in 1..self.rooms {
-            if self.is_in(room) && self.is_quiet(room) {
-                self.session.leave(&name(room));
-            }
-        }
-        let room = u16::try_from(self.dice.below(u64::from(self.rooms))).unwrap_or(0);
-        match self.dice.below(1000) {
-            0..550 => self.say(),
-            550..556 => self.flood(),
-            556..600 => self.say_again(),
-            600..650 => self.session.typing(&name(room)),
-            650..800 if !self.is_in(room) && !self.is_quiet(room) => self.join(room),
-            800..860 => self.session.leave(&name(room)),
-            860..890 => return Act::Doze(Duration::from_millis(self.dice.between(200, 2_500))),
-            890..910 => return Act::Go(End::Close),
-            910..950 => return Act::Go(End::Cut),
-            _ => {}
-        }
-        Act::Done
-    }
-
-    /// Something new.
-    fn say(&mut self) {
-        let Some(room) = self.some_room() else { return };
-        self.next += 1;
-        let (guest, number) = (self.number, self.next);
-        self.post(room, Key { guest, number });
-    }
-
-    /// Much at once, into the one room that is never quiet.
-    fn flood(&mut self) {
-        if !self.is_in(0) {
-            return;
-        }
-        for _ in 0..40 {
-            self.next_long += 1;
-            let (guest, number) = (self.number, self.next_long);
-            self.post(0, Key { guest, number });
-        }
-    }
-
-    /// What was acknowledged before, as somebody does who does not know it.
-    fn say_again(&mut self) {
-        let back = crate::number::length(self.dice.below(20));
-        let lately = self.kept.len().checked_sub(back + 1);
-        if let Some((room, key)) = lately.and_then(|at| self.kept.get(at)) {
-            self.post(*room, *key);
-        }
-    }
-
-    /// Into every room.
-    fn gather(&mut self) {
-        for room in 0..self.rooms {
-            if !self.is_in(room) {
-                self.join(room);
-            }
         }
     }
 
@@ -340,24 +268,24 @@ impl Guest {
             } => {
                 let Some(room) = room_of(&room) else { return };
                 if !resumed {
-                    self.status.shows_anew(self.number, room);
+                    self.world.status.shows_anew(self.number, room);
                 }
-                self.status.shows(self.number, room, &messages);
-                self.status.counts(self.number, room, members);
+                self.world.status.shows(self.number, room, &messages);
+                self.world.status.counts(self.number, room, members);
             }
             Client::History { room, messages, .. } => {
                 if let Some(room) = room_of(&room) {
-                    self.status.shows(self.number, room, &messages);
+                    self.world.status.shows(self.number, room, &messages);
                 }
             }
             Client::Message { room, message } => {
                 if let Some(room) = room_of(&room) {
-                    self.status.shows(self.number, room, &[message]);
+                    self.world.status.shows(self.number, room, &[message]);
                 }
             }
             Client::Presence { room, members } => {
                 if let Some(room) = room_of(&room) {
-                    self.status.counts(self.number, room, members);
+                    self.world.status.counts(self.number, room, members);
                 }
             }
             _ => {}
@@ -365,48 +293,12 @@ impl Guest {
     }
 
     fn tell_status(&self, server: u16) {
-        let live = (0..self.rooms).filter(|room| self.session.is_live(&name(*room)));
+        let live = (0..self.world.rooms).filter(|room| self.session.is_live(&name(*room)));
         let unacked = self.session.unacked().count();
-        self.status
+        self.world
+            .status
             .is_at(self.number, server, live.count(), unacked);
     }
-
-    fn post(&mut self, room: RoomNumber, key: Key) {
-        let deed = Deed::Say {
-            text: key.text(key.length()),
-            ack: AckLevel::Redis,
-        };
-        self.session.post(&name(room), &key.to_string(), deed);
-    }
-
-    /// A room that it is in and that is not quiet.
-    fn some_room(&mut self) -> Option<RoomNumber> {
-        let open = |room: &RoomNumber| self.is_in(*room) && !self.is_quiet(*room);
-        let rooms: Vec<_> = (0..self.rooms).filter(open).collect();
-        (!rooms.is_empty()).then(|| self.dice.pick(&rooms))
-    }
-
-    fn join(&mut self, room: RoomNumber) {
-        let limit = if self.dice.below(3) == 0 { 20 } else { 1000 };
-        self.session.join_since(&name(room), None, limit);
-    }
-
-    fn is_in(&self, room: RoomNumber) -> bool {
-        let name = name(room);
-        self.session.rooms().any(|room| room == name)
-    }
-
-    /// All guests leave a room at the same time, in turn; but for the first room.
-    fn is_quiet(&self, room: RoomNumber) -> bool {
-        let tide = self.started.elapsed().as_secs() / TIDE.as_secs();
-        room > 0 && (u64::from(room) + tide).is_multiple_of(3)
-    }
-}
-
-enum Act {
-    Done,
-    Doze(Duration),
-    Go(End),
 }
 
 /// A room's name.
