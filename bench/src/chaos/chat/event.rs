@@ -174,6 +174,8 @@ pub(super) enum Event {
         key: Key,
         id: MessageId,
         duplicate: bool,
+        /// It is in the archive, says the server.
+        archived: bool,
     },
     /// Something was refused.
     Refused { code: String },

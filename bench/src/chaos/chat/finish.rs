@@ -32,9 +32,6 @@ use crate::{chaos::ledger::Who, number::count};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
-/// How soon after the end of its lease a dead server's members are gone: the others look each third of it.
-const FADE: Duration = Duration::from_secs(2);
-
 /// What it takes to finish.
 pub(super) struct Finish<'a> {
     pub(super) storm: &'a Storm,
@@ -43,6 +40,8 @@ pub(super) struct Finish<'a> {
     pub(super) guests: &'a mut JoinSet<()>,
     pub(super) number: u16,
     pub(super) rooms: RoomNumber,
+    /// How soon after the end of a lease members are to be counted right: servers look each third of it.
+    pub(super) fade: Duration,
 }
 
 #[derive(QueryableByName)]
@@ -87,7 +86,7 @@ impl Finish<'_> {
             counted.iter().all(|counted| counted.told == Some(there))
         };
         let everybody = u64::from(number);
-        let deadline = Instant::now() + LEASE + FADE;
+        let deadline = Instant::now() + LEASE + self.fade;
         while !right(self.status, everybody) && Instant::now() < deadline {
             sleep(LOOK).await;
         }
@@ -111,7 +110,7 @@ impl Finish<'_> {
         slot.signal(who, Signal::SIGKILL, || {
             self.storm.notes.note(who, Event::Struck { fault });
         });
-        let deadline = Instant::now() + LEASE + FADE;
+        let deadline = Instant::now() + LEASE + self.fade;
         let there = everybody.saturating_sub(gone);
         wait(&mut remains, "the dead server's members know it", || {
             before(0) == 0

@@ -210,6 +210,8 @@ async fn attempt(options: &Options, seed: u64, folder: &Path) -> Result<()> {
         guests: &mut guests,
         number: options.guests,
         rooms: options.rooms,
+        // A short run is made on machines that have other things to do.
+        fade: Duration::from_secs(if options.short { 20 } else { 2 }),
     };
     let remains = finish.run().await?;
 

@@ -83,6 +83,7 @@ pub(super) fn read_heard(frame: &Frame) -> Option<Event> {
             key: ack.client_id.parse().ok()?,
             id: ack.message_id,
             duplicate: ack.duplicate,
+            archived: ack.archived,
         },
         Body::Error(refusal) => Event::Refused {
             code: refusal.code.clone(),

@@ -265,6 +265,18 @@ fn a_power_cut_excuses_what_was_acknowledged_just_before_and_nothing_else() {
 }
 
 #[test]
+fn a_power_cut_excuses_nothing_that_was_said_to_be_archived() {
+    let story = Story::all_is_well()
+        .posts(6)
+        .acked(6, 6, false)
+        .says_archived();
+    let from = story.lines.last().unwrap().t - 1;
+    let story = story.tell(BOB, Event::PowerCut { from });
+
+    assert_eq!(story.wrong(), [Wrong::Lost(ROOM, key(6), id(6))]);
+}
+
+#[test]
 fn a_message_that_was_seen_just_before_a_power_cut_may_be_gone() {
     let story = Story::all_is_well().posts(6).hears(BOB, message(6));
     let seen = story.lines.last().unwrap().t;

@@ -99,8 +99,19 @@ impl Story {
             key,
             id,
             duplicate,
+            archived: false,
         };
         self.tell(ADA, acked)
+    }
+
+    /// The last line, an acknowledgement, says that the message is archived.
+    pub(super) fn says_archived(mut self) -> Self {
+        if let Some(Event::Acked { archived, .. }) =
+            self.lines.last_mut().map(|line| &mut line.event)
+        {
+            *archived = true;
+        }
+        self
     }
 
     pub(super) fn archives(mut self, shown: Shown) -> Self {
