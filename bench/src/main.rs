@@ -104,6 +104,8 @@ enum What {
 enum Chaos {
     /// Producers, workers, masters and their Redis; docs/reliability.md has the method
     Queue(chaos::queue::Options),
+    /// Servers, workers and clients of the chat, its Redis and its Postgres
+    Chat(chaos::chat::Options),
 }
 
 /// How to measure, whatever it is.
@@ -130,6 +132,9 @@ fn main() -> ExitCode {
         What::ChaosProducer(options) => chaos::queue::be_producer(&options),
         What::Chaos(Chaos::Queue(options)) => {
             break_things(async || chaos::queue::run(&options).await)
+        }
+        What::Chaos(Chaos::Chat(options)) => {
+            break_things(async || chaos::chat::run(&options).await)
         }
         What::PeerWorker => peers::be_worker(),
         What::PeerProducer => peers::be_producer(),

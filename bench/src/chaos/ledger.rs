@@ -26,6 +26,10 @@ pub(crate) enum Role {
     Producer,
     /// Runs jobs.
     Worker,
+    /// Serves the chat.
+    Server,
+    /// One connection of one client of the chat; its lives are its connections.
+    Client,
 }
 
 /// One life of one process: `w3.17` is the 17th worker in place 3.
@@ -54,6 +58,8 @@ impl fmt::Display for Who {
             Role::Driver => 'd',
             Role::Producer => 'p',
             Role::Worker => 'w',
+            Role::Server => 's',
+            Role::Client => 'c',
         };
         write!(f, "{role}{}.{}", self.slot, self.life)
     }
@@ -67,6 +73,8 @@ impl FromStr for Who {
             Some(b'd') => Role::Driver,
             Some(b'p') => Role::Producer,
             Some(b'w') => Role::Worker,
+            Some(b's') => Role::Server,
+            Some(b'c') => Role::Client,
             _ => bail!("`{text}` is no process of this run"),
         };
         let (slot, life) = text[1..].split_once('.').context("a place and a life")?;
@@ -174,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_process_is_read_as_it_is_written() {
-        for text in ["w3.17", "p0.1", "d0.0"] {
+        for text in ["w3.17", "p0.1", "d0.0", "s1.2", "c20.3"] {
             assert_eq!(text.parse::<Who>().unwrap().to_string(), text);
         }
         assert!("x1.1".parse::<Who>().is_err());

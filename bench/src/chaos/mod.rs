@@ -3,11 +3,14 @@
 //!
 //! What is general is here: chance from a seed ([`seed`]), the ledger that processes keep outside Redis
 //! ([`ledger`]), the way to Redis that sees every step ([`proxy`]), processes that are started again when
-//! they end ([`process`]), a Redis to break ([`target`]). [`queue`] is the suite for the queue.
+//! they end ([`process`]), a Redis to break ([`target`]). [`queue`] is the suite for the queue, [`chat`] that for
+//! the chat.
 
+pub(crate) mod chat;
 mod ledger;
 mod process;
 mod proxy;
 pub(crate) mod queue;
 mod seed;
+mod spread;
 mod target;

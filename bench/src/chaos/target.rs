@@ -18,7 +18,7 @@ use nix::{
 /// How long a question is asked again and again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A Redis of our own, whose append-only file is synced before each answer: what it has told anybody
+/// A Redis of our own. Where its append-only file is synced before each answer, what it has told anybody
 /// must be there after `kill -9`.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -35,8 +35,15 @@ pub(crate) struct Target {
 impl Target {
     /// Starts it.
     pub(crate) async fn start() -> Result<Self> {
-        let server = tokio::task::spawn_blocking(|| {
-            RedisServer::start(&["--appendfsync", "always", "--save", ""])
+        Self::synced("always").await
+    }
+
+    /// Starts one that syncs its file as `appendfsync` says.
+    pub(crate) async fn synced(appendfsync: &'static str) -> Result<Self> {
+        let server = tokio::task::spawn_blocking(move || {
+            // One file for the whole run, so that its end can be cut off.
+            let settings = ["--auto-aof-rewrite-percentage", "0", "--save", ""];
+            RedisServer::start(&[&["--appendfsync", appendfsync][..], &settings].concat())
         });
         let server = server
             .await
@@ -54,6 +61,11 @@ impl Target {
             keys: Keys::new(&namespace),
             namespace,
         })
+    }
+
+    /// Its address.
+    pub(crate) fn url(&self) -> String {
+        self.server().url()
     }
 
     /// The direct way to it, for the driver.
@@ -85,6 +97,22 @@ impl Target {
     /// Kills it with signal 9.
     pub(crate) fn kill(&self) {
         self.server().kill();
+    }
+
+    /// The file to which it appends, and how long that is.
+    pub(crate) fn file(&self) -> Result<(std::path::PathBuf, u64)> {
+        let folder = self.server().folder().join("appendonlydir");
+        for entry in std::fs::read_dir(&folder).context("look for the append-only file")? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(".incr.aof") {
+                let size = path
+                    .metadata()
+                    .context("look at the append-only file")?
+                    .len();
+                return Ok((path, size));
+            }
+        }
+        anyhow::bail!("{} has no append-only file", folder.display())
     }
 
     /// Starts it again and waits until it answers.
@@ -126,6 +154,13 @@ impl Target {
     /// Cuts every socket but the driver's.
     pub(crate) async fn cut_all(&self) -> Result<()> {
         let kill = ["KILL", "TYPE", "normal", "SKIPME", "yes"];
+        let _: u64 = self.ask(redis::cmd("CLIENT").arg(&kill)).await?;
+        Ok(())
+    }
+
+    /// Cuts every subscriber.
+    pub(crate) async fn cut_subscribers(&self) -> Result<()> {
+        let kill = ["KILL", "TYPE", "pubsub"];
         let _: u64 = self.ask(redis::cmd("CLIENT").arg(&kill)).await?;
         Ok(())
     }

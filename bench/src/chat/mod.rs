@@ -26,6 +26,7 @@ use clap::Args;
 use crate::{How, figure::Figures};
 pub(crate) use bound::{BoundOptions, be_bound};
 use fan_out::Best;
+pub(crate) use server::free_port;
 use site::{Side, Site};
 use stack::Stack;
 

@@ -11,6 +11,7 @@ mod bad_frames;
 mod bad_starts;
 mod browser;
 mod children;
+mod client_crate;
 mod client_library;
 mod edits;
 mod events;

@@ -12,43 +12,7 @@ use super::{
     history::{Claim, History, Life},
     wrong::Remains,
 };
-use crate::{
-    chaos::ledger::Role,
-    number::{count, float, length},
-};
-
-/// How long things took.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(super) struct Spread {
-    /// How many there were.
-    pub(super) number: u64,
-    /// Half took no longer, in seconds.
-    pub(super) p50: f64,
-    /// 99 of 100 took no longer.
-    pub(super) p99: f64,
-    /// The longest.
-    pub(super) max: f64,
-}
-
-impl Spread {
-    fn of(mut times_ns: Vec<u64>) -> Self {
-        times_ns.sort_unstable();
-        let at = |share: u64| {
-            let rank = (count(times_ns.len()) * share).div_ceil(100);
-            let time = times_ns
-                .get(length(rank.saturating_sub(1)))
-                .copied()
-                .unwrap_or(0);
-            float(time / 1_000_000) / 1000.0
-        };
-        Self {
-            number: count(times_ns.len()),
-            p50: at(50),
-            p99: at(99),
-            max: at(100),
-        }
-    }
-}
+use crate::chaos::{ledger::Role, spread::Spread};
 
 /// What was measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -7,10 +7,13 @@ use serde::Serialize;
 use super::{
     history::History,
     point::{Act, Point},
-    recovery::{Recovery, Spread},
+    recovery::Recovery,
     wrong::{Counts, Wrong},
 };
-use crate::{chaos::ledger::Role, number::count};
+use crate::{
+    chaos::{ledger::Role, spread::Spread},
+    number::count,
+};
 
 /// Not more of what is wrong is shown.
 const SHOWN: usize = 25;

@@ -2,7 +2,10 @@
 -- KEYS 1 namespace     ARGV 1 room, 2 'flushing' or 'hydrating', 3 how long to keep others from asking, ms
 -- Returns the queue to enqueue the job to, or nil if none is to be enqueued.
 local room, what = ARGV[1], ARGV[2]
-if what == 'flushing' and not redis.call('ZSCORE', dirty, room) then return nil end
+if what == 'flushing' then
+  if not is_dirty(room) then return nil end
+  redis.call('ZADD', dirty, 'NX', integer(now_ms), room)
+end
 if what == 'hydrating' and redis.call('HEXISTS', room_key(room, 'meta'), 'hydrated_from') == 1 then return nil end
 local premium_until = tonumber(redis.call('ZSCORE', ns .. 'premium', room) or 0)
 local queue = premium_until > now_ms and 'high' or 'default'

@@ -10,6 +10,9 @@ local newest = newest_of(log)
 if newest == 0 then
   tell(room, 'w ' .. integer(to))
   redis.call('ZREM', dirty, room)
+  -- What went with the log is not waited for.
+  local top = redis.call('HGET', meta, 'top')
+  if top then redis.call('HSET', meta, 'watermark', top) end
   rest(room, ttl)
   return 0
 end
@@ -42,6 +45,6 @@ if first[1] then
   return fresh
 end
 redis.call('ZREM', dirty, room)
-redis.call('HSET', meta, 'fresh', 0)
+redis.call('HSET', meta, 'fresh', 0, 'watermark', integer(math.max(watermark, tonumber(m[1] or 0))))
 rest(room, ttl)
 return 0

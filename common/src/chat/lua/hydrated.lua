@@ -12,11 +12,13 @@ if m[3] then return 1 end
 -- The meta went, and messages may have come, been flushed and gone with it.
 if m[4] ~= ARGV[5] then return 0 end
 -- The log went. What it had and the archive has not is lost; so the next message's `prev` is not known.
-local top = math.max(newest, tonumber(m[1] or 0))
-if redis.call('ZCOUNT', log, integer(from), integer(newest)) < restored or newest_of(log) < top then
+local top, newest_here = math.max(newest, tonumber(m[1] or 0)), newest_of(log)
+if redis.call('ZCOUNT', log, integer(from), integer(newest)) < restored or newest_here < top then
   redis.call('HDEL', meta, 'mark', 'top')
   return 0
 end
+-- Where the meta went and the log stayed, the log knows of messages that are in no archive yet.
+top = newest_here
 
 redis.call('HSET', meta, 'hydrated_from', integer(from), 'top', integer(top))
 redis.call('HDEL', meta, 'mark')

@@ -11,9 +11,16 @@ local function integer(n) return string.format('%.0f', n) end
 local function room_key(room, part) return ns .. 'room:' .. room .. ':' .. part end
 local function tell(room, text) redis.call('PUBLISH', room_key(room, 'live'), text) end
 
+-- Whether a room has unflushed messages. Its meta tells it, too, if its mark in `dirty` was deleted by hand.
+local function is_dirty(room)
+  if redis.call('ZSCORE', dirty, room) then return true end
+  local m = redis.call('HMGET', room_key(room, 'meta'), 'top', 'watermark')
+  return tonumber(m[1] or 0) > tonumber(m[2] or 0)
+end
+
 -- Only a room without unflushed messages may leave Redis. `resting` in its meta says that its keys expire.
 local function rest(room, ttl)
-  if redis.call('ZSCORE', dirty, room) then return end
+  if is_dirty(room) then return end
   local meta, deadline = room_key(room, 'meta'), integer(now_ms + ttl)
   if redis.call('EXISTS', meta) == 1 then
     redis.call('HSET', meta, 'resting', 1)

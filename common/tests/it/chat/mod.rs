@@ -4,6 +4,7 @@ mod append;
 mod archive;
 mod archived;
 mod bus;
+mod deleted;
 mod edits;
 mod edits_archive;
 mod edits_model;

@@ -1,0 +1,110 @@
+//! Keys of a room that somebody deletes by hand, though it has messages that are not archived yet.
+
+use common::{
+    id::RoomId,
+    testing::{TestChat, eventually},
+};
+
+use super::{Look, assert_chain, ids, room};
+
+/// A warm room with archived messages and two that are not.
+async fn half_flushed(chat: &TestChat) -> RoomId {
+    let lobby = room("lobby");
+    let worker = chat.worker();
+    chat.say_many(&lobby, 3).await;
+    chat.flush(&lobby).await;
+    chat.warm(&lobby).await;
+    worker.stop().await;
+    chat.say(&lobby, "new").await;
+    chat.say(&lobby, "newer").await;
+    lobby
+}
+
+async fn forget_that_it_is_dirty(chat: &TestChat, room: &RoomId) {
+    let dirty = chat.queue.keys.dirty();
+    let gone: usize = chat.queue.command(&["ZREM", &dirty, room.as_str()]).await;
+    assert_eq!(gone, 1);
+}
+
+/// The next message would say that it follows one that it does not; who missed those between would not
+/// notice.
+#[tokio::test]
+async fn what_follows_the_loss_of_the_meta_follows_the_newest_message() {
+    let chat = TestChat::start().await;
+    let lobby = half_flushed(&chat).await;
+    let _: usize = chat
+        .queue
+        .command(&["DEL", &chat.queue.keys.meta(&lobby)])
+        .await;
+
+    let _worker = chat.worker();
+    chat.warm(&lobby).await;
+    chat.say(&lobby, "last").await;
+
+    let log = chat.log(&lobby).await;
+    assert_eq!(log.len(), 6);
+    assert_chain(&log[1..], log[0].id);
+    chat.flush(&lobby).await;
+    assert_eq!(ids(&chat.archived(&lobby).await), ids(&log));
+}
+
+#[tokio::test]
+async fn a_room_whose_dirty_mark_went_is_flushed_when_the_last_member_leaves() {
+    let chat = TestChat::start().await;
+    let lobby = half_flushed(&chat).await;
+    forget_that_it_is_dirty(&chat, &lobby).await;
+
+    let _worker = chat.worker();
+    chat.flush(&lobby).await;
+
+    assert_eq!(chat.archived(&lobby).await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_room_whose_dirty_mark_went_is_marked_again_while_it_has_members() {
+    let chat = TestChat::start().await;
+    let lobby = half_flushed(&chat).await;
+    forget_that_it_is_dirty(&chat, &lobby).await;
+
+    chat.chat
+        .log
+        .touch(std::slice::from_ref(&lobby))
+        .await
+        .unwrap();
+
+    assert!(chat.is_dirty(&lobby).await);
+}
+
+#[tokio::test]
+async fn a_room_whose_dirty_mark_went_does_not_expire_with_what_is_not_archived() {
+    let chat = TestChat::start().await;
+    let lobby = half_flushed(&chat).await;
+    forget_that_it_is_dirty(&chat, &lobby).await;
+
+    // A rehydration lets the keys of a clean room expire, lest its pieces stay for ever.
+    chat.chat.log.begin_rehydration(&lobby).await.unwrap();
+
+    let keys = &chat.queue.keys;
+    for key in [keys.log(&lobby), keys.meta(&lobby)] {
+        assert_eq!(chat.life_of(&key).await, -1, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_whose_unflushed_log_went_leaves_redis_all_the_same() {
+    let chat = TestChat::start().await;
+    let lobby = half_flushed(&chat).await;
+    let _: usize = chat
+        .queue
+        .command(&["DEL", &chat.queue.keys.log(&lobby)])
+        .await;
+
+    let _worker = chat.worker();
+    chat.flush(&lobby).await;
+
+    let meta = chat.queue.keys.meta(&lobby);
+    eventually("the room rests", async || {
+        (chat.life_of(&meta).await > 0).then_some(())
+    })
+    .await;
+}
