@@ -6,13 +6,14 @@ use common::{chat::Chat, shutdown::Shutdown};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{api::jobs::Jobs, hub::Hub};
+use crate::{api::jobs::Jobs, history::Histories, hub::Hub};
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) chat: Chat,
     pub(crate) hub: Hub,
+    pub(crate) histories: Histories,
     /// Jobs over HTTP, if that is on.
     pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,

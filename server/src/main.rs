@@ -8,7 +8,9 @@ mod app;
 mod connection;
 mod error;
 mod frame;
+mod history;
 mod hub;
+mod joining;
 mod outbox;
 mod presence;
 mod room;
@@ -45,6 +47,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use crate::{
     api::jobs::Jobs,
     app::{App, Connections},
+    history::Histories,
     hub::Hub,
 };
 
@@ -140,6 +143,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let app = App {
         chat: chat.clone(),
         hub: hub.clone(),
+        histories: Histories::start(chat.clone()),
         jobs,
         metrics: metrics.clone(),
         connections: connections.clone(),

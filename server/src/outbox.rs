@@ -15,6 +15,8 @@ pub(crate) struct Outbox {
     bound: usize,
     filled: Notify,
     overflowed: Notify,
+    /// Rings when there is less in it.
+    taken: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +34,7 @@ impl Outbox {
             bound,
             filled: Notify::new(),
             overflowed: Notify::new(),
+            taken: Notify::new(),
         }
     }
 
@@ -66,10 +69,22 @@ impl Outbox {
         self.overflowed.notified().await;
     }
 
+    /// Waits until at most so many bytes wait to be written.
+    pub(crate) async fn below(&self, bytes: usize) {
+        loop {
+            let taken = self.taken.notified();
+            if self.queue().bytes <= bytes {
+                return;
+            }
+            taken.await;
+        }
+    }
+
     /// Takes what waits.
     pub(crate) fn take(&self) -> VecDeque<Utf8Bytes> {
         let mut queue = self.queue();
         queue.bytes = 0;
+        self.taken.notify_waiters();
         std::mem::take(&mut queue.frames)
     }
 

@@ -91,6 +91,12 @@ impl Entry {
         serde_json::from_str(&self.content)
     }
 
+    /// Whether it edits or deletes another message, so that what was read before may be out of date.
+    pub fn revises(&self) -> bool {
+        // In a text the quotes would be escaped.
+        self.content.contains(r#""edits":"#) || self.content.contains(r#""deletes":"#)
+    }
+
     /// Appends it to `json` as the protocol shows it, without its room:
     /// `{"messageId":…,"prev":…,"timestamp":"…","userId":…,…}`.
     pub fn render(&self, json: &mut String) {

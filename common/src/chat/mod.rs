@@ -2,13 +2,14 @@
 //!
 //! In the order of a message's journey: [`log`] (appended and published in one step), [`bus`] (heard by
 //! every server), [`flush`] (moved to the [`archive`] by a master job and its children), [`rehydrate`]
-//! (brought back the same way when a cold room is opened). [`presence`] counts who is there. [`Chat`] is
+//! (brought back the same way when a cold room is opened). [`history`] reads log and archive as one. [`presence`] counts who is there. [`Chat`] is
 //! what all of them work with.
 
 pub mod archive;
 pub mod ask;
 pub mod bus;
 pub mod flush;
+pub mod history;
 pub mod log;
 pub mod message;
 pub mod presence;

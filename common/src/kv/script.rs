@@ -8,6 +8,7 @@ use super::{KvError, Redis};
 pub struct Script {
     doing: &'static str,
     script: redis::Script,
+    repeatable: bool,
 }
 
 impl Script {
@@ -16,6 +17,18 @@ impl Script {
         Self {
             doing,
             script: redis::Script::new(&parts.join("\n")),
+            repeatable: false,
+        }
+    }
+
+    /// A second run has the same effect as one: where the connection is lost, so that nobody knows whether
+    /// it ran, it is run once more. So the first call after a restart of Redis, which finds the old
+    /// connection dead, does not fail.
+    #[must_use]
+    pub fn repeatable(self) -> Self {
+        Self {
+            repeatable: true,
+            ..self
         }
     }
 
@@ -35,6 +48,19 @@ impl Script {
     /// # Errors
     /// If Redis cannot be reached, does not answer in time or refuses.
     pub async fn run<T: FromRedisValue>(
+        &self,
+        redis: &Redis,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, KvError> {
+        match self.run_once(redis, call).await {
+            Err(error) if self.repeatable && error.is_lost_connection() => {
+                self.run_once(redis, call).await
+            }
+            done => done,
+        }
+    }
+
+    async fn run_once<T: FromRedisValue>(
         &self,
         redis: &Redis,
         call: &ScriptInvocation<'_>,

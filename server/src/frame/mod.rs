@@ -8,9 +8,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-pub(crate) use read::{Ask, Join, MAX_CLIENT_ID, MAX_MESSAGE, Post, read};
+pub(crate) use read::{Ask, Join, MAX_CLIENT_ID, MAX_MESSAGE, MAX_MISSED, Post, read};
 pub(crate) use write::{
-    ack, error, goaway, joined, left, pong, presence, render_all, reset, typing,
+    ack, error, goaway, history, joined, left, pong, presence, render_all, reset, typing,
 };
 
 /// The client's id of a frame: a JSON number or string, repeated as it stands.
