@@ -1,6 +1,6 @@
 //! One WebSocket of the chat, as a browser would open it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
@@ -34,6 +34,19 @@ pub(super) struct Joined {
     pub(super) top: i64,
     /// The newest messages, oldest first.
     pub(super) messages: Vec<Shown>,
+    /// Whether more parts of the history are to come.
+    #[serde(default)]
+    continues: bool,
+    /// How long the first part took.
+    #[serde(skip)]
+    pub(super) first_part: Duration,
+}
+
+/// Another part of a history.
+#[derive(Deserialize)]
+struct Part {
+    messages: Vec<Shown>,
+    continues: bool,
 }
 
 /// A message of a room's history.
@@ -47,8 +60,8 @@ pub(super) struct Shown {
 }
 
 #[derive(Deserialize)]
-struct JoinedFrame {
-    payload: Joined,
+struct Frame<T> {
+    payload: T,
 }
 
 impl Client {
@@ -68,17 +81,30 @@ impl Client {
             .with_context(|| format!("open a WebSocket to port {port}"))
     }
 
-    /// Joins a room, and takes up to `limit` of its newest messages.
+    /// Joins a room, and takes up to `limit` of its newest messages, in all parts that they come in.
     pub(super) async fn join(&mut self, room: &str, limit: usize) -> Result<Joined> {
         let join =
             format!(r#"{{"type":"join","id":1,"payload":{{"roomId":"{room}","limit":{limit}}}}}"#);
+        let begun = Instant::now();
         let answer = self
             .ask(join, "joined")
             .await
             .with_context(|| format!("join {room}"))?;
-        let frame: JoinedFrame =
+        let first_part = begun.elapsed();
+        let frame: Frame<Joined> =
             serde_json::from_str(&answer).context("read the answer to a join")?;
-        Ok(frame.payload)
+        let mut joined = frame.payload;
+        joined.first_part = first_part;
+        while joined.continues {
+            let part = self
+                .await_frame("history")
+                .await
+                .context("read a history")?;
+            let frame: Frame<Part> = serde_json::from_str(&part).context("read a history")?;
+            joined.messages.extend(frame.payload.messages);
+            joined.continues = frame.payload.continues;
+        }
+        Ok(joined)
     }
 
     /// Leaves a room.
@@ -93,6 +119,11 @@ impl Client {
     /// Sends a frame and waits for the answer of this type; passes over others.
     async fn ask(&mut self, frame: String, kind: &str) -> Result<Utf8Bytes> {
         self.socket.send(Message::text(frame)).await?;
+        self.await_frame(kind).await
+    }
+
+    /// Waits for the next frame of a type; passes over others.
+    async fn await_frame(&mut self, kind: &str) -> Result<Utf8Bytes> {
         let wanted = format!(r#"{{"type":"{kind}""#);
         let answer = async {
             loop {

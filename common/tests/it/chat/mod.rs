@@ -2,9 +2,11 @@
 
 mod append;
 mod archive;
+mod asks;
 mod bus;
 mod flush;
 mod flush_trouble;
+mod history;
 mod leave;
 mod open;
 mod presence;
