@@ -34,19 +34,38 @@ pub(super) struct Joined {
     pub(super) top: i64,
     /// The newest messages, oldest first.
     pub(super) messages: Vec<Shown>,
-    /// Whether more parts of the history are to come.
-    #[serde(default)]
-    continues: bool,
     /// How long the first part took.
     #[serde(skip)]
     pub(super) first_part: Duration,
 }
 
-/// Another part of a history.
+/// A history as it came.
+#[derive(Debug)]
+pub(super) struct History {
+    frames: Vec<Utf8Bytes>,
+    /// How long the first part took.
+    first_part: Duration,
+}
+
+/// The end of a frame after which more of a history comes.
+const CONTINUES: &str = r#""continues":true}}"#;
+
+impl History {
+    /// Its messages, oldest first.
+    pub(super) fn read(&self) -> Result<Vec<Shown>> {
+        let mut messages = Vec::new();
+        for frame in &self.frames {
+            let frame: Frame<Part> = serde_json::from_str(frame).context("read a history")?;
+            messages.extend(frame.payload.messages);
+        }
+        Ok(messages)
+    }
+}
+
+/// A part of a history.
 #[derive(Deserialize)]
 struct Part {
     messages: Vec<Shown>,
-    continues: bool,
 }
 
 /// A message of a room's history.
@@ -83,28 +102,39 @@ impl Client {
 
     /// Joins a room, and takes up to `limit` of its newest messages, in all parts that they come in.
     pub(super) async fn join(&mut self, room: &str, limit: usize) -> Result<Joined> {
+        let history = self.join_unread(room, limit).await?;
+        let first: Frame<Joined> =
+            serde_json::from_str(&history.frames[0]).context("read the answer to a join")?;
+        Ok(Joined {
+            messages: history.read()?,
+            first_part: history.first_part,
+            ..first.payload
+        })
+    }
+
+    /// As [`Self::join`], but leaves it to the caller to read what has come.
+    pub(super) async fn join_unread(&mut self, room: &str, limit: usize) -> Result<History> {
         let join =
             format!(r#"{{"type":"join","id":1,"payload":{{"roomId":"{room}","limit":{limit}}}}}"#);
         let begun = Instant::now();
-        let answer = self
+        let joined = self
             .ask(join, "joined")
             .await
             .with_context(|| format!("join {room}"))?;
         let first_part = begun.elapsed();
-        let frame: Frame<Joined> =
-            serde_json::from_str(&answer).context("read the answer to a join")?;
-        let mut joined = frame.payload;
-        joined.first_part = first_part;
-        while joined.continues {
-            let part = self
-                .await_frame("history")
-                .await
-                .context("read a history")?;
-            let frame: Frame<Part> = serde_json::from_str(&part).context("read a history")?;
-            joined.messages.extend(frame.payload.messages);
-            joined.continues = frame.payload.continues;
+        let mut frames = vec![joined];
+        // Its end tells, and reading all of it would delay what comes next.
+        while frames
+            .last()
+            .is_some_and(|frame| frame.ends_with(CONTINUES))
+        {
+            frames.push(
+                self.await_frame("history")
+                    .await
+                    .context("read a history")?,
+            );
         }
-        Ok(joined)
+        Ok(History { frames, first_part })
     }
 
     /// Leaves a room.

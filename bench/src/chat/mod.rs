@@ -1,14 +1,15 @@
 //! The chat's speed: messages through two servers, idle connections, a room's way to Postgres and back.
 //!
 //! [`stack`] starts the real processes. [`client`] is one WebSocket, [`crowd`] the members of all rooms
-//! with what each of them saw, [`load`] sends on a schedule; [`fan_out`], [`idle`] and [`room`] measure
-//! with them.
+//! with what each of them saw, [`load`] sends on a schedule; [`fan_out`], [`idle`], [`joins`] and [`room`]
+//! measure with them.
 
 mod client;
 mod crowd;
 mod database;
 mod fan_out;
 mod idle;
+mod joins;
 mod load;
 mod room;
 mod server;
@@ -38,6 +39,10 @@ pub(crate) struct Options {
     /// How many idle connections to hold
     #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=50_000))]
     connections: u32,
+
+    /// Measure nothing but joins with a history
+    #[arg(long)]
+    only_joins: bool,
 
     /// Keep all messages in Redis meanwhile, to measure without the worker's and Postgres's part
     #[arg(long)]
@@ -70,11 +75,19 @@ pub(crate) async fn measure(
          (ulimit -Hn), or ask for fewer with --connections",
         options.connections
     );
-    figures.expect_steps(1 + how.runs * 4);
+    figures.expect_steps(1 + how.runs * 5);
     figures.begin("start two servers and a worker");
     let stack = Stack::start(how, database, settings).await?;
     for run in 1..=how.runs {
         let label = |what: &str| format!("run {run} of {}: {what}", how.runs);
+        figures.begin(label("joins with a history"));
+        // Apart: with these settings rooms keep more in Redis than with the others.
+        let apart = Stack::start(how, database, &joins::SETTINGS).await?;
+        joins::measure(&apart, figures).await?;
+        drop(apart);
+        if options.only_joins {
+            continue;
+        }
         figures.begin(label("latency"));
         fan_out::latency(&stack, options, figures).await?;
         figures.begin(label("50 rooms of 10"));

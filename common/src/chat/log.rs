@@ -57,6 +57,10 @@ pub struct Appended {
 
 /// A room as somebody finds it who joins.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each answers a question of its own, and any mixture occurs"
+)]
 pub struct Opened {
     /// Whether the log is known to be complete from some id on.
     pub warm: bool,

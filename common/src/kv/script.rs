@@ -7,7 +7,7 @@ use super::{KvError, Redis};
 /// A script that Redis runs as one step. Made once, in a `static`.
 pub struct Script {
     doing: &'static str,
-    script: redis::Script,
+    text: redis::Script,
     repeatable: bool,
 }
 
@@ -16,7 +16,7 @@ impl Script {
     pub fn new(doing: &'static str, parts: &[&str]) -> Self {
         Self {
             doing,
-            script: redis::Script::new(&parts.join("\n")),
+            text: redis::Script::new(&parts.join("\n")),
             repeatable: false,
         }
     }
@@ -40,7 +40,7 @@ impl Script {
 
     /// A call of it on the keys under `namespace` (for KEYS 1).
     pub fn on(&self, namespace: &str) -> ScriptInvocation<'_> {
-        self.script.key(namespace)
+        self.text.key(namespace)
     }
 
     /// Runs a call that [`Self::on`] made.
