@@ -41,7 +41,7 @@ pub(crate) struct Histories {
 #[derive(Debug)]
 struct Inner {
     chat: Chat,
-    rooms: Mutex<HashMap<RoomId, Arc<Shelf>>>,
+    rooms: Mutex<HashMap<RoomId, Arc<Kept>>>,
     /// Bytes of all parts.
     bytes: Arc<AtomicUsize>,
     archive_rests_until: Mutex<Instant>,
@@ -49,7 +49,7 @@ struct Inner {
 
 /// One room's parts.
 #[derive(Debug)]
-struct Shelf {
+struct Kept {
     /// Held while the room is read, so that all who wait share what is found.
     parts: tokio::sync::Mutex<Parts>,
     used: Mutex<Instant>,
@@ -94,7 +94,7 @@ impl Histories {
                 };
                 inner
                     .rooms()
-                    .retain(|_, shelf| shelf.used().elapsed() < KEPT_FOR);
+                    .retain(|_, kept| kept.used().elapsed() < KEPT_FOR);
             }
         });
         Self { inner }
@@ -113,8 +113,8 @@ impl Histories {
         if opened.warm && !opened.behind {
             return Ok(opened);
         }
-        let shelf = self.shelf(room);
-        let mut parts = shelf.parts.lock().await;
+        let kept = self.kept(room);
+        let mut parts = kept.parts.lock().await;
         if let Some((of_limit, cold)) = &parts.cold
             && (since, opened.warm, limit) == (None, false, *of_limit)
             && cold.top == opened.top
@@ -151,11 +151,11 @@ impl Histories {
         after: MessageId,
         top: MessageId,
     ) -> Result<Part, HistoryError> {
-        let shelf = self.shelf(room);
-        let mut parts = shelf.parts.lock().await;
+        let kept = self.kept(room);
+        let mut parts = kept.parts.lock().await;
         let part = parts.get(&self.inner.chat, room, after, top).await?;
         parts.fit(KEPT_BYTES / 4);
-        shelf.count(parts.bytes());
+        kept.count(parts.bytes());
         drop(parts);
         if self.inner.bytes.load(Ordering::Relaxed) > KEPT_BYTES {
             self.make_room();
@@ -173,18 +173,18 @@ impl Histories {
         Ok(Part::split(&entries).next().unwrap_or_default())
     }
 
-    fn shelf(&self, room: &RoomId) -> Arc<Shelf> {
+    fn kept(&self, room: &RoomId) -> Arc<Kept> {
         let mut rooms = self.inner.rooms();
-        let shelf = rooms.entry(room.clone()).or_insert_with(|| {
-            Arc::new(Shelf {
+        let kept = rooms.entry(room.clone()).or_insert_with(|| {
+            Arc::new(Kept {
                 parts: tokio::sync::Mutex::default(),
                 used: Mutex::new(Instant::now()),
                 bytes: AtomicUsize::new(0),
                 bytes_of_all: Arc::clone(&self.inner.bytes),
             })
         });
-        *shelf.used() = Instant::now();
-        Arc::clone(shelf)
+        *kept.used() = Instant::now();
+        Arc::clone(kept)
     }
 
     /// Drops the rooms that were not used for the longest time, until a quarter is free.
@@ -192,7 +192,7 @@ impl Histories {
         let mut rooms = self.inner.rooms();
         let mut by_use: Vec<_> = rooms
             .iter()
-            .map(|(room, shelf)| (*shelf.used(), room.clone()))
+            .map(|(room, kept)| (*kept.used(), room.clone()))
             .collect();
         by_use.sort_unstable();
         for (_, room) in by_use {
@@ -209,7 +209,7 @@ impl Histories {
 }
 
 impl Inner {
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Shelf>>> {
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Arc<Kept>>> {
         lock(&self.rooms)
     }
 }
@@ -218,7 +218,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shelf {
+impl Kept {
     fn used(&self) -> MutexGuard<'_, Instant> {
         lock(&self.used)
     }
@@ -230,7 +230,7 @@ impl Shelf {
     }
 }
 
-impl Drop for Shelf {
+impl Drop for Kept {
     fn drop(&mut self) {
         self.count(0);
     }

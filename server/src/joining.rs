@@ -61,12 +61,16 @@ impl Joining<'_> {
                 (Ok(opened), Shown::UpTo(_, whole))
                     if !opened.complete || *whole == Wholeness::Pieces =>
                 {
-                    return self.give_up(&opened);
+                    self.give_up(&opened);
+                    return Ok(());
                 }
                 (Ok(opened), _) => opened,
                 (Err(refusal), Shown::Nothing) => return Err(refusal),
                 // It was answered already. When Redis is back, the room is read on from where it is.
-                (Err(_), Shown::UpTo(seen, _)) => return self.end_early(*seen),
+                (Err(_), Shown::UpTo(seen, _)) => {
+                    self.end_early(*seen);
+                    return Ok(());
+                }
             };
             match self.show(&opened, &mut shown).await {
                 Ok(true) => return Ok(()),
@@ -76,7 +80,10 @@ impl Joining<'_> {
                     tracing::warn!(error = %Chain(&error), room.id = %room, "a joiner's history cannot be read");
                     match shown {
                         Shown::Nothing => return Err(away()),
-                        Shown::UpTo(..) => return self.give_up(&opened),
+                        Shown::UpTo(..) => {
+                            self.give_up(&opened);
+                            return Ok(());
+                        }
                     }
                 }
             }
@@ -155,18 +162,16 @@ impl Joining<'_> {
     }
 
     /// The rest of the history cannot be had: the client is told to begin anew.
-    fn give_up(&self, opened: &Opened) -> Result<(), Refusal> {
-        self.end_early(opened.top)?;
+    fn give_up(&self, opened: &Opened) {
+        self.end_early(opened.top);
         self.room
             .reload(self.connection, "the rest of the history is not at hand");
-        Ok(())
     }
 
     /// Ends the history with what the client has.
-    fn end_early(&self, seen: MessageId) -> Result<(), Refusal> {
+    fn end_early(&self, seen: MessageId) {
         let last_frame = frame::history(self.room.id(), &Part::default(), false);
         self.room.go_live_anyway(self.connection, last_frame, seen);
-        Ok(())
     }
 }
 
