@@ -102,14 +102,14 @@ impl Histories {
 
     /// Where a room's history begins for a joiner. Where only the archive can tell, it is asked; if that
     /// fails, what the log tells is all there is.
-    pub(crate) async fn look(
+    pub(crate) async fn beginning(
         &self,
         room: &RoomId,
         since: Option<MessageId>,
         limit: usize,
     ) -> Result<Opened, KvError> {
         let Inner { chat, .. } = &*self.inner;
-        let opened = chat.log.look(room, since, limit).await?;
+        let opened = chat.log.beginning(room, since, limit).await?;
         if opened.warm && !opened.behind {
             return Ok(opened);
         }
@@ -128,7 +128,7 @@ impl Histories {
         if *self.archive_rests_until() > Instant::now() {
             return Ok(opened);
         }
-        match chat.look_further(room, since, limit, opened.clone()).await {
+        match chat.beginning_further(room, since, limit, opened.clone()).await {
             Ok(further) => {
                 let is_cold = since.is_none() && !further.warm;
                 parts.cold = is_cold.then(|| (limit, further.clone()));

@@ -97,7 +97,7 @@ async fn joiners_of_one_room_share_one_read_and_get_what_came_since() {
         said.push(say(&chat, &n.to_string()).await);
     }
     let histories = Histories::start(chat.chat.clone());
-    let opened = histories.look(&room(), None, 2000).await.unwrap();
+    let opened = histories.beginning(&room(), None, 2000).await.unwrap();
     assert!(opened.warm, "nothing is archived");
 
     let first = read(&histories, MessageId::ZERO, said[1199]).await;
@@ -132,7 +132,7 @@ async fn histories_that_begin_anywhere_are_whole() {
         said.push(say(&chat, &n.to_string()).await);
     }
     let histories = Histories::start(chat.chat.clone());
-    histories.look(&room(), None, 100).await.unwrap();
+    histories.beginning(&room(), None, 100).await.unwrap();
 
     for at in [30, 38, 39, 10, 20, 5, 35, 0, 12] {
         said.push(say(&chat, &format!("after {at}")).await);
@@ -154,7 +154,7 @@ async fn what_redis_has_lost_is_not_shown_any_more() {
     let chat = TestChat::start().await;
     let (first, lost) = (say(&chat, "first").await, say(&chat, "lost").await);
     let histories = Histories::start(chat.chat.clone());
-    histories.look(&room(), None, 100).await.unwrap();
+    histories.beginning(&room(), None, 100).await.unwrap();
     assert_eq!(
         read(&histories, MessageId::ZERO, lost).await,
         [first.0, lost.0]

@@ -106,8 +106,8 @@ impl Joining<'_> {
             let warm = room.hydrated.notified();
             tokio::pin!(warm);
             warm.as_mut().enable(); // what rings from here on is heard
-            let look = app.histories.look(room.id(), since, limit).await;
-            let opened = look.map_err(|error| {
+            let found = app.histories.beginning(room.id(), since, limit).await;
+            let opened = found.map_err(|error| {
                 tracing::warn!(error = %Chain(&error), room.id = %room.id(), "a join failed");
                 away()
             })?;

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{
     Database, NO_FLUSH, RoomOptions,
     client::Client,
-    database::{Place, count, places},
+    database::{Place, copy_again, count, places},
     stack::Stack,
 };
 use crate::{
@@ -82,15 +82,16 @@ pub(super) async fn measure(
         }
         let mut add = |name: &str, time: Duration| {
             figures.add(name, "ms", time.as_secs_f64() * 1000.0);
-            figures.add(
-                format!("{name}.rate"),
-                "messages/s",
-                per_second(bench.messages, time),
-            );
+            let rate = per_second(bench.messages, time);
+            figures.add(format!("{name}.rate"), "messages/s", rate);
         };
         match back {
             None => {
                 add("flush.to_postgres", out);
+                let copy = copy_again(&bench.stack.place().schema, room.as_str()).await?;
+                add("flush.one_copy", copy);
+                let of_copy = copy.as_secs_f64() / out.as_secs_f64();
+                figures.add("flush.rate_of_one_copy", "%", of_copy * 100.0);
                 figures.add("flush.to_clean", "ms", settled.as_secs_f64() * 1000.0);
             }
             Some(back) => {
@@ -226,7 +227,7 @@ impl Bench {
             "WRONG HISTORY: the joiner got other messages than were archived"
         );
         // The joiner need not wait for it, but the room comes back.
-        while !self.log.look(room, None, 1).await?.warm {
+        while !self.log.beginning(room, None, 1).await?.warm {
             pause(begun, "the room is back in Redis").await?;
         }
         ensure!(

@@ -79,12 +79,12 @@ impl Chat {
     }
 
     /// Asks the archive where the log does not tell what a joiner is to be shown: in a cold room, and for
-    /// who was away for longer than the log reaches back. `opened` is what [`super::RoomLog::look`] found. A
+    /// who was away for longer than the log reaches back. `opened` is what [`super::RoomLog::beginning`] found. A
     /// room that the archive does not know either is marked as warm.
     ///
     /// # Errors
     /// If Redis fails or the archive cannot be read.
-    pub async fn look_further(
+    pub async fn beginning_further(
         &self,
         room: &RoomId,
         since: Option<MessageId>,
@@ -144,7 +144,7 @@ impl Chat {
             };
             self.log.hydrated(&nothing).await?;
         }
-        let mut opened = self.log.look(room, since, limit).await?;
+        let mut opened = self.log.beginning(room, since, limit).await?;
         if opened.warm {
             return Ok(opened);
         }

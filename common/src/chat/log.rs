@@ -153,7 +153,7 @@ impl RoomLog {
     ///
     /// # Errors
     /// If Redis fails.
-    pub async fn look(
+    pub async fn beginning(
         &self,
         room: &RoomId,
         since: Option<MessageId>,

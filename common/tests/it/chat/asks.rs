@@ -121,7 +121,7 @@ async fn the_first_who_asks_after_a_restart_of_redis_is_answered() {
     server.restart();
     let [post, look, read, ask] = &others;
     let posted = post.post(&lobby, &by_ada("2")).await.unwrap();
-    let looked = look.log.look(&lobby, None, 10).await.unwrap();
+    let looked = look.log.beginning(&lobby, None, 10).await.unwrap();
     let (read, _) = read.log.after(&lobby, said, 10).await.unwrap();
     ask.ask_flush(&lobby).await.unwrap();
 

@@ -10,12 +10,12 @@ use super::{Look, between, ids, room, windowed};
 
 /// Where a room's history begins for a joiner, as a server finds out.
 async fn look(chat: &TestChat, room: &RoomId, since: Option<MessageId>, limit: usize) -> Opened {
-    let opened = chat.chat.log.look(room, since, limit).await.unwrap();
+    let opened = chat.chat.log.beginning(room, since, limit).await.unwrap();
     if opened.warm && !opened.behind {
         return opened;
     }
     chat.chat
-        .look_further(room, since, limit, opened)
+        .beginning_further(room, since, limit, opened)
         .await
         .unwrap()
 }
@@ -192,9 +192,9 @@ async fn a_room_is_not_taken_for_new_if_it_was_spoken_in_meanwhile() {
     let chat = TestChat::start().await;
     let lobby = room("lobby");
     let lock = super::TableLock::take(&chat).await;
-    let opened = chat.chat.log.look(&lobby, None, 10).await.unwrap();
+    let opened = chat.chat.log.beginning(&lobby, None, 10).await.unwrap();
     let (own, own_lobby) = (chat.elsewhere(), lobby.clone());
-    let looking = tokio::spawn(async move { own.look_further(&own_lobby, None, 10, opened).await });
+    let looking = tokio::spawn(async move { own.beginning_further(&own_lobby, None, 10, opened).await });
     lock.is_awaited().await;
     // As if all that had happened: the mark, which was set before the archive was asked, is gone.
     chat.expire(&lobby).await;
@@ -219,7 +219,7 @@ async fn without_an_archive_what_the_log_tells_stays_true() {
         .unwrap();
     let further = chat
         .chat
-        .look_further(&lobby, Some(said[3]), 100, behind.clone())
+        .beginning_further(&lobby, Some(said[3]), 100, behind.clone())
         .await;
     let unread = chat.chat.newer(&lobby, said[3], 10).await;
     let level = chat.chat.newer(&lobby, said[14], 10).await.unwrap();

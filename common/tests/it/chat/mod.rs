@@ -6,6 +6,7 @@ mod asks;
 mod bus;
 mod flush;
 mod flush_trouble;
+mod hazards;
 mod history;
 mod leave;
 mod open;
