@@ -9,8 +9,6 @@ mod connection;
 mod error;
 mod frame;
 mod history;
-#[cfg(test)]
-mod history_test;
 mod hub;
 mod joining;
 mod outbox;

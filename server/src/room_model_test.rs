@@ -445,13 +445,11 @@ fn run(steps: &[u8], clients: u64, cold: bool) {
 /// One client that is about to read the log, or is live already: then every order of a few steps.
 #[test]
 fn every_short_order_of_steps_leaves_no_gap_and_no_double() {
-    const LENGTH: u32 = 5;
-    let steps = u32::from(STEPS - 1);
-    for number in 0..steps.pow(LENGTH) {
-        let step = |at| u8::try_from(number / steps.pow(at) % steps).unwrap();
-        let tail = (0..LENGTH).map(step);
-        for head in [&[][..], &[8, 8, 8]] {
-            let order: Vec<u8> = head.iter().copied().chain(tail.clone()).collect();
+    for (head, length) in [(&[][..], 5), (&[8, 8, 8], 4)] {
+        let steps = u32::from(STEPS - 2);
+        for number in 0..steps.pow(length) {
+            let step = |at| u8::try_from(number / steps.pow(at) % steps).unwrap();
+            let order: Vec<u8> = head.iter().copied().chain((0..length).map(step)).collect();
             run(&order, 1, true);
             run(&order, 1, false);
         }

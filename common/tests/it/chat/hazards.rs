@@ -56,8 +56,15 @@ async fn what_comes_after_a_loss_is_flushed_all_the_same() {
     for (field, value) in &kept {
         let _: i64 = chat.queue.command(&["HSET", &meta, field, value]).await;
     }
-    let after = chat.say_many(&lobby, 5).await;
-    let resent = chat.chat.post(&lobby, &super::by_ada("5")).await.unwrap();
+    let mut after = Vec::new();
+    for n in 1..=5 {
+        after.push(chat.say(&lobby, &format!("after {n}")).await);
+    }
+    let resent = chat
+        .chat
+        .post(&lobby, &super::by_ada("after 5"))
+        .await
+        .unwrap();
     chat.flush(&lobby).await;
     chat.is_idle().await;
 

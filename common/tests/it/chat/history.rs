@@ -194,7 +194,8 @@ async fn a_room_is_not_taken_for_new_if_it_was_spoken_in_meanwhile() {
     let lock = super::TableLock::take(&chat).await;
     let opened = chat.chat.log.beginning(&lobby, None, 10).await.unwrap();
     let (own, own_lobby) = (chat.elsewhere(), lobby.clone());
-    let looking = tokio::spawn(async move { own.beginning_further(&own_lobby, None, 10, opened).await });
+    let looking =
+        tokio::spawn(async move { own.beginning_further(&own_lobby, None, 10, opened).await });
     lock.is_awaited().await;
     // As if all that had happened: the mark, which was set before the archive was asked, is gone.
     chat.expire(&lobby).await;

@@ -4,8 +4,12 @@
 //! Messages are only ever added to a room's timeline, so a part stays right, but for edits and deletions,
 //! which are added too: when one is seen, the room's parts are dropped.
 
+mod parts;
+#[cfg(test)]
+mod test;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,12 +18,18 @@ use std::{
 };
 
 use common::{
-    chat::{Chat, Entry, history::HistoryError, log::Opened},
+    chat::{Chat, history::HistoryError, log::Opened},
     error::Chain,
     id::{MessageId, RoomId},
     kv::KvError,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
+
+pub(crate) use parts::Part;
+use parts::Parts;
 
 /// Messages that are read at once.
 pub(crate) const READ: usize = 500;
@@ -31,6 +41,8 @@ const KEPT_BYTES: usize = 32 << 20;
 const KEPT_FOR: Duration = Duration::from_secs(10);
 /// After the archive could not be asked, how long nobody asks it.
 const ARCHIVE_RESTS: Duration = Duration::from_secs(1);
+/// Rooms that are read at once: what is being read takes memory, too.
+const READS: usize = 8;
 
 /// The histories of all rooms that were read lately. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -45,6 +57,7 @@ struct Inner {
     /// Bytes of all parts.
     bytes: Arc<AtomicUsize>,
     archive_rests_until: Mutex<Instant>,
+    reads: Semaphore,
 }
 
 /// One room's parts.
@@ -57,25 +70,6 @@ struct Kept {
     bytes_of_all: Arc<AtomicUsize>,
 }
 
-#[derive(Debug, Default)]
-struct Parts {
-    /// By the id after which they begin. Between two of them there may be messages.
-    by_start: BTreeMap<MessageId, Part>,
-    /// Up to here it was seen whether messages were edited or deleted.
-    level: MessageId,
-    /// What the archive told who joined the room while it was cold, for this limit.
-    cold: Option<(usize, Opened)>,
-}
-
-/// A stretch of a room's history, as the protocol shows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// Each message and where it begins in `json`.
-    places: Vec<(MessageId, usize)>,
-    /// The messages, with commas in between.
-    json: String,
-}
-
 impl Histories {
     /// Histories of the rooms of `chat`.
     pub(crate) fn start(chat: Chat) -> Self {
@@ -84,6 +78,7 @@ impl Histories {
             rooms: Mutex::default(),
             bytes: Arc::default(),
             archive_rests_until: Mutex::new(Instant::now()),
+            reads: Semaphore::new(READS),
         });
         let sweeping = Arc::downgrade(&inner);
         tokio::spawn(async move {
@@ -111,7 +106,7 @@ impl Histories {
         let Inner { chat, .. } = &*self.inner;
         let opened = chat.log.beginning(room, since, limit).await?;
         if opened.warm && !opened.behind {
-            return Ok(opened);
+            return self.unless_lost(room, since, limit, opened).await;
         }
         let kept = self.kept(room);
         let mut parts = kept.parts.lock().await;
@@ -128,7 +123,10 @@ impl Histories {
         if *self.archive_rests_until() > Instant::now() {
             return Ok(opened);
         }
-        match chat.beginning_further(room, since, limit, opened.clone()).await {
+        match chat
+            .beginning_further(room, since, limit, opened.clone())
+            .await
+        {
             Ok(further) => {
                 let is_cold = since.is_none() && !further.warm;
                 parts.cold = is_cold.then(|| (limit, further.clone()));
@@ -143,6 +141,31 @@ impl Histories {
         }
     }
 
+    /// Drops what is kept of a room if Redis has lost the end of it.
+    async fn unless_lost(
+        &self,
+        room: &RoomId,
+        since: Option<MessageId>,
+        limit: usize,
+        opened: Opened,
+    ) -> Result<Opened, KvError> {
+        let kept = self.inner.rooms().get(room).cloned();
+        let Some(kept) = kept else { return Ok(opened) };
+        let Ok(mut parts) = kept.parts.try_lock() else {
+            return Ok(opened); // whoever reads it sees as much
+        };
+        if parts.by_start.is_empty() || opened.top >= parts.level {
+            return Ok(opened);
+        }
+        // Or somebody else has read on meanwhile.
+        let again = self.inner.chat.log.beginning(room, since, limit).await?;
+        if again.top < parts.level {
+            parts.by_start.clear();
+            parts.level = again.top;
+        }
+        Ok(again)
+    }
+
     /// The messages of a room after an id, as many as one part has; `top` is the newest, as far as the
     /// asker knows. Empty if there are none.
     pub(crate) async fn part(
@@ -153,7 +176,7 @@ impl Histories {
     ) -> Result<Part, HistoryError> {
         let kept = self.kept(room);
         let mut parts = kept.parts.lock().await;
-        let part = parts.get(&self.inner.chat, room, after, top).await?;
+        let part = parts.get(&self.inner, room, after, top).await?;
         parts.fit(KEPT_BYTES / 4);
         kept.count(parts.bytes());
         drop(parts);
@@ -233,145 +256,5 @@ impl Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         self.count(0);
-    }
-}
-
-impl Parts {
-    async fn get(
-        &mut self,
-        chat: &Chat,
-        room: &RoomId,
-        after: MessageId,
-        top: MessageId,
-    ) -> Result<Part, HistoryError> {
-        if !self.by_start.is_empty() && top > self.level {
-            let entries = chat.newer(room, self.level, READ).await?;
-            let follow = entries
-                .first()
-                .is_some_and(|first| first.prev == self.level);
-            if follow && entries.len() < READ {
-                self.add(self.level, &entries);
-            } else {
-                self.by_start.clear();
-            }
-        } else if top < self.level {
-            self.by_start.clear(); // Redis has lost its newest
-        }
-        if self.by_start.is_empty() {
-            self.level = top;
-        }
-        if let Some(part) = self.find(after) {
-            return Ok(part);
-        }
-        let mut entries = chat.newer(room, after, READ).await?;
-        let next = self.by_start.range(after..).next().map(|(start, _)| *start);
-        if let Some(next) = next {
-            entries.retain(|entry| entry.id <= next);
-        }
-        self.add(after, &entries);
-        // Where nothing is in between, the next one begins here as well.
-        let found = self.find(after).or_else(|| self.find(next?));
-        Ok(found.unwrap_or_default())
-    }
-
-    /// What is kept of the messages after an id, if the next one is.
-    fn find(&self, after: MessageId) -> Option<Part> {
-        let (_, part) = self.by_start.range(..=after).next_back()?;
-        part.after(after)
-    }
-
-    /// Keeps messages that follow an id, without a gap.
-    fn add(&mut self, mut after: MessageId, entries: &[Entry]) {
-        let newer = entries.iter().filter(|entry| entry.id > self.level);
-        if newer.clone().any(Entry::revises) {
-            self.by_start.clear();
-        }
-        for part in Part::split(entries) {
-            let last = part.last();
-            self.level = self.level.max(last);
-            match self.by_start.range_mut(..after).next_back() {
-                Some((_, before))
-                    if before.last() == after
-                        && before.json.len() + part.json.len() < PART_BYTES =>
-                {
-                    before.append(&part);
-                }
-                _ => {
-                    self.by_start.insert(after, part);
-                }
-            }
-            after = last;
-        }
-    }
-
-    /// Drops the oldest parts of more bytes than these.
-    fn fit(&mut self, bytes: usize) {
-        let mut over = self.bytes().saturating_sub(bytes);
-        while over > 0
-            && let Some((_, part)) = self.by_start.pop_first()
-        {
-            over = over.saturating_sub(part.bytes());
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.by_start.values().map(Part::bytes).sum()
-    }
-}
-
-impl Part {
-    /// Messages in parts of bounded size.
-    pub(crate) fn split(entries: &[Entry]) -> impl Iterator<Item = Self> {
-        let mut left = entries.iter().peekable();
-        std::iter::from_fn(move || {
-            let mut part = Self::default();
-            while let Some(entry) = left.peek() {
-                let size = part.json.len() + entry.rendered_len();
-                if !part.places.is_empty() && size > PART_BYTES {
-                    break;
-                }
-                if !part.places.is_empty() {
-                    part.json.push(',');
-                }
-                part.places.push((entry.id, part.json.len()));
-                entry.render(&mut part.json);
-                left.next();
-            }
-            (!part.places.is_empty()).then_some(part)
-        })
-    }
-
-    /// Its messages after an id, if there are any.
-    fn after(&self, after: MessageId) -> Option<Self> {
-        let first = self.places.partition_point(|(id, _)| *id <= after);
-        let (_, begin) = *self.places.get(first)?;
-        let places = self.places[first..].iter();
-        Some(Self {
-            places: places.map(|(id, place)| (*id, place - begin)).collect(),
-            json: self.json[begin..].to_owned(),
-        })
-    }
-
-    fn append(&mut self, other: &Self) {
-        self.json.push(',');
-        let moved = self.json.len();
-        let places = other.places.iter();
-        self.places
-            .extend(places.map(|(id, place)| (*id, place + moved)));
-        self.json.push_str(&other.json);
-    }
-
-    /// The newest message; 0 if it is empty.
-    pub(crate) fn last(&self) -> MessageId {
-        self.places.last().map_or(MessageId::ZERO, |(id, _)| *id)
-    }
-
-    /// Its messages, with commas in between.
-    pub(crate) fn json(&self) -> &str {
-        &self.json
-    }
-
-    fn bytes(&self) -> usize {
-        self.json.len() + self.places.len() * size_of::<(MessageId, usize)>()
     }
 }

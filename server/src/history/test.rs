@@ -170,13 +170,11 @@ async fn what_redis_has_lost_is_not_shown_any_more() {
         .queue
         .command(&["HSET", &meta, "top", &first.to_string()])
         .await;
-    let level = read(&histories, MessageId::ZERO, first).await;
-    histories
-        .part(&room(), MessageId::ZERO, lost)
-        .await
-        .unwrap();
+    let opened = histories.beginning(&room(), None, 100).await.unwrap();
+    let level = read(&histories, MessageId::ZERO, opened.top).await;
     let next = say(&chat, "next").await;
 
+    assert_eq!(opened.top, first);
     assert_eq!(level, [first.0]);
     assert_eq!(
         read(&histories, MessageId::ZERO, next).await,
