@@ -84,7 +84,6 @@ impl Chat {
                 Ask::Rehydrate => "hydrating",
             })
             .arg(millis(AGAIN))
-            .arg(T::QUEUE)
             .arg(body)
             .arg(u8::from(meanwhile == Meanwhile::Again));
         match ASK.run::<bool>(&self.log.redis, &call).await {

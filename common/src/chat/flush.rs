@@ -265,7 +265,6 @@ impl RoomLog {
             .arg(millis(self.settings.room_ttl))
             .arg(self.settings.flush_count)
             .arg(millis(AGAIN))
-            .arg(FlushRoom::QUEUE)
             .arg(next);
         FLUSHED.run(&self.redis, &call).await
     }

@@ -2,7 +2,8 @@
 //!
 //! In the order of a message's journey: [`log`] (appended and published in one step), [`bus`] (heard by
 //! every server), [`flush`] (moved to the [`archive`] by a master job and its children), [`rehydrate`]
-//! (brought back the same way when a cold room is opened). [`history`] reads log and archive as one. [`presence`] counts who is there. [`Chat`] is
+//! (brought back the same way when a cold room is opened). [`history`] reads log and archive as one.
+//! [`premium`] says whose jobs go first. [`presence`] counts who is there. [`Chat`] is
 //! what all of them work with.
 
 pub mod archive;
@@ -12,6 +13,7 @@ pub mod flush;
 pub mod history;
 pub mod log;
 pub mod message;
+pub mod premium;
 pub mod presence;
 pub mod rehydrate;
 
@@ -72,6 +74,10 @@ pub struct Settings {
     /// How long after its end a server's members still count
     #[arg(long, env = "SERVER_LEASE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub server_lease: Duration,
+
+    /// How long after somebody premium was in a room its jobs go before others'
+    #[arg(long, env = "PREMIUM_FOR", default_value = "3600", value_name = "SECONDS", value_parser = seconds)]
+    pub premium_for: Duration,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -109,6 +115,7 @@ impl Default for Settings {
             room_ttl: Duration::from_secs(600),
             resend_window: Duration::from_secs(900),
             server_lease: Duration::from_secs(10),
+            premium_for: Duration::from_secs(3600),
         }
     }
 }

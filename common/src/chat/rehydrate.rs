@@ -10,7 +10,7 @@ use super::{Chat, Entry, IdRange, RoomLog, archive::Hot, ask::Ask, flush::ranges
 use crate::{
     id::{MessageId, RoomId},
     kv::{KvError, Script},
-    queue::{JobContext, OnDeath, Queue, Task, TaskError, enqueue::millis, task::exponential},
+    queue::{JobContext, OnDeath, Task, TaskError, enqueue::millis, task::exponential},
 };
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| {
@@ -58,7 +58,6 @@ struct Plan {
 
 impl Task for RehydrateRoom {
     const NAME: &'static str = "chat.rehydrate_room";
-    const QUEUE: Queue = Queue::High;
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
     type Context = Chat;
@@ -130,7 +129,6 @@ pub struct RehydrateChunk {
 
 impl Task for RehydrateChunk {
     const NAME: &'static str = "chat.rehydrate_chunk";
-    const QUEUE: Queue = Queue::High;
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
     type Context = Chat;
@@ -168,7 +166,6 @@ pub struct RehydrateDone {
 
 impl Task for RehydrateDone {
     const NAME: &'static str = "chat.rehydrate_done";
-    const QUEUE: Queue = Queue::High;
     const MAX_ATTEMPTS: u32 = TRIES;
     type Context = Chat;
     type Output = ();

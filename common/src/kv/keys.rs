@@ -298,6 +298,11 @@ impl Keys {
         format!("{}dirty", self.prefix)
     }
 
+    /// ZSET of premium rooms by the ms until which their jobs go before others'.
+    pub fn premium(&self) -> String {
+        format!("{}premium", self.prefix)
+    }
+
     /// ZSET of servers by the ms at which their lease ends.
     pub fn servers(&self) -> String {
         format!("{}servers", self.prefix)

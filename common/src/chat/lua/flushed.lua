@@ -2,12 +2,12 @@
 -- have the room flushed again if enough is new, or if somebody asked for it while this flush was under way.
 -- KEYS 1 namespace
 -- ARGV 1 room, 2 id, 3 hot window, 4 time to live of a clean room, ms, 5 new messages that are enough,
---      6 how long an ask keeps others from asking, ms, 7 queue and 8 body of the next flush ('' for none)
+--      6 how long an ask keeps others from asking, ms, 7 body of the next flush ('' for none)
 -- Returns { messages above the watermark, 1 if another flush was enqueued }
 local room, to, window, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local enough, again_ms, queue, body = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
+local enough, again_ms, body = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local meta, log, flushing = room_key(room, 'meta'), room_key(room, 'log'), room_key(room, 'flushing')
-local asked_again = redis.call('GET', flushing) == '1+'
+local queue, asked_again = queue_of(room), string.sub(redis.call('GET', flushing) or '', -1) == '+'
 redis.call('DEL', flushing)
 
 local newest = newest_of(log)
@@ -50,6 +50,6 @@ if body == '' or drains or not (asked_again or fresh >= enough) then
 end
 -- In the same step: a process that died before it asked would leave the rest to the sweep.
 redis.call('HSET', meta, 'fresh', 0)
-redis.call('SET', flushing, 1, 'PX', again_ms)
+redis.call('SET', flushing, queue, 'PX', again_ms)
 push_new(queue, { body })
 return { fresh, 1 }

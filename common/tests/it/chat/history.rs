@@ -182,7 +182,7 @@ async fn a_room_that_nobody_has_spoken_in_needs_no_job() {
     for room in [&fresh, &spoken] {
         chat.chat.ask_rehydrate(room).await.unwrap();
     }
-    assert_eq!(chat.stat("enqueued:high").await, 0);
+    assert_eq!(chat.stat("enqueued:default").await, 0);
     assert!(chat.is_dirty(&spoken).await, "it is still to be flushed");
 }
 
@@ -215,7 +215,7 @@ async fn without_an_archive_what_the_log_tells_stays_true() {
     let behind = chat
         .chat
         .log
-        .look(&lobby, Some(said[3]), 100)
+        .beginning(&lobby, Some(said[3]), 100)
         .await
         .unwrap();
     let further = chat

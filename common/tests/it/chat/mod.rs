@@ -10,6 +10,7 @@ mod hazards;
 mod history;
 mod leave;
 mod open;
+mod premium;
 mod presence;
 mod rehydrate;
 mod rehydrate_trouble;
