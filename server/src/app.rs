@@ -10,7 +10,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use crate::{
-    api::jobs::Jobs, auth::Door, drain::Drain, hub::Hub, limits::Limits, premium::Premium,
+    api::jobs::Jobs, auth::Door, drain::Drain, history::Histories, hub::Hub, limits::Limits,
+    premium::Premium,
 };
 
 /// Cheap to clone.
@@ -26,6 +27,7 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     /// Whose rooms' jobs go first.
     pub(crate) premium: Premium,
+    pub(crate) histories: Histories,
     /// Jobs over HTTP, if that is on.
     pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,

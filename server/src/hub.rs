@@ -12,19 +12,27 @@ use std::{
 
 use common::{
     chat::{
-        Chat, IdRange,
+        Chat, Entry,
         archived::Waits,
         bus::{Bus, BusEvent},
+        history::HistoryError,
     },
     error::Chain,
     id::{MessageId, RoomId},
+    kv::KvError,
 };
 use tokio::{
     net::tcp::OwnedWriteHalf,
     sync::{Semaphore, mpsc},
 };
 
-use crate::{frame, outbox::Outbox, room::Room, writer::Writers};
+use crate::{
+    frame,
+    history::READ,
+    outbox::Outbox,
+    room::{Read, Room},
+    writer::Writers,
+};
 
 /// After a failed read of a room's log.
 const RETRY: Duration = Duration::from_millis(250);
@@ -224,12 +232,9 @@ impl Hub {
             };
             metrics::counter!("rhubarb_catch_ups_total").increment(1);
             while let Some(after) = room.catching_up_from() {
-                let range = IdRange {
-                    after,
-                    to: MessageId::MAX,
-                };
-                match hub.inner.chat.log.range(room.id(), range).await {
-                    Ok(entries) => room.fill(&entries),
+                match hub.missed(room.id(), after).await {
+                    Ok(entries) if entries.len() < READ => room.fill(&entries, Read::All),
+                    Ok(entries) => room.fill(&entries, Read::Part),
                     Err(error) => {
                         tracing::warn!(error = %Chain(&error), room.id = %room.id(), "cannot fill a hole; trying again");
                         tokio::time::sleep(RETRY).await;
@@ -237,5 +242,19 @@ impl Hub {
                 }
             }
         });
+    }
+
+    /// Messages after an id, as many as are read at once. If the archive is needed and away, what the log
+    /// has: the members are told of the hole.
+    async fn missed(&self, room: &RoomId, after: MessageId) -> Result<Vec<Entry>, KvError> {
+        let chat = &self.inner.chat;
+        match chat.newer(room, after, READ).await {
+            Ok(entries) => Ok(entries),
+            Err(HistoryError::Redis(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), room.id = %room, "cannot fill a hole from the archive");
+                Ok(chat.log.after(room, after, READ).await?.0)
+            }
+        }
     }
 }

@@ -11,7 +11,9 @@ mod drain;
 mod error;
 mod events;
 mod frame;
+mod history;
 mod hub;
+mod joining;
 mod limits;
 mod listener;
 mod meter;
@@ -64,6 +66,7 @@ use crate::{
     app::{App, Connections},
     auth::Door,
     drain::Drain,
+    history::Histories,
     hub::Hub,
     limits::Limits,
     listener::Listener,
@@ -200,6 +203,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         door,
         limits: Limits::new(args.limits),
         premium: Premium::default(),
+        histories: Histories::start(chat.clone()),
         jobs,
         metrics: metrics.clone(),
         connections: connections.clone(),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{
-    chat::{Entry, log::Opened},
+    chat::Entry,
     id::{MessageId, RoomId},
 };
 use tokio::sync::Notify;
@@ -34,6 +34,29 @@ pub(crate) struct Room {
     pub(crate) subscribed: tokio::sync::Mutex<bool>,
     /// Rings when the room's log is complete.
     pub(crate) hydrated: Notify,
+}
+
+/// Messages that are kept back for one joiner at most, or while one hole is filled. More are read again.
+const KEPT_BACK: usize = if cfg!(test) { 2 } else { 256 };
+
+/// The end of a joiner's history.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// The frame that ends it.
+    pub(crate) last_frame: Utf8Bytes,
+    /// The last message that was read.
+    pub(crate) seen: MessageId,
+    /// Whether nothing was missing in it, so that it need not reload when the log is complete.
+    pub(crate) whole: bool,
+}
+
+/// What was read of a room's history, where a hole is to be filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// All that there is.
+    All,
+    /// There may be more.
+    Part,
 }
 
 #[derive(Debug, Default)]
@@ -136,30 +159,48 @@ impl Room {
         })
     }
 
-    /// Gives a joiner its history, then what was delivered meanwhile, then all that comes. False if what
-    /// was read is out of date: read the log again.
+    /// Gives a joiner the end of its history, then what was delivered meanwhile, then all that comes. False
+    /// if what was read is out of date: read on.
     #[must_use]
-    pub(crate) fn go_live(
-        &self,
-        connection: ConnectionId,
-        history: Utf8Bytes,
-        opened: &Opened,
-    ) -> bool {
+    pub(crate) fn go_live(&self, connection: ConnectionId, history: History) -> bool {
         let mut state = self.state();
-        let State { members, last, .. } = &mut *state;
-        let Some(member) = members.get_mut(&connection) else {
+        let Some(member) = state.members.get_mut(&connection) else {
             return true; // it left meanwhile
         };
-        let joining = member.joining.take().unwrap_or_default();
-        let missed_the_word = joining.hydrated && !opened.warm;
-        if joining.lapsed || missed_the_word {
-            // Reading again finds all that is kept back.
-            member.joining = Some(Joining::default());
+        if let Some(joining) = &mut member.joining
+            && (joining.lapsed || (joining.hydrated && !history.whole))
+        {
+            *joining = Joining::default(); // reading again finds all that was kept back
             return false;
         }
-        member.seen = opened.top;
-        member.incomplete = !opened.warm;
-        member.outbox.push_history(self.number, history);
+        self.begin_live(&mut state, connection, history);
+        true
+    }
+
+    /// As [`Self::go_live`], whatever was missed: the next message tells the joiner.
+    pub(crate) fn go_live_anyway(
+        &self,
+        connection: ConnectionId,
+        last_frame: Utf8Bytes,
+        seen: MessageId,
+    ) {
+        let history = History {
+            last_frame,
+            seen,
+            whole: true,
+        };
+        self.begin_live(&mut self.state(), connection, history);
+    }
+
+    fn begin_live(&self, state: &mut State, connection: ConnectionId, history: History) {
+        let State { members, last, .. } = state;
+        let Some(member) = members.get_mut(&connection) else {
+            return;
+        };
+        let joining = member.joining.take().unwrap_or_default();
+        member.seen = history.seen;
+        member.incomplete = !history.whole;
+        member.outbox.push_history(self.number, history.last_frame);
         for delivery in &joining.kept_back {
             member.give(self, delivery);
         }
@@ -168,10 +209,16 @@ impl Room {
         }
         // The first to read the log tells where the room stands; a cold one does not know. One who read
         // it before the others is behind them until what they have is heard or read again.
-        if opened.warm || opened.top > MessageId::ZERO {
+        if history.whole || history.seen > MessageId::ZERO {
             *last = Some(last.map_or(member.seen, |last| last.min(member.seen)));
         }
-        true
+    }
+
+    /// Tells one member to reload.
+    pub(crate) fn reload(&self, connection: ConnectionId, reason: &str) {
+        if let Some(member) = self.state().members.get_mut(&connection) {
+            member.reload(self, reason);
+        }
     }
 
     /// Delivers a message that was heard. True if it shows a hole: the log is to be read.
@@ -179,7 +226,7 @@ impl Room {
     pub(crate) fn hear(&self, entry: Entry) -> bool {
         let mut state = self.state();
         if let Some(catching_up) = &mut state.catching_up {
-            catching_up.heard.push(entry);
+            catching_up.hear(entry);
             return false;
         }
         if state
@@ -231,16 +278,17 @@ impl Room {
         }
     }
 
-    /// Delivers what the log has after the last message, then what was heard meanwhile. If the log no
-    /// longer reaches back to that, the members are told to reload.
-    pub(crate) fn fill(&self, entries: &[Entry]) {
+    /// Delivers what there is after the last message, then, if that is all, what was heard meanwhile. Where
+    /// it does not follow the last message, the members are told to reload.
+    pub(crate) fn fill(&self, entries: &[Entry], read: Read) {
         let mut state = self.state();
         let catching_up = state.catching_up.get_or_insert_default();
-        if mem::take(&mut catching_up.lapsed) {
-            return; // it is read again
-        }
-        let heard = mem::take(&mut catching_up.heard);
-        state.catching_up = None;
+        let lapsed = mem::take(&mut catching_up.lapsed);
+        let heard = if lapsed || read == Read::Part {
+            Vec::new() // it is read on, and what is heard stays
+        } else {
+            mem::take(&mut state.catching_up).map_or_else(Vec::new, |done| done.heard)
+        };
         for entry in entries.iter().chain(&heard) {
             self.deliver(&mut state, entry);
         }
@@ -256,7 +304,7 @@ impl Room {
         let mut copies = 0;
         for member in state.members.values_mut() {
             match &mut member.joining {
-                Some(joining) => joining.kept_back.push(delivery.clone()),
+                Some(joining) => joining.keep_back(delivery.clone()),
                 None => copies += member.give(self, &delivery),
             }
         }
@@ -298,6 +346,32 @@ impl Room {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Joining {
+    /// Keeps a message back for a joiner; of one that is slow or far behind, nothing, and it reads on.
+    fn keep_back(&mut self, delivery: Delivery) {
+        if self.kept_back.len() == KEPT_BACK {
+            self.kept_back = Vec::new();
+            self.lapsed = true;
+        }
+        if !self.lapsed {
+            self.kept_back.push(delivery);
+        }
+    }
+}
+
+impl CatchingUp {
+    /// Keeps a message back until the hole before it is filled; of too many, none, and they are read too.
+    fn hear(&mut self, entry: Entry) {
+        if self.heard.len() == KEPT_BACK {
+            self.heard = Vec::new();
+            self.lapsed = true;
+        }
+        if !self.lapsed {
+            self.heard.push(entry);
+        }
     }
 }
 

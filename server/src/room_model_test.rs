@@ -1,6 +1,7 @@
-//! A room against a model of its world: a log that is appended to, trimmed and completed, a subscription
-//! that is lost and comes back, and clients that believe what they are told. Every order of steps must
-//! leave each client with the room's messages, without a gap or a double, or told to reload.
+//! A room against a model of its world: a log that is appended to, trimmed and completed, an archive that
+//! is away and comes back, a subscription that is lost and comes back, histories that are read in parts, and
+//! clients that believe what they are told. Every order of steps must leave each client with the room's
+//! messages, without a gap or a double, or told to reload.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -11,7 +12,14 @@ use common::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
-use crate::{frame, hub::ConnectionId, outbox::Outbox, room::Room, room_test::entry};
+use crate::{
+    frame,
+    history::Part,
+    hub::ConnectionId,
+    outbox::Outbox,
+    room::{History, Read, Room},
+    room_test::{entry, opened, part},
+};
 
 /// What is on its way from Redis to the room.
 enum Event {
@@ -26,9 +34,15 @@ enum Reading {
     Read(Vec<Entry>),
 }
 
+/// As `joining.rs` does it, step by step.
 enum Joining {
-    Entered,
-    Opened(Opened),
+    /// With what was shown up to now, if the client was answered, and whether that is whole.
+    Entered(Option<(i64, bool)>),
+    Reading {
+        opened: Opened,
+        at: i64,
+        shown: Option<(i64, bool)>,
+    },
 }
 
 /// One client and its connection.
@@ -42,6 +56,11 @@ struct Client {
     complete: bool,
     /// Whether it was too slow, and was told from where to resume.
     resumes: bool,
+    /// Whether more of its history is to come.
+    continues: bool,
+    /// The newest message when it joined, and the last one that it has.
+    top: i64,
+    last: i64,
 }
 
 struct World {
@@ -49,24 +68,30 @@ struct World {
     clients: Vec<Client>,
     /// All that is in Redis; a cold room lacks what is in the archive only.
     log: Vec<Entry>,
-    archived: Vec<Entry>,
+    /// What was in the archive before, and all that was said.
+    timeline: Vec<Entry>,
     top: i64,
     clock: i64,
     warm: bool,
-    /// Whether the log has everything since the start: then nobody need reload.
-    whole: bool,
+    archive_is_away: bool,
+    /// Whether everything could be read at any time: then nobody need reload.
+    all_at_hand: bool,
     subscribed: bool,
     events: VecDeque<Event>,
     reading: Option<Reading>,
 }
 
 /// Steps without those in which a client reads what it was sent.
-const STEPS: u8 = 10;
+const STEPS: u8 = 11;
+/// The newest message that is in the archive alone.
+const ARCHIVED: i64 = 3;
+/// Messages that are read at once.
+const READ: usize = 2;
 
 impl World {
     /// Each client has an outbox for so many bytes of messages.
     fn new(clients: u64, cold: bool, bound: usize) -> Self {
-        let archived = vec![entry(1, 0), entry(2, 1), entry(3, 2)];
+        let timeline = vec![entry(1, 0), entry(2, 1), entry(3, 2)];
         let room = Room::new(&"lobby".parse().unwrap());
         // A room without members is none: somebody is always in it.
         let enter = |number| {
@@ -76,22 +101,26 @@ impl World {
             Client {
                 connection,
                 outbox,
-                joining: Some(Joining::Entered),
+                joining: Some(Joining::Entered(None)),
                 shows: None,
                 complete: false,
                 resumes: false,
+                continues: false,
+                top: 0,
+                last: 0,
             }
         };
         let clients = (0..clients).map(enter).collect();
         Self {
             room,
             clients,
-            log: if cold { Vec::new() } else { archived.clone() },
-            archived,
-            top: if cold { 0 } else { 3 },
-            clock: 3,
+            log: if cold { Vec::new() } else { timeline.clone() },
+            timeline,
+            top: if cold { 0 } else { ARCHIVED },
+            clock: ARCHIVED,
             warm: !cold,
-            whole: !cold,
+            archive_is_away: false,
+            all_at_hand: true,
             subscribed: true,
             events: VecDeque::new(),
             reading: None,
@@ -107,7 +136,8 @@ impl World {
             4 => self.read(),
             5 => self.hydrate(),
             6 => self.trim(),
-            7..STEPS => self.join(usize::from(step - 7) % self.clients.len()),
+            7 => self.turn_archive(),
+            8..STEPS => self.join(usize::from(step - 8) % self.clients.len()),
             _ => {
                 let client = usize::from(step - STEPS) % self.clients.len();
                 self.clients[client].read();
@@ -126,6 +156,7 @@ impl World {
         let entry = entry(self.clock, self.top);
         self.top = self.clock;
         self.log.push(entry.clone());
+        self.timeline.push(entry.clone());
         self.publish(Event::Message(entry));
     }
 
@@ -157,12 +188,16 @@ impl World {
         match self.reading.take() {
             Some(Reading::Begun) => {
                 if let Some(after) = self.room.catching_up_from() {
-                    let newer = self.log.iter().filter(|entry| entry.id > after);
-                    self.reading = Some(Reading::Read(newer.cloned().collect()));
+                    let newer = self
+                        .newer(after.0)
+                        .unwrap_or_else(|| self.newer_in_log(after.0));
+                    self.reading = Some(Reading::Read(newer));
                 }
             }
             Some(Reading::Read(entries)) => {
-                self.room.fill(&entries);
+                let all = entries.len() < READ;
+                let read = if all { Read::All } else { Read::Part };
+                self.room.fill(&entries, read);
                 self.reading = Some(Reading::Begun);
                 if self.room.catching_up_from().is_none() {
                     self.reading = None;
@@ -172,12 +207,27 @@ impl World {
         }
     }
 
+    /// As `Chat::newer`: none if the archive is needed and away.
+    fn newer(&self, after: i64) -> Option<Vec<Entry>> {
+        let first = self.log.first();
+        let reaches = first.is_some_and(|first| first.id.0 <= after + 1 || first.prev.0 == after);
+        if self.warm && (reaches || after >= self.top) {
+            return Some(self.newer_in_log(after));
+        }
+        let newer = self.timeline.iter().filter(|entry| entry.id.0 > after);
+        (!self.archive_is_away).then(|| newer.take(READ).cloned().collect())
+    }
+
+    fn newer_in_log(&self, after: i64) -> Vec<Entry> {
+        let newer = self.log.iter().filter(|entry| entry.id.0 > after);
+        newer.take(READ).cloned().collect()
+    }
+
     fn hydrate(&mut self) {
         if !self.warm {
             self.warm = true;
-            let newer = std::mem::replace(&mut self.log, self.archived.clone());
-            self.log.extend(newer);
-            self.top = self.top.max(3);
+            self.log = self.timeline.clone();
+            self.top = self.top.max(ARCHIVED);
             self.publish(Event::Hydrated);
         }
     }
@@ -185,43 +235,108 @@ impl World {
     /// A flush leaves the newest message only.
     fn trim(&mut self) {
         if self.warm && self.log.len() > 1 {
-            self.whole = false;
             self.log.drain(..self.log.len() - 1);
         }
     }
 
+    fn turn_archive(&mut self) {
+        self.archive_is_away ^= true;
+        self.all_at_hand = false;
+    }
+
     fn join(&mut self, client: usize) {
-        let Client {
-            connection,
-            outbox,
-            joining,
-            ..
-        } = &mut self.clients[client];
-        *joining = match joining.take() {
+        let joining = self.clients[client].joining.take();
+        let next = match joining {
             None => {
+                let Client {
+                    connection, outbox, ..
+                } = &self.clients[client];
                 self.room.enter(*connection, outbox);
-                Some(Joining::Entered)
+                Some(Joining::Entered(None))
             }
-            Some(Joining::Entered) => Some(Joining::Opened(Opened {
-                warm: self.warm,
-                hydrated_from: MessageId::ZERO,
-                top: MessageId(self.top),
-                members: 1,
-                complete: self.warm,
-                more: true,
-                entries: self.log.clone(),
-            })),
-            Some(Joining::Opened(opened)) => {
-                let history = frame::joined(&None, self.room.id(), &opened);
-                let live = self.room.go_live(*connection, history, &opened);
-                (!live).then_some(Joining::Entered)
-            }
+            Some(Joining::Entered(shown)) => self.look(client, shown),
+            Some(Joining::Reading { opened, at, shown }) => self.show(client, opened, at, shown),
         };
+        self.clients[client].joining = next;
+    }
+
+    /// As `Joining::open`.
+    fn look(&mut self, client: usize, shown: Option<(i64, bool)>) -> Option<Joining> {
+        let whole = self.warm || !self.archive_is_away;
+        if whole {
+            self.top = self.top.max(ARCHIVED); // a cold room is told what it ends with
+        }
+        let opened = opened(self.top, self.warm, whole);
+        let first = self.log.first().map_or(0, |first| first.id.0 - 1);
+        match shown {
+            None => Some(Joining::Reading {
+                opened,
+                at: if whole && !self.warm { 0 } else { first },
+                shown,
+            }),
+            Some((at, true)) if whole && (at >= first || !self.archive_is_away) => {
+                Some(Joining::Reading { opened, at, shown })
+            }
+            Some(_) => self.give_up(client),
+        }
+    }
+
+    /// As `Joining::show`, one part.
+    fn show(
+        &mut self,
+        client: usize,
+        opened: Opened,
+        at: i64,
+        shown: Option<(i64, bool)>,
+    ) -> Option<Joining> {
+        let read = if opened.whole {
+            self.newer(at)
+        } else {
+            Some(self.newer_in_log(at))
+        };
+        let Some(entries) = read else {
+            return match shown {
+                None => Some(Joining::Entered(None)), // it asks again
+                Some(_) => self.give_up(client),
+            };
+        };
+        let Client {
+            connection, outbox, ..
+        } = &self.clients[client];
+        let at = entries.last().map_or(at, |last| last.id.0);
+        let continues = !entries.is_empty() && at < opened.top.0;
+        let part = part(&entries);
+        let frame = match shown {
+            None => frame::joined(&None, self.room.id(), &opened, &part, continues),
+            Some(_) => frame::history(self.room.id(), &part, continues),
+        };
+        if continues {
+            outbox.push(frame);
+            let shown = Some((at, opened.whole));
+            return Some(Joining::Reading { opened, at, shown });
+        }
+        let history = History {
+            last_frame: frame,
+            seen: MessageId(at.max(opened.top.0)),
+            whole: opened.whole,
+        };
+        let live = self.room.go_live(*connection, history);
+        (!live).then_some(Joining::Entered(shown))
+    }
+
+    fn give_up(&mut self, client: usize) -> Option<Joining> {
+        let connection = self.clients[client].connection;
+        let end = frame::history(self.room.id(), &Part::default(), false);
+        self.room
+            .go_live_anyway(connection, end, MessageId(self.top));
+        self.room.reload(connection, "gone");
+        None
     }
 
     /// Lets everything that is under way end.
     fn settle(&mut self) {
         self.resubscribe();
+        self.archive_is_away = false;
         for _ in 0..3 {
             while !self.events.is_empty() || self.reading.is_some() {
                 self.hear();
@@ -250,8 +365,8 @@ impl World {
             let Client { shows, resumes, .. } = &self.clients[client];
             if shows.is_none() {
                 assert!(
-                    *resumes || !self.whole,
-                    "it reloads what could have been filled"
+                    *resumes || !self.all_at_hand,
+                    "it reloads what could have been read"
                 );
                 self.join(client);
             }
@@ -260,7 +375,11 @@ impl World {
         self.believe();
         for client in &self.clients {
             let shows = client.shows.as_ref().expect("a history");
-            assert_eq!(shows.last().copied().unwrap_or(0), self.top, "the newest");
+            assert_eq!(client.last, self.top, "the newest");
+            let all = self.timeline.iter().map(|entry| entry.id.0);
+            let from = shows.first().copied().unwrap_or(i64::MAX);
+            let due: Vec<_> = all.filter(|id| *id >= from).collect();
+            assert!(!client.complete || *shows == due, "all from its first on");
             assert!(
                 client.complete || !self.warm,
                 "it was not told that the room is complete"
@@ -282,17 +401,23 @@ impl Client {
         let id = |of: &Value| of.as_i64().unwrap();
         match frame["type"].as_str().unwrap() {
             "joined" => {
-                let messages = payload["messages"].as_array().unwrap();
-                let ids = messages.iter().map(|message| id(&message["messageId"]));
-                self.shows = Some(ids.collect());
+                self.shows = Some(Vec::new());
                 self.complete = payload["complete"].as_bool().unwrap();
                 self.resumes = false;
+                self.top = id(&payload["top"]);
+                self.last = 0;
+                self.take_part(payload);
+            }
+            "history" => {
+                assert!(self.continues, "a part after the end");
+                self.take_part(payload);
             }
             "message" => {
-                let Some(shows) = &mut self.shows else { return };
-                let last = shows.last().copied().unwrap_or(0);
-                assert_eq!(id(&payload["prev"]), last, "a hole or a double");
-                shows.push(id(&payload["messageId"]));
+                assert!(!self.continues, "a live message before the history's end");
+                if self.shows.is_some() {
+                    assert_eq!(id(&payload["prev"]), self.last, "a hole or a double");
+                    self.show(id(&payload["messageId"]));
+                }
             }
             "reset" => {
                 let shows = self.shows.take().expect("told to reload twice, or nothing");
@@ -302,6 +427,28 @@ impl Client {
                 }
             }
             other => panic!("{other} was not expected"),
+        }
+    }
+
+    fn take_part(&mut self, payload: &Value) {
+        for message in payload["messages"].as_array().unwrap() {
+            let [id, prev] = ["messageId", "prev"].map(|name| message[name].as_i64().unwrap());
+            let begins = self.shows.as_ref().is_none_or(Vec::is_empty);
+            let follows = begins || prev == self.last || prev == 0;
+            assert!(!self.complete || follows, "a hole in a history");
+            self.show(id);
+        }
+        self.continues = payload["continues"] == true;
+        if !self.continues {
+            self.last = self.last.max(self.top);
+        }
+    }
+
+    fn show(&mut self, id: i64) {
+        assert!(id > self.last, "a double");
+        self.last = id;
+        if let Some(shows) = &mut self.shows {
+            shows.push(id);
         }
     }
 }
@@ -323,13 +470,11 @@ fn run(steps: &[u8], clients: u64, cold: bool, bound: usize) {
 /// One client that is about to read the log, or is live already: then every order of a few steps.
 #[test]
 fn every_short_order_of_steps_leaves_no_gap_and_no_double() {
-    const LENGTH: u32 = 5;
-    let steps = u32::from(STEPS - 1);
-    for number in 0..steps.pow(LENGTH) {
-        let step = |at| u8::try_from(number / steps.pow(at) % steps).unwrap();
-        let tail = (0..LENGTH).map(step);
-        for head in [&[][..], &[7, 7]] {
-            let order: Vec<u8> = head.iter().copied().chain(tail.clone()).collect();
+    for (head, length) in [(&[][..], 5), (&[8, 8, 8], 4)] {
+        let steps = u32::from(STEPS - 2);
+        for number in 0..steps.pow(length) {
+            let step = |at| u8::try_from(number / steps.pow(at) % steps).unwrap();
+            let order: Vec<u8> = head.iter().copied().chain((0..length).map(step)).collect();
             run(&order, 1, true, usize::MAX);
             run(&order, 1, false, usize::MAX);
         }

@@ -8,7 +8,13 @@ use common::{
 };
 use serde_json::Value;
 
-use crate::{frame, hub::ConnectionId, outbox::Outbox, room::Room};
+use crate::{
+    frame,
+    history::Part,
+    hub::ConnectionId,
+    outbox::Outbox,
+    room::{History, Read, Room},
+};
 
 pub(crate) fn entry(id: i64, prev: i64) -> Entry {
     let content = Content {
@@ -20,23 +26,48 @@ pub(crate) fn entry(id: i64, prev: i64) -> Entry {
     Entry::of(MessageId(id), MessageId(prev), &content)
 }
 
+/// What somebody finds who opens a room whose newest message is `top`.
+pub(crate) fn opened(top: i64, warm: bool, whole: bool) -> Opened {
+    Opened {
+        warm,
+        hydrated_from: MessageId::ZERO,
+        top: MessageId(top),
+        members: 1,
+        complete: whole,
+        more: false,
+        after: MessageId::ZERO,
+        behind: false,
+        newer: 0,
+        unflushed: 0,
+        first_unflushed: MessageId::ZERO,
+        whole,
+        entries: Vec::new(),
+    }
+}
+
+/// These messages as a part of a history.
+pub(crate) fn part(entries: &[Entry]) -> Part {
+    Part::split(entries).next().unwrap_or_default()
+}
+
+/// A history that ends with a message.
+fn history(room: &Room, seen: i64, whole: bool) -> History {
+    let opened = opened(seen, whole, whole);
+    History {
+        last_frame: frame::joined(&None, room.id(), &opened, &Part::default(), false),
+        seen: MessageId(seen),
+        whole,
+    }
+}
+
 /// A warm room whose newest message is 3, and a member that has it.
-fn live_room() -> (Arc<Room>, Arc<Outbox>, Opened) {
+fn live_room() -> (Arc<Room>, Arc<Outbox>) {
     let room = Room::new(&"lobby".parse().unwrap());
     let outbox = Arc::new(Outbox::new(usize::MAX));
-    let opened = Opened {
-        warm: true,
-        hydrated_from: MessageId::ZERO,
-        top: MessageId(3),
-        members: 1,
-        complete: true,
-        more: false,
-        entries: Vec::new(),
-    };
     room.enter(ConnectionId(1), &outbox);
-    assert!(room.go_live(ConnectionId(1), "joined".into(), &opened));
-    assert_eq!(outbox.take(), ["joined"]);
-    (room, outbox, opened)
+    assert!(room.go_live(ConnectionId(1), history(&room, 3, true)));
+    assert_eq!(sent(&outbox), ["joined"]);
+    (room, outbox)
 }
 
 /// What was sent: the ids of messages, the types of other frames.
@@ -54,14 +85,14 @@ fn sent(outbox: &Outbox) -> Vec<String> {
 
 #[test]
 fn a_hole_is_filled_from_the_log_before_what_shows_it() {
-    let (room, outbox, _) = live_room();
+    let (room, outbox) = live_room();
 
     assert!(!room.hear(entry(4, 3)));
     assert!(room.hear(entry(6, 5)), "5 was missed");
     assert!(!room.hear(entry(7, 6)), "the log is being read already");
     assert_eq!(sent(&outbox), ["4"]);
     assert_eq!(room.catching_up_from(), Some(MessageId(4)));
-    room.fill(&[entry(5, 4), entry(6, 5)]);
+    room.fill(&[entry(5, 4), entry(6, 5)], Read::All);
 
     assert_eq!(sent(&outbox), ["5", "6", "7"]);
     assert_eq!(room.catching_up_from(), None);
@@ -69,10 +100,10 @@ fn a_hole_is_filled_from_the_log_before_what_shows_it() {
 
 #[test]
 fn a_hole_that_cannot_be_filled_is_told_once() {
-    let (room, outbox, _) = live_room();
+    let (room, outbox) = live_room();
 
     assert!(room.hear(entry(9, 8)));
-    room.fill(&[entry(7, 6), entry(8, 7), entry(9, 8)]);
+    room.fill(&[entry(7, 6), entry(8, 7), entry(9, 8)], Read::All);
     assert!(!room.hear(entry(10, 9)));
 
     assert_eq!(sent(&outbox), ["reset", "7", "8", "9", "10"]);
@@ -80,13 +111,13 @@ fn a_hole_that_cannot_be_filled_is_told_once() {
 
 #[test]
 fn a_subscription_that_was_lost_and_missed_nothing_is_not_noticed() {
-    let (room, outbox, _) = live_room();
+    let (room, outbox) = live_room();
 
     assert!(room.resume());
     assert!(!room.resume(), "the log is being read already");
-    room.fill(&[]);
+    room.fill(&[], Read::All);
     assert_eq!(room.catching_up_from(), Some(MessageId(3)), "once more");
-    room.fill(&[]);
+    room.fill(&[], Read::All);
 
     assert_eq!(room.catching_up_from(), None);
     assert!(sent(&outbox).is_empty());
@@ -94,7 +125,7 @@ fn a_subscription_that_was_lost_and_missed_nothing_is_not_noticed() {
 
 #[test]
 fn a_message_that_is_heard_twice_is_delivered_once() {
-    let (room, outbox, _) = live_room();
+    let (room, outbox) = live_room();
 
     for id in [4, 4, 5, 4, 5] {
         assert!(!room.hear(entry(id, id - 1)));
@@ -104,18 +135,35 @@ fn a_message_that_is_heard_twice_is_delivered_once() {
 }
 
 #[test]
+fn a_long_hole_is_filled_part_by_part_and_what_comes_meanwhile_is_read_too() {
+    let (room, outbox) = live_room();
+
+    assert!(room.hear(entry(9, 8)));
+    room.fill(&[entry(4, 3), entry(5, 4)], Read::Part);
+    assert_eq!(room.catching_up_from(), Some(MessageId(5)));
+    for id in 10..13 {
+        assert!(!room.hear(entry(id, id - 1)), "too many to be kept back");
+    }
+    let rest: Vec<_> = (6..13).map(|id| entry(id, id - 1)).collect();
+    room.fill(&rest[..6], Read::All);
+    assert_eq!(room.catching_up_from(), Some(MessageId(11)), "once more");
+    room.fill(&rest[6..], Read::All);
+
+    assert_eq!(room.catching_up_from(), None);
+    assert_eq!(
+        sent(&outbox),
+        ["4", "5", "6", "7", "8", "9", "10", "11", "12"]
+    );
+}
+
+#[test]
 fn who_read_the_log_before_the_others_gets_what_they_have() {
-    let (room, outbox, opened) = live_room();
+    let (room, outbox) = live_room();
     let late = Arc::new(Outbox::new(usize::MAX));
     room.enter(ConnectionId(2), &late);
 
     // It read the log before 3 was said, and goes live before 3 is heard.
-    let behind = Opened {
-        top: MessageId(2),
-        ..opened
-    };
-    let history = frame::joined(&None, room.id(), &behind);
-    assert!(room.go_live(ConnectionId(2), history, &behind));
+    assert!(room.go_live(ConnectionId(2), history(&room, 2, true)));
     assert!(!room.hear(entry(3, 2)));
     assert!(!room.hear(entry(4, 3)));
 
@@ -124,15 +172,30 @@ fn who_read_the_log_before_the_others_gets_what_they_have() {
 }
 
 #[test]
+fn a_joiner_that_is_far_behind_reads_on_instead_of_being_waited_for() {
+    let (room, _) = live_room();
+    let slow = Arc::new(Outbox::new(usize::MAX));
+    room.enter(ConnectionId(2), &slow);
+
+    for id in 4..9 {
+        assert!(!room.hear(entry(id, id - 1)));
+    }
+    assert!(!room.go_live(ConnectionId(2), history(&room, 3, true)));
+    assert!(!room.hear(entry(9, 8)));
+    assert!(room.go_live(ConnectionId(2), history(&room, 8, true)));
+
+    assert_eq!(sent(&slow), ["joined", "9"]);
+}
+
+#[test]
 fn a_joiner_is_told_how_many_are_there_after_its_history() {
-    let (room, _, opened) = live_room();
+    let (room, _) = live_room();
     let outbox = Arc::new(Outbox::new(usize::MAX));
     room.enter(ConnectionId(2), &outbox);
 
     room.tell_presence(&frame::presence(room.id(), 2));
     room.tell_typing(&frame::typing(room.id(), "u", "u"));
-    let history = frame::joined(&None, room.id(), &opened);
-    assert!(room.go_live(ConnectionId(2), history, &opened));
+    assert!(room.go_live(ConnectionId(2), history(&room, 3, true)));
 
     assert_eq!(sent(&outbox), ["joined", "presence"]);
 }
@@ -141,18 +204,12 @@ fn a_joiner_is_told_how_many_are_there_after_its_history() {
 fn the_word_that_a_room_is_complete_is_not_missed_by_a_joiner() {
     let room = Room::new(&"lobby".parse().unwrap());
     let outbox = Arc::new(Outbox::new(usize::MAX));
-    let (_, _, warm) = live_room();
-    let cold = Opened {
-        warm: false,
-        complete: false,
-        ..warm.clone()
-    };
     room.enter(ConnectionId(1), &outbox);
 
     // It comes after the joiner has read the log.
     room.was_hydrated();
 
-    assert!(!room.go_live(ConnectionId(1), "joined".into(), &cold));
-    assert!(room.go_live(ConnectionId(1), "joined".into(), &warm));
-    assert_eq!(outbox.take(), ["joined"]);
+    assert!(!room.go_live(ConnectionId(1), history(&room, 0, false)));
+    assert!(room.go_live(ConnectionId(1), history(&room, 3, true)));
+    assert_eq!(sent(&outbox), ["joined"]);
 }

@@ -1,30 +1,22 @@
 //! A session: what one connection may ask, and the answers. It knows no socket.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use common::{
-    chat::{Entry, log::Opened},
-    error::Chain,
-    id::RoomId,
-};
-use tokio::time::{Instant, timeout_at};
+use common::id::RoomId;
+use tokio::time::Instant;
 
 use crate::{
     app::App,
     auth::Ring,
     frame::{self, Ask, FrameId, Join, Refusal},
     hub::ConnectionId,
+    joining::Joining,
     limits::Seat,
     outbox::Outbox,
     person::{Person, Proof},
     room::Room,
     standing::Standing,
 };
-
-/// How long a joiner of a cold room waits for its history.
-const COLD_PATIENCE: Duration = Duration::from_secs(3);
-/// Between two looks at a cold room, in case the word that it is warm was missed.
-const COLD_LOOK: Duration = Duration::from_millis(500);
 
 /// One connection's rooms.
 #[derive(Debug)]
@@ -193,54 +185,24 @@ impl Session {
             self.rooms.push(Arc::clone(&room));
         }
         self.mark(&join.room_id).await;
-        loop {
-            let opened = match self.open(&room, &join).await {
-                Ok(opened) => fit(opened, &join, self.app.outbox_bytes / 2),
-                Err(refusal) => {
-                    self.leave(&join.room_id);
-                    return Err(refusal);
-                }
-            };
-            let joined = frame::joined(id, &join.room_id, &opened);
-            if room.go_live(self.connection, joined, &opened) {
-                return Ok(());
-            }
+        let joining = Joining {
+            app: &self.app,
+            room: &room,
+            connection: self.connection,
+            outbox: &self.outbox,
+            id,
+            join: &join,
+        };
+        let joined = joining.run().await;
+        if joined.is_err() {
+            self.leave(&join.room_id);
         }
+        joined
     }
 
     fn leave(&mut self, room_id: &RoomId) {
         self.rooms.retain(|room| room.id() != room_id);
         self.app.hub.leave(room_id, self.connection);
-    }
-
-    /// Reads a room; has a cold one rehydrated first, and waits a while for it.
-    async fn open(&self, room: &Room, join: &Join) -> Result<Opened, Refusal> {
-        let away = || Refusal::unavailable("the room cannot be joined now; try again");
-        if !self.app.hub.subscribe(room).await {
-            return Err(away());
-        }
-        let chat = &self.app.chat;
-        let deadline = Instant::now() + COLD_PATIENCE;
-        loop {
-            let warm = room.hydrated.notified();
-            tokio::pin!(warm);
-            warm.as_mut().enable(); // what rings from here on is heard
-            let opened = chat
-                .log
-                .open(&join.room_id, join.since, join.limit())
-                .await
-                .map_err(|error| {
-                    tracing::warn!(error = %Chain(&error), room.id = %join.room_id, "a join failed");
-                    away()
-                })?;
-            if opened.warm || Instant::now() >= deadline {
-                return Ok(opened);
-            }
-            if let Err(error) = chat.ask_rehydrate(&join.room_id).await {
-                tracing::warn!(error = %Chain(&error), room.id = %join.room_id, "cannot ask for a rehydration");
-            }
-            let _ = timeout_at(deadline.min(Instant::now() + COLD_LOOK), warm).await;
-        }
     }
 
     /// The room that is named, or the one joined last.
@@ -257,81 +219,10 @@ impl Session {
     }
 }
 
-/// Leaves the oldest messages out of a history that has more than so many bytes: one that overflows the
-/// outbox would cut the joiner off, each time that it comes back.
-fn fit(mut opened: Opened, join: &Join, bytes: usize) -> Opened {
-    let mut total = 0;
-    let fits = |entry: &&Entry| {
-        total += entry.rendered_len();
-        total <= bytes
-    };
-    let kept = opened.entries.iter().rev().take_while(fits).count();
-    let left_out = opened.entries.len() - kept;
-    if left_out > 0 {
-        opened.entries.drain(..left_out);
-        opened.more = true;
-        opened.complete &= join.since.is_none();
-    }
-    opened
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
         for room in &self.rooms {
             self.app.hub.leave(room.id(), self.connection);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use common::{chat::Content, id::MessageId};
-
-    use super::*;
-
-    fn opened(texts: &[&str]) -> Opened {
-        let entries = texts.iter().zip(1..).map(|(text, id)| {
-            let content = Content {
-                user_id: "u".into(),
-                username: "u".into(),
-                client_id: "c".into(),
-                message: (*text).into(),
-            };
-            Entry::of(MessageId(id), MessageId(id - 1), &content)
-        });
-        Opened {
-            warm: true,
-            hydrated_from: MessageId::ZERO,
-            top: MessageId(3),
-            members: 1,
-            complete: true,
-            more: false,
-            entries: entries.collect(),
-        }
-    }
-
-    fn join(payload: &str) -> Join {
-        serde_json::from_str(payload).unwrap()
-    }
-
-    #[test]
-    fn a_history_that_would_overflow_the_outbox_loses_its_oldest() {
-        let long = "x".repeat(5000);
-        let history = opened(&[&long, &long, "short"]);
-
-        let newest = fit(history.clone(), &join(r#"{"roomId":"r"}"#), 6000);
-        let since = fit(history.clone(), &join(r#"{"roomId":"r","since":0}"#), 6000);
-        let all = fit(
-            history.clone(),
-            &join(r#"{"roomId":"r","since":0}"#),
-            60_000,
-        );
-
-        assert_eq!(newest.entries, history.entries[1..]);
-        assert!(newest.more && newest.complete);
-        assert!(since.more && !since.complete, "not all since the last id");
-        assert_eq!(all, history);
-        let bytes = frame::joined(&None, &"r".parse().unwrap(), &newest).len();
-        assert!(bytes < 6000, "{bytes}");
     }
 }

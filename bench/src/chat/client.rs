@@ -1,6 +1,6 @@
 //! One WebSocket of the chat, as a browser would open it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -25,6 +25,38 @@ pub(super) struct Joined {
     pub(super) top: i64,
     /// The newest messages, oldest first.
     pub(super) messages: Vec<Shown>,
+    /// How long the first part took.
+    #[serde(skip)]
+    pub(super) first_part: Duration,
+}
+
+/// A history as it came.
+#[derive(Debug)]
+pub(super) struct History {
+    frames: Vec<String>,
+    /// How long the first part took.
+    first_part: Duration,
+}
+
+/// The end of a frame after which more of a history comes.
+const CONTINUES: &str = r#""continues":true}}"#;
+
+impl History {
+    /// Its messages, oldest first.
+    pub(super) fn read(&self) -> Result<Vec<Shown>> {
+        let mut messages = Vec::new();
+        for frame in &self.frames {
+            let frame: Frame<Part> = serde_json::from_str(frame).context("read a history")?;
+            messages.extend(frame.payload.messages);
+        }
+        Ok(messages)
+    }
+}
+
+/// A part of a history.
+#[derive(Deserialize)]
+struct Part {
+    messages: Vec<Shown>,
 }
 
 /// A message of a room's history.
@@ -38,8 +70,8 @@ pub(super) struct Shown {
 }
 
 #[derive(Deserialize)]
-struct JoinedFrame {
-    payload: Joined,
+struct Frame<T> {
+    payload: T,
 }
 
 impl Client {
@@ -53,17 +85,41 @@ impl Client {
         Ok(Self { socket })
     }
 
-    /// Joins a room, and takes up to `limit` of its newest messages.
+    /// Joins a room, and takes up to `limit` of its newest messages, in all parts that they come in.
     pub(super) async fn join(&mut self, room: &str, limit: usize) -> Result<Joined> {
+        let history = self.join_unread(room, limit).await?;
+        let first: Frame<Joined> =
+            serde_json::from_str(&history.frames[0]).context("read the answer to a join")?;
+        Ok(Joined {
+            messages: history.read()?,
+            first_part: history.first_part,
+            ..first.payload
+        })
+    }
+
+    /// As [`Self::join`], but leaves it to the caller to read what has come.
+    pub(super) async fn join_unread(&mut self, room: &str, limit: usize) -> Result<History> {
         let join =
             format!(r#"{{"type":"join","id":1,"payload":{{"roomId":"{room}","limit":{limit}}}}}"#);
-        let answer = self
+        let begun = Instant::now();
+        let joined = self
             .ask(join, "joined")
             .await
             .with_context(|| format!("join {room}"))?;
-        let frame: JoinedFrame =
-            serde_json::from_str(&answer).context("read the answer to a join")?;
-        Ok(frame.payload)
+        let first_part = begun.elapsed();
+        let mut frames = vec![joined];
+        // Its end tells, and reading all of it would delay what comes next.
+        while frames
+            .last()
+            .is_some_and(|frame| frame.ends_with(CONTINUES))
+        {
+            frames.push(
+                self.await_frame("history")
+                    .await
+                    .context("read a history")?,
+            );
+        }
+        Ok(History { frames, first_part })
     }
 
     /// Leaves a room.
@@ -76,6 +132,11 @@ impl Client {
     /// Sends a frame and waits for the answer of this type; passes over others.
     async fn ask(&mut self, frame: String, kind: &str) -> Result<String> {
         self.socket.writer().text(&frame).await?;
+        self.await_frame(kind).await
+    }
+
+    /// Waits for the next frame of a type; passes over others.
+    async fn await_frame(&mut self, kind: &str) -> Result<String> {
         let wanted = format!(r#"{{"type":"{kind}""#);
         let answer = async {
             loop {

@@ -2,8 +2,8 @@
 //!
 //! [`stack`] starts the real processes, [`site`] the servers of other sides beside them: [`bound`], and what
 //! is usually built with Node. [`socket`] is one WebSocket, [`client`] speaks with one server, [`crowd`] is
-//! the members of all rooms with what each of them saw, [`load`] sends on a schedule; [`fan_out`], [`idle`]
-//! and [`room`] measure with them.
+//! the members of all rooms with what each of them saw, [`load`] sends on a schedule; [`fan_out`], [`idle`],
+//! [`joins`] and [`room`] measure with them.
 
 mod bound;
 mod client;
@@ -11,6 +11,7 @@ mod crowd;
 mod database;
 mod fan_out;
 mod idle;
+mod joins;
 mod load;
 mod room;
 mod server;
@@ -48,6 +49,10 @@ pub(crate) struct Options {
     /// How many idle connections to hold
     #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=50_000))]
     connections: u32,
+
+    /// Measure nothing but joins with a history
+    #[arg(long)]
+    only_joins: bool,
 
     /// Keep all messages in Redis meanwhile, to measure without the worker's and Postgres's part
     #[arg(long)]
@@ -104,7 +109,7 @@ pub(crate) async fn measure(
     let peers = std::path::absolute(&options.peers)?;
     let sides = options.sides();
     let steps = if options.cost_at.is_empty() {
-        4
+        5
     } else {
         options.cost_at.len()
     };
@@ -128,6 +133,14 @@ pub(crate) async fn measure(
                     fan_out::cost(site, *load, options, figures).await?;
                 }
             }
+            continue;
+        }
+        figures.begin(format!("run {run} of {}: joins with a history", how.runs));
+        // Apart: with these settings rooms keep more in Redis than with the others.
+        let apart = Stack::start(how, database, &joins::SETTINGS).await?;
+        joins::measure(&apart, figures).await?;
+        drop(apart);
+        if options.only_joins {
             continue;
         }
         for site in all() {

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{
     Database, NO_FLUSH, RoomOptions,
     client::Client,
-    database::{Place, count, places},
+    database::{Place, copy_again, count, places},
     stack::Stack,
 };
 use crate::{
@@ -73,30 +73,46 @@ pub(super) async fn measure(
         let room: RoomId = testing::unique("room-").parse().context("name a room")?;
         let (out, settled, history) = bench.flush(&room).await?;
         let back = if way == Way::Back {
-            bench.rehydrate(&room, &history).await?
+            Some(bench.rehydrate(&room, &history).await?)
         } else {
-            Duration::ZERO
+            None
         };
         if run == 0 {
             continue;
         }
         let mut add = |name: &str, time: Duration| {
             figures.add(name, "ms", time.as_secs_f64() * 1000.0);
-            figures.add(
-                format!("{name}.rate"),
-                "messages/s",
-                per_second(bench.messages, time),
-            );
+            let rate = per_second(bench.messages, time);
+            figures.add(format!("{name}.rate"), "messages/s", rate);
         };
-        match way {
-            Way::Out => {
+        match back {
+            None => {
                 add("flush.to_postgres", out);
+                let copy = copy_again(&bench.stack.place().schema, room.as_str()).await?;
+                add("flush.one_copy", copy);
+                let of_copy = copy.as_secs_f64() / out.as_secs_f64();
+                figures.add("flush.rate_of_one_copy", "%", of_copy * 100.0);
                 figures.add("flush.to_clean", "ms", settled.as_secs_f64() * 1000.0);
             }
-            Way::Back => add("rehydrate.to_joined", back),
+            Some(back) => {
+                add("rehydrate.to_whole", back.whole);
+                let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+                figures.add("rehydrate.to_first_part", "ms", ms(back.first_part));
+                figures.add("rehydrate.to_page", "ms", ms(back.page));
+            }
         }
     }
     Ok(())
+}
+
+/// How long the ways back of one room took.
+struct Back {
+    /// Until a joiner had its newest messages.
+    page: Duration,
+    /// Until another one, who wants all of them, had the first.
+    first_part: Duration,
+    /// And the last.
+    whole: Duration,
 }
 
 /// What the measurements work with.
@@ -121,7 +137,7 @@ impl Bench {
             {}
             socket
         });
-        self.fill(room).await?;
+        fill(&self.log, room, self.messages).await?;
         let socket = reading.await.context("read what the member hears")?;
         let history = self.history(room).await?;
         ensure!(
@@ -154,8 +170,26 @@ impl Bench {
         Ok((out, settled, history))
     }
 
-    /// Removes a room from Redis, joins it, and waits for the answer.
-    async fn rehydrate(&self, room: &RoomId, history: &[Place]) -> Result<Duration> {
+    /// Removes a room from Redis, joins it for its newest messages, then for all that there are; each time
+    /// with nothing in Redis, and nothing kept by a server. Waits for the answers, and until it is back.
+    async fn rehydrate(&self, room: &RoomId, history: &[Place]) -> Result<Back> {
+        let (page, _) = self.join_cold(room, history, PAGE).await?;
+        // A server keeps for some seconds what it has shown; the other one has not.
+        let (first_part, whole) = self.join_cold(room, history, history.len()).await?;
+        Ok(Back {
+            page,
+            first_part,
+            whole,
+        })
+    }
+
+    /// Joins a room that has left Redis: how long the first part took, and the whole.
+    async fn join_cold(
+        &self,
+        room: &RoomId,
+        history: &[Place],
+        limit: usize,
+    ) -> Result<(Duration, Duration)> {
         let keys: &Keys = self.log.keys();
         let mut connection = self.log.redis().connection().await?;
         redis::cmd("DEL")
@@ -169,13 +203,14 @@ impl Bench {
             .await
             .context("remove a room from Redis")?;
 
-        let mut member = Client::connect(self.stack.ports()[1], "bench").await?;
+        let server = usize::from(limit > PAGE);
+        let mut member = Client::connect(self.stack.ports()[server], "bench").await?;
         let begun = Instant::now();
-        let joined = member.join(room.as_str(), PAGE).await?;
-        let back = begun.elapsed();
+        let joined = member.join(room.as_str(), limit).await?;
+        let whole = begun.elapsed();
         ensure!(
             joined.complete,
-            "the joiner's history is not complete after {back:?}"
+            "the joiner's history is not complete after {whole:?}"
         );
 
         let shown: Vec<_> = joined
@@ -186,35 +221,21 @@ impl Bench {
                 prev_id: message.prev,
             })
             .collect();
-        let newest = &history[history.len().saturating_sub(PAGE)..];
+        let newest = &history[history.len().saturating_sub(limit)..];
         ensure!(
             shown == newest,
             "WRONG HISTORY: the joiner got other messages than were archived"
         );
+        // The joiner need not wait for it, but the room comes back.
+        while !self.log.beginning(room, None, 1).await?.warm {
+            pause(begun, "the room is back in Redis").await?;
+        }
         ensure!(
             self.history(room).await? == history,
             "WRONG LOG: Redis got others than were archived"
         );
-        Ok(back)
-    }
-
-    /// Appends the messages, some at a time.
-    async fn fill(&self, room: &RoomId) -> Result<()> {
-        let text = ".".repeat(64);
-        stream::iter(0..self.messages)
-            .map(|n| {
-                let content = Content {
-                    user_id: "bench".into(),
-                    username: "bench".into(),
-                    client_id: n.to_string().into(),
-                    message: text.as_str().into(),
-                };
-                async move { self.log.append(room, &content).await }
-            })
-            .buffer_unordered(FILLING)
-            .try_for_each(|_| async { Ok(()) })
-            .await
-            .context("fill a room")
+        member.leave(room.as_str()).await?;
+        Ok((joined.first_part, whole))
     }
 
     /// The room in Redis, in its order.
@@ -244,6 +265,25 @@ impl Bench {
             .context("ask whether a room is clean")?;
         Ok(score.is_some())
     }
+}
+
+/// Appends so many messages to a room, some at a time.
+pub(super) async fn fill(log: &RoomLog, room: &RoomId, messages: u64) -> Result<()> {
+    let text = ".".repeat(64);
+    stream::iter(0..messages)
+        .map(|n| {
+            let content = Content {
+                user_id: "bench".into(),
+                username: "bench".into(),
+                client_id: n.to_string().into(),
+                message: text.as_str().into(),
+            };
+            async move { log.append(room, &content).await }
+        })
+        .buffer_unordered(FILLING)
+        .try_for_each(|_| async { Ok(()) })
+        .await
+        .context("fill a room")
 }
 
 /// Waits a little, if there is time left.

@@ -94,6 +94,40 @@ pub struct Hot {
     pub cuts: Vec<MessageId>,
 }
 
+/// Where a room's archive ends, and where a stretch of it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The newest message; 0 if there is none.
+    pub newest: MessageId,
+    /// The oldest message of the stretch; 0 if the archive has no more than the stretch is to have.
+    pub oldest: MessageId,
+    /// Whether there are messages before the stretch.
+    pub more: bool,
+}
+
+/// From which end of a range messages are taken, if there are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Oldest,
+    Newest,
+}
+
+#[derive(diesel::QueryableByName)]
+struct BoundsRow {
+    #[diesel(sql_type = BigInt)]
+    newest: i64,
+    #[diesel(sql_type = BigInt)]
+    oldest: i64,
+    #[diesel(sql_type = Bool)]
+    more: bool,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
 #[derive(diesel::QueryableByName)]
 struct Cut {
     #[diesel(sql_type = BigInt)]
@@ -149,20 +183,7 @@ impl Archive {
     /// # Errors
     /// If Postgres cannot be reached or refuses.
     pub async fn range(&self, room: &RoomId, range: IdRange) -> Result<Vec<Entry>, PgError> {
-        let mut connection = self.connection().await?;
-        let rows: Vec<Row> = messages::table
-            .filter(messages::room_id.eq(room.as_str()))
-            .filter(messages::id.gt(range.after.0))
-            .filter(messages::id.le(range.to.0))
-            .order(messages::id)
-            .select(Row::as_select())
-            .load(&mut connection)
-            .await
-            .map_err(|source| PgError::Query {
-                doing: "read a range of messages",
-                source,
-            })?;
-        Ok(rows.iter().map(Row::entry).collect())
+        self.read(room, range, End::Oldest, usize::MAX).await
     }
 
     /// Up to `limit` messages before an id, oldest first.
@@ -175,21 +196,11 @@ impl Archive {
         before: MessageId,
         limit: usize,
     ) -> Result<Vec<Entry>, PgError> {
-        let mut connection = self.connection().await?;
-        let mut rows: Vec<Row> = messages::table
-            .filter(messages::room_id.eq(room.as_str()))
-            .filter(messages::id.lt(before.0))
-            .order(messages::id.desc())
-            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .select(Row::as_select())
-            .load(&mut connection)
-            .await
-            .map_err(|source| PgError::Query {
-                doing: "read a page of messages",
-                source,
-            })?;
-        rows.reverse();
-        Ok(rows.iter().map(Row::entry).collect())
+        let range = IdRange {
+            after: MessageId(-1),
+            to: MessageId(before.0 - 1),
+        };
+        self.read(room, range, End::Newest, limit).await
     }
 
     /// Up to `limit` messages after an id, oldest first.
@@ -202,20 +213,105 @@ impl Archive {
         after: MessageId,
         limit: usize,
     ) -> Result<Vec<Entry>, PgError> {
+        let range = IdRange {
+            after,
+            to: MessageId(i64::MAX),
+        };
+        self.read(room, range, End::Oldest, limit).await
+    }
+
+    /// Up to `limit` messages from one end of a range, oldest first.
+    async fn read(
+        &self,
+        room: &RoomId,
+        range: IdRange,
+        end: End,
+        limit: usize,
+    ) -> Result<Vec<Entry>, PgError> {
         let mut connection = self.connection().await?;
-        let rows: Vec<Row> = messages::table
+        let query = messages::table
             .filter(messages::room_id.eq(room.as_str()))
-            .filter(messages::id.gt(after.0))
-            .order(messages::id)
+            .filter(messages::id.gt(range.after.0))
+            .filter(messages::id.le(range.to.0))
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .select(Row::as_select())
-            .load(&mut connection)
-            .await
-            .map_err(|source| PgError::Query {
-                doing: "read a page of messages",
-                source,
-            })?;
+            .into_boxed();
+        let query = match end {
+            End::Oldest => query.order(messages::id),
+            End::Newest => query.order(messages::id.desc()),
+        };
+        let mut rows: Vec<Row> =
+            query
+                .load(&mut connection)
+                .await
+                .map_err(|source| PgError::Query {
+                    doing: "read messages",
+                    source,
+                })?;
+        if end == End::Newest {
+            rows.reverse();
+        }
         Ok(rows.iter().map(Row::entry).collect())
+    }
+
+    /// The newest message of a room; the `count`th message before an id, the oldest if there are fewer; and
+    /// whether there are more before that.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn bounds(
+        &self,
+        room: &RoomId,
+        before: MessageId,
+        count: usize,
+    ) -> Result<Bounds, PgError> {
+        let mut connection = self.connection().await?;
+        let before_it = "FROM messages WHERE room_id = $1 AND id < $2 ORDER BY id DESC OFFSET";
+        let row: BoundsRow = diesel::sql_query(format!(
+            "SELECT coalesce((SELECT id FROM messages WHERE room_id = $1 ORDER BY id DESC LIMIT 1), 0) AS newest, \
+             coalesce((SELECT id {before_it} $3 - 1 LIMIT 1), 0) AS oldest, \
+             EXISTS (SELECT 1 {before_it} $3) AS more"
+        ))
+        .bind::<Text, _>(room.as_str())
+        .bind::<BigInt, _>(before.0)
+        .bind::<BigInt, _>(i64::try_from(count).unwrap_or(i64::MAX))
+        .get_result(&mut connection)
+        .await
+        .map_err(|source| PgError::Query { doing: "read where a room ends", source })?;
+        Ok(Bounds {
+            newest: MessageId(row.newest),
+            oldest: MessageId(row.oldest),
+            more: row.more,
+        })
+    }
+
+    /// How many messages are between two ids, both left out; counts to `most`.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn count(
+        &self,
+        room: &RoomId,
+        after: MessageId,
+        before: MessageId,
+        most: usize,
+    ) -> Result<usize, PgError> {
+        let mut connection = self.connection().await?;
+        let row: Count = diesel::sql_query(
+            "SELECT count(*) AS count FROM (SELECT 1 FROM messages \
+             WHERE room_id = $1 AND id > $2 AND id < $3 LIMIT $4) AS these",
+        )
+        .bind::<Text, _>(room.as_str())
+        .bind::<BigInt, _>(after.0)
+        .bind::<BigInt, _>(before.0)
+        .bind::<BigInt, _>(i64::try_from(most).unwrap_or(i64::MAX))
+        .get_result(&mut connection)
+        .await
+        .map_err(|source| PgError::Query {
+            doing: "count messages",
+            source,
+        })?;
+        Ok(usize::try_from(row.count).unwrap_or(0))
     }
 
     /// Bounds of the newest `window` messages of a room, in chunks.

@@ -6,17 +6,21 @@ use super::{Chat, RoomLog, flush::FlushRoom, rehydrate::RehydrateRoom};
 use crate::{
     id::RoomId,
     kv::{KvError, Script},
-    queue::{EnqueueError, Options, Queue, Task, enqueue::millis},
+    queue::{
+        EnqueueError, Task,
+        enqueue::{makes_jobs, millis},
+    },
 };
 
 static ASK: LazyLock<Script> = LazyLock::new(|| {
-    Script::even_if_full(
+    Script::new(
         "ask for a room's job",
-        &[super::LIB, include_str!("lua/ask.lua")],
+        &[makes_jobs(), super::LIB, include_str!("lua/ask.lua")],
     )
+    .repeatable()
 });
 /// How long an ask keeps others from asking, unless the job says that it goes on.
-const AGAIN: Duration = Duration::from_secs(60);
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
 
 /// Why a job for a room was not enqueued.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +42,20 @@ pub(super) enum Ask {
 }
 
 impl Chat {
-    /// Asks for a flush of a room, unless it is clean or one is under way.
+    /// Asks for a flush of a room, unless it is clean. If one is under way, which may have begun before
+    /// the newest messages came, another follows it at once.
     ///
     /// # Errors
     /// If Redis fails or is full; the sweep asks again later.
     pub async fn ask_flush(&self, room: &RoomId) -> Result<(), AskError> {
         let job = FlushRoom { room: room.clone() };
-        self.ask(room, Ask::Flush, &job).await
+        self.ask(room, Ask::Flush, Meanwhile::Again, &job).await
+    }
+
+    /// Asks for a flush of a room, unless it is clean or one is under way.
+    pub(super) async fn ask_flush_once(&self, room: &RoomId) -> Result<(), AskError> {
+        let job = FlushRoom { room: room.clone() };
+        self.ask(room, Ask::Flush, Meanwhile::Enough, &job).await
     }
 
     /// Asks for the rehydration of a room, unless it is warm or one is under way.
@@ -53,38 +64,48 @@ impl Chat {
     /// If Redis fails or is full.
     pub async fn ask_rehydrate(&self, room: &RoomId) -> Result<(), AskError> {
         let job = RehydrateRoom { room: room.clone() };
-        self.ask(room, Ask::Rehydrate, &job).await
+        self.ask(room, Ask::Rehydrate, Meanwhile::Enough, &job)
+            .await
     }
 
-    async fn ask<T: Task>(&self, room: &RoomId, what: Ask, job: &T) -> Result<(), AskError> {
-        let Some(queue) = self.log.ask(room, what).await? else {
-            return Ok(());
-        };
-        let options = Options {
-            queue: Some(queue),
-            ..Options::default()
-        };
-        if let Err(error) = self.producer.enqueue_with(job, &options).await {
-            // Nothing is under way, so the next one to ask is not to be kept from it.
-            let _ = self.log.take_back(room, what).await;
-            return Err(error.into());
+    /// Enqueues the job if it is needed and nobody else asked lately, in one step.
+    async fn ask<T: Task>(
+        &self,
+        room: &RoomId,
+        what: Ask,
+        meanwhile: Meanwhile,
+        job: &T,
+    ) -> Result<(), AskError> {
+        let body = self.producer.body_of(job)?;
+        let mut call = ASK.on(self.log.keys.prefix());
+        call.arg(room)
+            .arg(match what {
+                Ask::Flush => "flushing",
+                Ask::Rehydrate => "hydrating",
+            })
+            .arg(millis(AGAIN))
+            .arg(body)
+            .arg(u8::from(meanwhile == Meanwhile::Again));
+        match ASK.run::<bool>(&self.log.redis, &call).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_out_of_memory() || error.has_code("DRAINING") => {
+                Err(EnqueueError::refused(T::QUEUE, error).into())
+            }
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 }
 
-impl RoomLog {
-    /// Where the caller is to enqueue the job, if it is needed and nobody else asked lately.
-    async fn ask(&self, room: &RoomId, what: Ask) -> Result<Option<Queue>, KvError> {
-        let mut call = ASK.on(self.keys.prefix());
-        call.arg(room).arg(match what {
-            Ask::Flush => "flushing",
-            Ask::Rehydrate => "hydrating",
-        });
-        call.arg(millis(AGAIN));
-        ASK.run(&self.redis, &call).await
-    }
+/// What an ask wants if such a job is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    /// Another one after it.
+    Again,
+    /// No more.
+    Enough,
+}
 
+impl RoomLog {
     /// Keeps others from asking for the same job while it goes on. A job that runs late, when another has
     /// ended what was asked for, keeps nobody from asking.
     pub(super) async fn still_under_way(&self, room: &RoomId, what: Ask) -> Result<(), KvError> {
@@ -96,16 +117,6 @@ impl RoomLog {
             .query_async(&mut connection)
             .await
             .map_err(|source| self.redis.failed("keep a room's job single", source))
-    }
-
-    /// Lets others ask again.
-    async fn take_back(&self, room: &RoomId, what: Ask) -> Result<(), KvError> {
-        let mut connection = self.redis.connection().await?;
-        redis::cmd("DEL")
-            .arg(self.asked(room, what))
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("take an ask back", source))
     }
 
     fn asked(&self, room: &RoomId, what: Ask) -> String {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Chat, IdRange, RoomLog,
-    ask::{Ask, AskError},
+    ask::{AGAIN, Ask, AskError},
 };
 use crate::{
     error::Chain,
@@ -18,7 +18,8 @@ use crate::{
     kv::{KvError, Script},
     pg::PgError,
     queue::{
-        EnqueueError, FanOutError, JobContext, OnDeath, Task, TaskError, enqueue::millis,
+        EnqueueError, FanOutError, JobContext, OnDeath, Task, TaskError,
+        enqueue::{makes_jobs, millis},
         task::exponential,
     },
     shutdown::Shutdown,
@@ -27,7 +28,7 @@ use crate::{
 static FLUSHED: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "raise a room's watermark",
-        &[super::LIB, include_str!("lua/flushed.lua")],
+        &[makes_jobs(), super::LIB, include_str!("lua/flushed.lua")],
     )
 });
 
@@ -152,11 +153,12 @@ impl Task for FlushDone {
     async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
         let (after, to) = (self.after, self.to);
         chat.amend(&self.room, IdRange { after, to }).await?;
-        let left = chat.log.flushed(&self.room, self.to).await?;
-        tracing::info!(room.id = %self.room, watermark = %self.to, left, "flushed {}", self.room);
-        if left >= chat.settings.flush_count {
-            chat.ask_flush(&self.room).await?;
-        }
+        let next = FlushRoom {
+            room: self.room.clone(),
+        };
+        let body = chat.producer.body_of(&next).map_err(AskError::Enqueue)?;
+        let (left, again) = chat.log.flushed(&self.room, self.to, &body).await?;
+        tracing::info!(room.id = %self.room, watermark = %self.to, left, again, "flushed {}", self.room);
         Ok(())
     }
 
@@ -207,7 +209,7 @@ impl Chat {
         for range in ranges(&cuts) {
             self.store(room, range).await?;
             self.amend(room, range).await?;
-            self.log.flushed(room, range.to).await?;
+            self.log.flushed(room, range.to, "").await?;
         }
         tracing::warn!(room.id = %room, "Redis is full; flushed {room} without jobs");
         Ok(())
@@ -268,13 +270,21 @@ impl RoomLog {
     }
 
     /// Raises the watermark, trims the log and lets a clean room rest. Returns how many messages are
-    /// above the watermark.
-    async fn flushed(&self, room: &RoomId, to: MessageId) -> Result<u64, KvError> {
+    /// above the watermark, and whether the job with this body was enqueued to flush them.
+    async fn flushed(
+        &self,
+        room: &RoomId,
+        to: MessageId,
+        next: &str,
+    ) -> Result<(u64, bool), KvError> {
         let mut call = FLUSHED.on(self.keys.prefix());
         call.arg(room)
             .arg(to)
             .arg(self.settings.hot_window)
-            .arg(millis(self.settings.room_ttl));
+            .arg(millis(self.settings.room_ttl))
+            .arg(self.settings.flush_count)
+            .arg(millis(AGAIN))
+            .arg(next);
         FLUSHED.run(&self.redis, &call).await
     }
 
@@ -335,7 +345,7 @@ impl Sweep {
     pub async fn once(&self) -> Result<usize, FlushError> {
         let rooms = self.0.log.overdue(SWEEP_ROOMS).await?;
         for room in &rooms {
-            match self.0.ask_flush(room).await {
+            match self.0.ask_flush_once(room).await {
                 Err(AskError::Enqueue(EnqueueError::Full(_))) => {
                     self.0.flush_at_once(room).await?;
                 }

@@ -16,9 +16,17 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
         "append a message",
         &[super::LIB, super::ENTRY, include_str!("lua/append.lua")],
     )
+    .repeatable() // by the sender's own id
 });
 static OPEN: LazyLock<Script> = LazyLock::new(|| {
-    Script::even_if_full("read a room", &[super::LIB, include_str!("lua/open.lua")])
+    Script::even_if_full("read a room", &[super::LIB, include_str!("lua/open.lua")]).repeatable()
+});
+static ADOPT: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "tell what a cold room ends with",
+        &[super::LIB, include_str!("lua/adopt.lua")],
+    )
+    .repeatable()
 });
 static LOOK: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
@@ -31,6 +39,7 @@ static TOUCH: LazyLock<Script> = LazyLock::new(|| {
         "keep rooms in Redis",
         &[super::LIB, include_str!("lua/touch.lua")],
     )
+    .repeatable()
 });
 
 /// The logs of all rooms.
@@ -54,6 +63,10 @@ pub struct Appended {
 
 /// A room as somebody finds it who joins.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each answers a question of its own, and any mixture occurs"
+)]
 pub struct Opened {
     /// Whether the log is known to be complete from some id on.
     pub warm: bool,
@@ -67,7 +80,19 @@ pub struct Opened {
     pub complete: bool,
     /// Whether there are older messages.
     pub more: bool,
-    /// Oldest first.
+    /// What is to be shown begins after this id.
+    pub after: MessageId,
+    /// Only the archive can tell what came since the last id seen: the log begins later.
+    pub behind: bool,
+    /// How many messages of the log are newer than the last id seen.
+    pub newer: usize,
+    /// In a cold room: how many messages are above the watermark.
+    pub unflushed: usize,
+    /// In a cold room: the first of those; 0 if there is none.
+    pub first_unflushed: MessageId,
+    /// Whether everything after `after` can be read: a warm room, or a cold one whose archive was asked.
+    pub whole: bool,
+    /// Oldest first; empty unless they were asked for.
     pub entries: Vec<Entry>,
 }
 
@@ -80,6 +105,13 @@ pub struct Seen {
     pub top: MessageId,
     /// Members on all servers.
     pub members: u64,
+}
+
+/// Whether the messages themselves are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entries {
+    Wanted,
+    Unwanted,
 }
 
 impl RoomLog {
@@ -131,11 +163,35 @@ impl RoomLog {
         since: Option<MessageId>,
         limit: usize,
     ) -> Result<Opened, KvError> {
+        self.find(room, since, limit, Entries::Wanted).await
+    }
+
+    /// As [`Self::open`], without the messages: where they begin, and what they will be.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn beginning(
+        &self,
+        room: &RoomId,
+        since: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Opened, KvError> {
+        self.find(room, since, limit, Entries::Unwanted).await
+    }
+
+    async fn find(
+        &self,
+        room: &RoomId,
+        since: Option<MessageId>,
+        limit: usize,
+        entries: Entries,
+    ) -> Result<Opened, KvError> {
         let mut call = OPEN.on(self.keys.prefix());
         call.arg(room)
             .arg(since.map(|id| id.to_string()).unwrap_or_default())
             .arg(limit)
-            .arg(millis(self.settings.room_ttl));
+            .arg(millis(self.settings.room_ttl))
+            .arg(u8::from(entries == Entries::Wanted));
         OPEN.run(&self.redis, &call).await
     }
 
@@ -154,19 +210,31 @@ impl RoomLog {
         })
     }
 
+    /// Tells a cold room what its newest archived message is, so that the next one follows that. `mark` is
+    /// what [`Self::begin_rehydration`] gave before the archive was read.
+    pub(super) async fn adopt(
+        &self,
+        room: &RoomId,
+        newest: MessageId,
+        mark: &str,
+    ) -> Result<(), KvError> {
+        let mut call = ADOPT.on(self.keys.prefix());
+        call.arg(room).arg(newest).arg(mark);
+        ADOPT.run(&self.redis, &call).await
+    }
+
     /// The messages of a range, oldest first.
     ///
     /// # Errors
     /// If Redis fails.
     pub async fn range(&self, room: &RoomId, range: IdRange) -> Result<Vec<Entry>, KvError> {
-        let mut connection = self.redis.connection().await?;
-        redis::cmd("ZRANGEBYSCORE")
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command
             .arg(self.keys.log(room))
             .arg(format!("({}", range.after))
-            .arg(range.to)
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("read a range of a room's log", source))
+            .arg(range.to);
+        let doing = "read a range of a room's log";
+        self.redis.read(doing, &command).await
     }
 
     /// Up to `limit` messages before an id, oldest first, and from which id on the log is complete.
@@ -228,15 +296,13 @@ impl RoomLog {
             .arg(-1)
             .arg(-1)
             .arg("WITHSCORES");
-        let mut connection = self.redis.connection().await?;
-        let (entries, (from, top), newest): Page = redis::pipe()
-            .atomic()
+        let mut page = redis::pipe();
+        page.atomic()
             .add_command(range)
             .add_command(bounds)
-            .add_command(newest)
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("read a page of a room's log", source))?;
+            .add_command(newest);
+        let doing = "read a page of a room's log";
+        let (entries, (from, top), newest): Page = self.redis.read_all(doing, &page).await?;
         // As `open.lua` has it: a warm log ends with the newest message.
         let newest = newest.first().map(|(_, id)| *id).unwrap_or_default();
         let from = from.filter(|_| newest == top.unwrap_or_default());
@@ -262,16 +328,27 @@ impl RoomLog {
 
 impl FromRedisValue for Opened {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        type Fields = (u8, MessageId, MessageId, u64, u8, u8, Vec<Entry>);
-        let (warm, hydrated_from, top, members, complete, more, entries): Fields =
-            FromRedisValue::from_redis_value(value)?;
+        type State = (bool, MessageId, MessageId, u64, bool, bool);
+        type Place = (MessageId, bool, usize, usize, MessageId);
+        type Fields = (State, Place, Vec<Entry>);
+        let (
+            (warm, hydrated_from, top, members, complete, more),
+            (after, behind, newer, unflushed, first_unflushed),
+            entries,
+        ): Fields = FromRedisValue::from_redis_value(value)?;
         Ok(Self {
-            warm: warm != 0,
+            warm,
             hydrated_from,
             top,
             members,
-            complete: complete != 0,
-            more: more != 0,
+            complete,
+            more,
+            after,
+            behind,
+            newer,
+            unflushed,
+            first_unflushed,
+            whole: warm,
             entries,
         })
     }

@@ -154,6 +154,12 @@ impl Entry {
         (marks.deleted, marks.edited_at.unwrap_or_default())
     }
 
+    /// Whether it edits or deletes another message, so that what was read before may be out of date.
+    pub fn revises(&self) -> bool {
+        // In a text the quotes would be escaped.
+        self.content.contains(r#""edits":"#) || self.content.contains(r#""deletes":"#)
+    }
+
     /// Appends it to `json` as the protocol shows it, without its room:
     /// `{"messageId":…,"prev":…,"timestamp":"…","userId":…,…}`.
     pub fn render(&self, json: &mut String) {

@@ -2,9 +2,10 @@
 //!
 //! In the order of a message's journey: [`log`] (appended and published in one step), [`bus`] (heard by
 //! every server), [`flush`] (moved to the [`archive`] by a master job and its children), [`rehydrate`]
-//! (brought back the same way when a cold room is opened). [`change`] edits and deletes, and [`amend`] carries
-//! that out in the archive; [`archived`] waits until a message is there. [`premium`] says whose jobs go first.
-//! [`presence`] counts who is there. [`Chat`] is what all of them work with.
+//! (brought back the same way when a cold room is opened). [`history`] reads log and archive as one.
+//! [`change`] edits and deletes, and [`amend`] carries that out in the archive; [`archived`] waits until a message
+//! is there. [`premium`] says whose jobs go first. [`presence`] counts who is there. [`Chat`] is what all of them
+//! work with.
 
 pub mod amend;
 pub mod archive;
@@ -13,6 +14,7 @@ pub mod ask;
 pub mod bus;
 pub mod change;
 pub mod flush;
+pub mod history;
 pub mod log;
 pub mod message;
 pub mod premium;

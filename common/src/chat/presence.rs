@@ -15,12 +15,14 @@ static PRESENCE: LazyLock<Script> = LazyLock::new(|| {
         "tell a room's members",
         &[super::LIB, include_str!("lua/presence.lua")],
     )
+    .repeatable()
 });
 static LEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "renew this server's lease",
         &[super::LIB, include_str!("lua/lease.lua")],
     )
+    .repeatable()
 });
 static FADE: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(

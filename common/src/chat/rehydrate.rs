@@ -18,6 +18,7 @@ static BEGIN: LazyLock<Script> = LazyLock::new(|| {
         "begin to rehydrate a room",
         &[super::LIB, include_str!("lua/begin.lua")],
     )
+    .repeatable()
 });
 static RESTORE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -213,7 +214,7 @@ impl RoomLog {
     }
 
     /// Marks a room as warm. False if something went since its rehydration began.
-    async fn hydrated(&self, done: &RehydrateDone) -> Result<bool, KvError> {
+    pub(super) async fn hydrated(&self, done: &RehydrateDone) -> Result<bool, KvError> {
         let mut call = HYDRATED.on(self.keys.prefix());
         call.arg(&done.room)
             .arg(done.from)

@@ -82,6 +82,12 @@ impl KvError {
         self.has_code("OOM")
     }
 
+    /// Whether the connection was lost while a command was under way: it may have been carried out.
+    pub fn is_lost_connection(&self) -> bool {
+        matches!(self, Self::Command { source, .. }
+            if !source.is_timeout() && (source.is_io_error() || source.is_unrecoverable_error()))
+    }
+
     /// Whether Redis, or a script, answered with an error of this code.
     pub(crate) fn has_code(&self, code: &str) -> bool {
         matches!(self, Self::Command { source, .. } if source.code() == Some(code))
@@ -177,6 +183,44 @@ impl Redis {
             since: Instant::now(),
         };
         Ok(self.shared().get_or_insert(fresh).connection.clone())
+    }
+
+    /// Runs a command that may run twice; again on a new connection, once, if the old one turns out to be
+    /// lost.
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, does not answer in time or refuses.
+    pub async fn read<T: redis::FromRedisValue>(
+        &self,
+        doing: &'static str,
+        command: &redis::Cmd,
+    ) -> Result<T, KvError> {
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(command.clone());
+        let (answer,) = self.read_all(doing, &pipeline).await?;
+        Ok(answer)
+    }
+
+    /// As [`Self::read`], for several commands.
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, does not answer in time or refuses.
+    pub async fn read_all<T: redis::FromRedisValue>(
+        &self,
+        doing: &'static str,
+        commands: &redis::Pipeline,
+    ) -> Result<T, KvError> {
+        let once = async || {
+            let mut connection = self.connection().await?;
+            commands
+                .query_async(&mut connection)
+                .await
+                .map_err(|source| self.failed(doing, source))
+        };
+        match once().await {
+            Err(error) if error.is_lost_connection() => once().await,
+            done => done,
+        }
     }
 
     /// Names what failed and gives a broken connection up, so that the next use makes a new one.

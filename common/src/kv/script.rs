@@ -7,7 +7,8 @@ use super::{KvError, Redis};
 /// A script that Redis runs as one step. Made once, in a `static`.
 pub struct Script {
     doing: &'static str,
-    script: redis::Script,
+    text: redis::Script,
+    repeatable: bool,
 }
 
 impl Script {
@@ -15,7 +16,19 @@ impl Script {
     pub fn new(doing: &'static str, parts: &[&str]) -> Self {
         Self {
             doing,
-            script: redis::Script::new(&parts.join("\n")),
+            text: redis::Script::new(&parts.join("\n")),
+            repeatable: false,
+        }
+    }
+
+    /// A second run has the same effect as one: where the connection is lost, so that nobody knows whether
+    /// it ran, it is run once more. So the first call after a restart of Redis, which finds the old
+    /// connection dead, does not fail.
+    #[must_use]
+    pub fn repeatable(self) -> Self {
+        Self {
+            repeatable: true,
+            ..self
         }
     }
 
@@ -27,7 +40,7 @@ impl Script {
 
     /// A call of it on the keys under `namespace` (for KEYS 1).
     pub fn on(&self, namespace: &str) -> ScriptInvocation<'_> {
-        self.script.key(namespace)
+        self.text.key(namespace)
     }
 
     /// Runs a call that [`Self::on`] made.
@@ -35,6 +48,19 @@ impl Script {
     /// # Errors
     /// If Redis cannot be reached, does not answer in time or refuses.
     pub async fn run<T: FromRedisValue>(
+        &self,
+        redis: &Redis,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, KvError> {
+        match self.run_once(redis, call).await {
+            Err(error) if self.repeatable && error.is_lost_connection() => {
+                self.run_once(redis, call).await
+            }
+            done => done,
+        }
+    }
+
+    async fn run_once<T: FromRedisValue>(
         &self,
         redis: &Redis,
         call: &ScriptInvocation<'_>,

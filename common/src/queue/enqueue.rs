@@ -364,15 +364,31 @@ impl Producer {
                 ids.map(|id| Enqueued { id, existed }).collect()
             })
         };
-        pushed.map_err(|source| {
-            if source.is_out_of_memory() {
-                EnqueueError::Full(source)
-            } else if source.has_code("DRAINING") {
-                EnqueueError::Draining { queue }
-            } else {
-                EnqueueError::Push { queue, source }
-            }
-        })
+        pushed.map_err(|source| EnqueueError::refused(queue, source))
+    }
+
+    /// The body of a job without lane and key, for a script of [`makes_jobs`] that pushes it itself.
+    pub(crate) fn body_of<T: Task>(&self, task: &T) -> Result<String, EnqueueError> {
+        Ok(Asked::of(task, &Options::default(), None, self.max_body)?.body)
+    }
+}
+
+/// The part of a script that makes a job in the same step as what the job is for: it has `push_new` and
+/// `refuse_draining`.
+pub(crate) fn makes_jobs() -> &'static str {
+    head_of_lib()
+}
+
+impl EnqueueError {
+    /// What it means that Redis refused a script that pushes onto `queue`.
+    pub(crate) fn refused(queue: Queue, source: KvError) -> Self {
+        if source.is_out_of_memory() {
+            Self::Full(source)
+        } else if source.has_code("DRAINING") {
+            Self::Draining { queue }
+        } else {
+            Self::Push { queue, source }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod harness;
+mod history;
 
 mod bad_frames;
 mod bad_starts;

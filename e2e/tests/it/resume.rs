@@ -82,7 +82,7 @@ async fn who_comes_back_to_a_cold_room_resumes_too() {
 }
 
 #[tokio::test]
-async fn who_was_away_for_too_long_is_told_of_the_hole_and_gets_the_newest() {
+async fn who_was_away_for_longer_than_redis_remembers_gets_the_rest_from_the_archive() {
     let stack = Stack::start().await.with("HOT_WINDOW", "10");
     let (server, _worker) = tokio::join!(stack.server(), stack.worker());
     let mut ada = server.client("ada").await;
@@ -92,20 +92,26 @@ async fn who_was_away_for_too_long_is_told_of_the_hole_and_gets_the_newest() {
     let messages = ada.room(ROOM).messages.clone();
     drop(ada);
     stack.flushed(ROOM, 50).await;
+    stack.idle().await;
 
     let mut back = server.client("ada").await;
-    let too_old = back.join_since(ROOM, Some(messages[4].id)).await;
+    let old = back.join_since(ROOM, Some(messages[4].id)).await;
+    assert_eq!(old["complete"], true);
+    assert_eq!(back.texts(ROOM), lines(50)[5..]);
 
+    // Without the archive that is not to be had, and it is said so: the newest come.
+    let held = stack.hold_archive("ACCESS EXCLUSIVE").await;
+    let too_old = back.join_since(ROOM, Some(messages[5].id)).await;
     assert_eq!(too_old["complete"], false);
     assert_eq!(too_old["more"], true);
     assert_eq!(back.texts(ROOM), lines(50)[40..]);
-
     // The last message before the hot window is enough to resume, and one before that is not.
     let mut edge = server.client("ada").await;
     let enough = edge.join_since(ROOM, Some(messages[39].id)).await;
     let not_enough = edge.join_since(ROOM, Some(messages[38].id)).await;
     assert_eq!(enough["complete"], true);
     assert_eq!(not_enough["complete"], false);
+    held.release().await;
 
     // What lies between is to be had over HTTP, without a seam.
     let (missed, more) = server

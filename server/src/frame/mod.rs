@@ -9,9 +9,12 @@ use std::{borrow::Cow, time::Duration};
 use common::id::RoomId;
 use serde_json::value::RawValue;
 
-pub(crate) use read::{AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, Post, read};
+pub(crate) use read::{
+    AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, MAX_MISSED, Post, read,
+};
 pub(crate) use write::{
-    ack, authed, error, goaway, joined, left, pong, presence, render_all, reset, resume, typing,
+    ack, authed, error, goaway, history, joined, left, pong, presence, render_all, reset, resume,
+    typing,
 };
 
 /// The client's id of a frame: a JSON number or string, repeated as it stands.

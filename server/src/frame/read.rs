@@ -14,8 +14,10 @@ pub(crate) const MAX_FRAME: usize = 64 * 1024;
 pub(crate) const MAX_CLIENT_ID: usize = 64;
 /// A frame's id, which the reply repeats, may have so many bytes.
 const MAX_FRAME_ID: usize = 64;
-/// Messages a join at most.
-const MAX_LIMIT: usize = 1000;
+/// Messages that a join may ask for.
+const MAX_LIMIT: usize = 10_000;
+/// Who was away gets so many missed messages at most, if it does not ask for fewer.
+pub(crate) const MAX_MISSED: usize = 100_000;
 
 /// What a client asks.
 #[derive(Debug)]
@@ -64,7 +66,11 @@ impl Join {
 
     /// How many messages at most.
     pub(crate) fn limit(&self) -> usize {
-        self.limit.unwrap_or(100).clamp(1, MAX_LIMIT)
+        match (self.limit, self.since) {
+            (Some(limit), _) => limit.clamp(1, MAX_LIMIT),
+            (None, Some(_)) => MAX_MISSED,
+            (None, None) => 100,
+        }
     }
 }
 

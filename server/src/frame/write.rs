@@ -11,7 +11,10 @@ use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{FrameId, Refusal, millis};
-use crate::person::{Person, Tier};
+use crate::{
+    history::Part,
+    person::{Person, Tier},
+};
 
 /// Any frame to a client.
 #[derive(Serialize)]
@@ -43,21 +46,46 @@ struct InRoom<'a, T> {
     more: T,
 }
 
-/// The answer to a join.
-pub(crate) fn joined(id: &FrameId, room: &RoomId, opened: &Opened) -> Utf8Bytes {
+/// The answer to a join, with the first part of the history.
+pub(crate) fn joined(
+    id: &FrameId,
+    room: &RoomId,
+    opened: &Opened,
+    part: &Part,
+    continues: bool,
+) -> Utf8Bytes {
     use std::fmt::Write;
-    let mut json = String::with_capacity(200 + opened.entries.len() * 240);
+    let mut json = String::with_capacity(300 + part.json().len());
     json.push_str(r#"{"type":"joined""#);
     if let Some(id) = id {
         let _ = write!(json, r#","id":{id}"#);
     }
     let _ = write!(
         json,
-        r#","payload":{{"roomId":"{room}","complete":{},"more":{},"top":{},"members":{},"messages":"#,
+        r#","payload":{{"roomId":"{room}","complete":{},"more":{},"top":{},"members":{},"messages":["#,
         opened.complete, opened.more, opened.top, opened.members
     );
-    render_all(&opened.entries, &mut json);
-    json.push_str("}}");
+    json.push_str(part.json());
+    json.push_str(if continues {
+        r#"],"continues":true}}"#
+    } else {
+        "]}}"
+    });
+    json.into()
+}
+
+/// Another part of a history.
+pub(crate) fn history(room: &RoomId, part: &Part, continues: bool) -> Utf8Bytes {
+    let mut json = String::with_capacity(200 + part.json().len());
+    json.push_str(r#"{"type":"history","payload":{"roomId":""#);
+    json.push_str(room.as_str()); // its letters need no escape
+    json.push_str(r#"","messages":["#);
+    json.push_str(part.json());
+    json.push_str(if continues {
+        r#"],"continues":true}}"#
+    } else {
+        r#"],"continues":false}}"#
+    });
     json.into()
 }
 

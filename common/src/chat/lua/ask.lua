@@ -1,20 +1,27 @@
--- Ask for a flush or a rehydration of a room, unless it is not needed or under way.
--- KEYS 1 namespace     ARGV 1 room, 2 'flushing' or 'hydrating', 3 how long to keep others from asking, ms
--- Returns the queue to enqueue the job to, or nil if none is to be enqueued.
-local room, what = ARGV[1], ARGV[2]
+-- Ask for a flush or a rehydration of a room, unless it is not needed or under way: the ask and the job are
+-- one step, so that nobody is kept from asking by a process that died in between.
+-- KEYS 1 namespace
+-- ARGV 1 room, 2 'flushing' or 'hydrating', 3 how long to keep others from asking, ms, 4 body,
+--      5 1 if a flush that is under way is to be followed by another
+-- Returns 1 if the job was enqueued, or the error DRAINING.
+local room, what, again_ms = ARGV[1], ARGV[2], ARGV[3]
+local asked, queue = room_key(room, what), queue_of(room)
 if what == 'flushing' then
-  if not is_dirty(room) then return nil end
+  if not is_dirty(room) then return 0 end
   redis.call('ZADD', dirty, 'NX', integer(now_ms), room)
 end
-if what == 'hydrating' and redis.call('HEXISTS', room_key(room, 'meta'), 'hydrated_from') == 1 then return nil end
-local premium_until = tonumber(redis.call('ZSCORE', ns .. 'premium', room) or 0)
-local queue = premium_until > now_ms and 'high' or 'default'
-local asked = room_key(room, what)
-if not redis.call('SET', asked, queue, 'NX', 'PX', ARGV[3]) then
-  -- One that was asked for before the room became premium may wait behind all others': a second one does not,
-  -- and does no harm.
-  if queue == 'default' or redis.call('GET', asked) == 'high' then return nil end
-  redis.call('SET', asked, queue, 'PX', ARGV[3])
+if what == 'hydrating' and redis.call('HEXISTS', room_key(room, 'meta'), 'hydrated_from') == 1 then return 0 end
+local before = redis.call('GET', asked)
+-- One that was asked for before the room became premium may wait behind all others'. A second one does not, and
+-- does no harm.
+local waits_elsewhere = before and queue == 'high' and string.sub(before, 1, 4) ~= 'high'
+if before and not waits_elsewhere then
+  -- Not SET, which would need the time that is left; what lies behind the plus is not read.
+  if ARGV[5] == '1' and string.sub(before, -1) ~= '+' then redis.call('APPEND', asked, '+') end
+  return 0
 end
+if redis.call('HEXISTS', ns .. 'draining', queue) == 1 then return refuse_draining(queue) end
+redis.call('SET', asked, queue, 'PX', again_ms)
 if what == 'flushing' then redis.call('HSET', room_key(room, 'meta'), 'fresh', 0) end
-return queue
+push_new(queue, { ARGV[4] })
+return 1

@@ -1,10 +1,14 @@
--- Everything up to an id is in the archive: raise the watermark, trim the log, let a clean room rest.
+-- Everything up to an id is in the archive: raise the watermark, trim the log, let a clean room rest, and
+-- have the room flushed again if enough is new, or if somebody asked for it while this flush was under way.
 -- KEYS 1 namespace
--- ARGV 1 room, 2 id, 3 hot window, 4 time to live of a clean room, ms
--- Returns how many messages are above the watermark.
+-- ARGV 1 room, 2 id, 3 hot window, 4 time to live of a clean room, ms, 5 new messages that are enough,
+--      6 how long an ask keeps others from asking, ms, 7 body of the next flush ('' for none)
+-- Returns { messages above the watermark, 1 if another flush was enqueued }
 local room, to, window, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local meta, log = room_key(room, 'meta'), room_key(room, 'log')
-redis.call('DEL', room_key(room, 'flushing'))
+local enough, again_ms, body = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local meta, log, flushing = room_key(room, 'meta'), room_key(room, 'log'), room_key(room, 'flushing')
+local queue, asked_again = queue_of(room), string.sub(redis.call('GET', flushing) or '', -1) == '+'
+redis.call('DEL', flushing)
 
 local newest = newest_of(log)
 if newest == 0 then
@@ -14,7 +18,7 @@ if newest == 0 then
   local top = redis.call('HGET', meta, 'top')
   if top then redis.call('HSET', meta, 'watermark', top) end
   rest(room, ttl)
-  return 0
+  return { 0, 0 }
 end
 local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from')
 local watermark = math.max(to, tonumber(m[2] or 0))
@@ -38,13 +42,21 @@ if m[3] then
 end
 
 local first = redis.call('ZRANGEBYSCORE', log, '(' .. integer(watermark), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-if first[1] then
-  redis.call('ZADD', dirty, integer(math.floor(tonumber(first[2]) / 1000)), room)
-  local fresh = redis.call('ZCOUNT', log, '(' .. integer(watermark), '+inf')
-  redis.call('HSET', meta, 'fresh', fresh)
-  return fresh
+if not first[1] then
+  redis.call('ZREM', dirty, room)
+  redis.call('HSET', meta, 'fresh', 0, 'watermark', integer(math.max(watermark, tonumber(m[1] or 0))))
+  rest(room, ttl)
+  return { 0, 0 }
 end
-redis.call('ZREM', dirty, room)
-redis.call('HSET', meta, 'fresh', 0, 'watermark', integer(math.max(watermark, tonumber(m[1] or 0))))
-rest(room, ttl)
-return 0
+redis.call('ZADD', dirty, integer(math.floor(tonumber(first[2]) / 1000)), room)
+local fresh = redis.call('ZCOUNT', log, '(' .. integer(watermark), '+inf')
+local drains = redis.call('HEXISTS', ns .. 'draining', queue) == 1
+if body == '' or drains or not (asked_again or fresh >= enough) then
+  redis.call('HSET', meta, 'fresh', fresh)
+  return { fresh, 0 }
+end
+-- In the same step: a process that died before it asked would leave the rest to the sweep.
+redis.call('HSET', meta, 'fresh', 0)
+redis.call('SET', flushing, queue, 'PX', again_ms)
+push_new(queue, { body })
+return { fresh, 1 }

@@ -37,6 +37,12 @@ local function wake(room)
   redis.call('HDEL', room_key(room, 'meta'), 'resting')
 end
 
+-- Where a room's jobs go: before all others' while somebody premium was in it lately.
+local function queue_of(room)
+  local premium_until = tonumber(redis.call('ZSCORE', ns .. 'premium', room) or 0)
+  return premium_until > now_ms and 'high' or 'default'
+end
+
 -- The newest id in a log; 0 if it is empty.
 local function newest_of(log)
   local newest = redis.call('ZRANGE', log, -1, -1, 'WITHSCORES')

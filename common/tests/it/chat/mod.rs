@@ -3,6 +3,7 @@
 mod append;
 mod archive;
 mod archived;
+mod asks;
 mod bus;
 mod deleted;
 mod edits;
@@ -10,6 +11,8 @@ mod edits_archive;
 mod edits_model;
 mod flush;
 mod flush_trouble;
+mod hazards;
+mod history;
 mod leave;
 mod open;
 mod premium;

@@ -125,20 +125,39 @@ impl Client {
 
     /// Joins a room from a message on.
     pub(crate) async fn join_since(&mut self, room: &str, since: Option<i64>) -> Value {
-        let id = self.ask_to_join(room, since).await;
+        self.join_for(room, since, Some(1000)).await
+    }
+
+    /// Joins a room from a message on, for so many messages at most.
+    pub(crate) async fn join_for(
+        &mut self,
+        room: &str,
+        since: Option<i64>,
+        limit: Option<usize>,
+    ) -> Value {
+        let id = self.ask_to_join_for(room, since, limit).await;
         let joined = self.reply(id).await;
         assert_eq!(joined["type"], "joined", "{}: {joined}", self.user);
+        while self.room(room).continues {
+            self.take("the rest of a history").await;
+        }
         joined["payload"].clone()
     }
 
     /// Asks for a room, and waits for nothing.
     pub(crate) async fn ask_to_join(&mut self, room: &str, since: Option<i64>) -> u64 {
-        let id = self
-            .ask(
-                "join",
-                &json!({"roomId": room, "since": since, "limit": 1000}),
-            )
-            .await;
+        self.ask_to_join_for(room, since, Some(1000)).await
+    }
+
+    /// Asks for a room from a message on, for so many messages at most, and waits for nothing.
+    pub(crate) async fn ask_to_join_for(
+        &mut self,
+        room: &str,
+        since: Option<i64>,
+        limit: Option<usize>,
+    ) -> u64 {
+        let payload = json!({"roomId": room, "since": since, "limit": limit});
+        let id = self.ask("join", &payload).await;
         self.joins.insert(id, since);
         id
     }
@@ -381,6 +400,12 @@ impl Client {
                 let seen = self.rooms.entry(room).or_default();
                 seen.stale = true;
                 seen.resets += 1;
+                return;
+            }
+            Some("history") => {
+                if let Some(seen) = self.rooms.get_mut(&room) {
+                    seen.history(payload);
+                }
                 return;
             }
             Some("joined") => {

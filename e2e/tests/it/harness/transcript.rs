@@ -26,6 +26,16 @@ impl Message {
     }
 }
 
+/// A frame has so many bytes of a history at most, and a little more.
+const PART: usize = 64 * 1024;
+
+/// Reads a part of a history.
+fn read_part(part: &Value) -> Vec<Message> {
+    let bytes = part.to_string().len();
+    assert!(bytes < PART + 1024, "a frame of {bytes} bytes");
+    read_all(&part["messages"])
+}
+
 /// Reads an array of messages, which must be in order and without a hole.
 ///
 /// # Panics
@@ -70,6 +80,8 @@ pub(crate) struct Transcript {
     pub(crate) members: u64,
     /// Whether the last answer to a join was complete.
     pub(crate) complete: bool,
+    /// Whether more of the history is to come, before anything live.
+    pub(crate) continues: bool,
 }
 
 impl Transcript {
@@ -78,6 +90,10 @@ impl Transcript {
         if self.stale {
             return;
         }
+        assert!(
+            !self.continues,
+            "a live message before the end of a history"
+        );
         let message = Message::read(message);
         follows(self.cursor, &message);
         self.cursor = message.id;
@@ -86,7 +102,7 @@ impl Transcript {
 
     /// Takes the answer to a join from `since` on.
     pub(crate) fn joined(&mut self, answer: &Value, since: Option<i64>) {
-        let messages = read_all(&answer["messages"]);
+        let messages = read_part(answer);
         let top = answer["top"].as_i64().expect("the top of a joined room");
         self.complete = answer["complete"] == true;
         self.stale = false;
@@ -100,11 +116,22 @@ impl Transcript {
         } else {
             self.messages = messages;
         }
-        let last = self.messages.last().map_or(0, |message| message.id);
-        assert!(
-            top >= last,
-            "the answer to a join names {top} as the newest, and has {last}"
-        );
-        self.cursor = top;
+        self.cursor = self.messages.last().map_or(0, |message| message.id);
+        self.continues = answer["continues"] == true;
+        if !self.continues {
+            self.cursor = self.cursor.max(top); // of a room whose history is not at hand
+        }
+    }
+
+    /// Takes another part of a history.
+    pub(crate) fn history(&mut self, part: &Value) {
+        assert!(self.continues, "a part of a history after its end");
+        self.continues = part["continues"] == true;
+        let messages = read_part(part);
+        if let Some(first) = messages.first() {
+            follows(self.cursor, first);
+        }
+        self.messages.extend(messages);
+        self.cursor = self.messages.last().map_or(0, |message| message.id);
     }
 }

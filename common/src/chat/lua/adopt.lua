@@ -1,0 +1,6 @@
+-- A cold room's newest archived message is known: what comes next follows that one.
+-- KEYS 1 namespace     ARGV 1 room, 2 newest archived id, 3 mark of the rehydration
+-- Returns 1, or 0 if something went since the archive was read, or a newer message came.
+local meta = room_key(ARGV[1], 'meta')
+if redis.call('HGET', meta, 'mark') ~= ARGV[3] then return 0 end
+return redis.call('HSETNX', meta, 'top', ARGV[2])

@@ -1,0 +1,183 @@
+//! Kept parts of histories: bounded, shared, and never out of date.
+
+use common::{
+    chat::{Content, Entry},
+    id::{MessageId, RoomId},
+    testing::TestChat,
+};
+use serde_json::Value;
+
+use crate::{
+    history::{Histories, Part},
+    room_test::entry,
+};
+
+fn room() -> RoomId {
+    "lobby".parse().unwrap()
+}
+
+fn shown(part: &Part) -> Vec<i64> {
+    let messages: Vec<Value> = serde_json::from_str(&format!("[{}]", part.json())).unwrap();
+    let ids = messages.iter().map(|message| message["messageId"].as_i64());
+    ids.map(Option::unwrap).collect()
+}
+
+/// Everything after an id, part by part.
+async fn read(histories: &Histories, mut after: MessageId, top: MessageId) -> Vec<i64> {
+    let mut all = Vec::new();
+    while after < top {
+        let part = histories.part(&room(), after, top).await.unwrap();
+        assert!(part.json().len() <= 64 * 1024);
+        if part.last() == MessageId::ZERO {
+            break;
+        }
+        after = part.last();
+        all.extend(shown(&part));
+    }
+    all
+}
+
+async fn say(chat: &TestChat, text: &str) -> MessageId {
+    let content = Content {
+        user_id: "u".into(),
+        username: "u".into(),
+        client_id: text.into(),
+        message: text.into(),
+    };
+    chat.chat.post(&room(), &content).await.unwrap().id
+}
+
+/// How many ranges of logs Redis has read since its start.
+async fn reads(chat: &TestChat) -> u64 {
+    let info: String = chat.queue.command(&["INFO", "commandstats"]).await;
+    let line = info
+        .lines()
+        .find(|line| line.starts_with("cmdstat_zrangebyscore:calls="));
+    let calls = line.and_then(|line| line.split(['=', ',']).nth(1));
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+#[test]
+fn parts_are_bounded_and_nothing_is_lost_between_them() {
+    let long = |id: i64| {
+        let content = Content {
+            user_id: "u".into(),
+            username: "u".into(),
+            client_id: "c".into(),
+            message: "x".repeat(16_000).into(),
+        };
+        Entry::of(MessageId(id), MessageId(id - 1), &content)
+    };
+    let entries: Vec<_> = (1..=20)
+        .map(|id| {
+            if id % 2 == 0 {
+                long(id)
+            } else {
+                entry(id, id - 1)
+            }
+        })
+        .collect();
+
+    let parts: Vec<_> = Part::split(&entries).collect();
+
+    assert!(parts.len() > 2);
+    assert!(parts.iter().all(|part| part.json().len() <= 64 * 1024));
+    let all: Vec<_> = parts.iter().flat_map(shown).collect();
+    assert_eq!(all, (1..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn joiners_of_one_room_share_one_read_and_get_what_came_since() {
+    let server = common::testing::RedisServer::start(&[]);
+    let queue = common::testing::TestQueue::on(&server.url());
+    let database = common::testing::TestDatabase::start().await;
+    let chat = TestChat::on(queue, database, common::chat::Settings::default());
+    let mut said = Vec::new();
+    for n in 0..1200 {
+        said.push(say(&chat, &n.to_string()).await);
+    }
+    let histories = Histories::start(chat.chat.clone());
+    let opened = histories.beginning(&room(), None, 2000).await.unwrap();
+    assert!(opened.warm, "nothing is archived");
+
+    let first = read(&histories, MessageId::ZERO, said[1199]).await;
+    let before = reads(&chat).await;
+    for _ in 0..20 {
+        assert_eq!(read(&histories, MessageId::ZERO, said[1199]).await, first);
+    }
+    let from_within = read(&histories, said[700], said[1199]).await;
+    let none = reads(&chat).await - before;
+    for n in 0..5 {
+        said.push(say(&chat, &format!("new {n}")).await);
+        let top = *said.last().unwrap();
+        assert_eq!(
+            read(&histories, MessageId::ZERO, top).await.len(),
+            said.len()
+        );
+    }
+    let some = reads(&chat).await - before;
+
+    let all: Vec<_> = said.iter().map(|id| id.0).collect();
+    assert_eq!(first, all[..1200]);
+    assert_eq!(from_within, all[701..1200]);
+    assert_eq!(read(&histories, MessageId::ZERO, said[1204]).await, all);
+    assert_eq!((none, some), (0, 5), "only what is new is read");
+}
+
+#[tokio::test]
+async fn histories_that_begin_anywhere_are_whole() {
+    let chat = TestChat::start().await;
+    let mut said = Vec::new();
+    for n in 0..40 {
+        said.push(say(&chat, &n.to_string()).await);
+    }
+    let histories = Histories::start(chat.chat.clone());
+    histories.beginning(&room(), None, 100).await.unwrap();
+
+    for at in [30, 38, 39, 10, 20, 5, 35, 0, 12] {
+        said.push(say(&chat, &format!("after {at}")).await);
+        let top = *said.last().unwrap();
+        let wanted: Vec<_> = said[at + 1..].iter().map(|id| id.0).collect();
+        assert_eq!(read(&histories, said[at], top).await, wanted, "after {at}");
+        // Between two messages, as who was away in another room may ask.
+        let between = MessageId(said[at].0 + 1);
+        assert_eq!(
+            read(&histories, between, top).await,
+            wanted,
+            "after {at} and a bit"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_redis_has_lost_is_not_shown_any_more() {
+    let chat = TestChat::start().await;
+    let (first, lost) = (say(&chat, "first").await, say(&chat, "lost").await);
+    let histories = Histories::start(chat.chat.clone());
+    histories.beginning(&room(), None, 100).await.unwrap();
+    assert_eq!(
+        read(&histories, MessageId::ZERO, lost).await,
+        [first.0, lost.0]
+    );
+
+    // As a crash without an append-only file does.
+    let (log, meta) = (chat.queue.keys.log(&room()), chat.queue.keys.meta(&room()));
+    let _: i64 = chat
+        .queue
+        .command(&["ZREMRANGEBYRANK", &log, "-1", "-1"])
+        .await;
+    let _: i64 = chat
+        .queue
+        .command(&["HSET", &meta, "top", &first.to_string()])
+        .await;
+    let opened = histories.beginning(&room(), None, 100).await.unwrap();
+    let level = read(&histories, MessageId::ZERO, opened.top).await;
+    let next = say(&chat, "next").await;
+
+    assert_eq!(opened.top, first);
+    assert_eq!(level, [first.0]);
+    assert_eq!(
+        read(&histories, MessageId::ZERO, next).await,
+        [first.0, next.0]
+    );
+}
