@@ -94,6 +94,7 @@ impl Stack {
             ("GUESTS", "true"),
             ("MESSAGE_RATE", "off"),
             ("USER_MESSAGE_RATE", "off"),
+            ("USER_READ_RATE", "off"),
             ("JOIN_RATE", "off"),
             ("FRAME_RATE", "off"),
             ("CONNECT_RATE", "off"),

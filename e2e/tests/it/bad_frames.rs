@@ -182,7 +182,7 @@ async fn a_bad_http_request_gets_an_error_that_says_what_is_wrong() {
     }
     let post = http::send(
         server.port,
-        "POST /rooms/r/messages HTTP/1.1\r\nContent-Length: 0\r\n",
+        "PUT /rooms/r/messages HTTP/1.1\r\nContent-Length: 0\r\n",
     );
     let post = post.await.expect("an answer");
     assert_eq!(post.status, 405, "{}", post.body);

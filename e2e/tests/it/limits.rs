@@ -95,6 +95,25 @@ async fn messages_over_http_are_counted_too() {
 }
 
 #[tokio::test]
+async fn pages_of_history_have_a_rate() {
+    let stack = Stack::start().await.with("USER_READ_RATE", "1:5");
+    let server = stack.server().await;
+    let path = format!("/rooms/{ROOM}/messages?userId=ada");
+
+    let pages = (0..MANY).map(|_| server.get(&path));
+    let pages = futures_util::future::join_all(pages).await;
+
+    let read = pages.iter().filter(|page| page.status == 200).count();
+    assert!((5..MANY).contains(&read), "{read}");
+    let refused = pages.iter().find(|page| page.status != 200).unwrap();
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert_eq!(refused.json()["code"], "rate_limited");
+    counts(&server, "user_reads").await;
+    let other = format!("/rooms/{ROOM}?userId=bob");
+    assert_eq!(server.get(&other).await.status, 200, "others may");
+}
+
+#[tokio::test]
 async fn joins_have_a_rate_and_rooms_a_number() {
     let stack = Stack::start().await.with("JOIN_RATE", "1:5");
     let stack = stack.with("ROOMS_PER_CONNECTION", "3");

@@ -34,6 +34,7 @@ pub(crate) async fn page(
 ) -> Result<impl Reply, ApiError> {
     let (person, room) = (who?, room_of(&room)?);
     person.may_enter(&room)?;
+    app.limits.read(&person)?;
     let limit = page.limit.unwrap_or(50).clamp(1, MAX_LIMIT);
     let (mut entries, from_end) = match (&page.before, &page.after) {
         (Some(_), Some(_)) => {

@@ -42,6 +42,7 @@ pub(crate) async fn look(
 ) -> Result<impl Reply, ApiError> {
     let (person, room) = (who?, room_of(&room)?);
     person.may_enter(&room)?;
+    app.limits.read(&person)?;
     let seen = app.chat.log.look(&room).await.map_err(|error| {
         tracing::warn!(error = %Chain(&error), room.id = %room, "a room could not be looked at");
         ApiError::Unavailable

@@ -49,6 +49,15 @@ pub(crate) struct Settings {
     )]
     pub(crate) user_message_rate: Rate,
 
+    /// Rooms and pages of history that one user reads over HTTP
+    #[arg(
+        long,
+        env = "USER_READ_RATE",
+        default_value = "20:100",
+        value_name = "RATE"
+    )]
+    pub(crate) user_read_rate: Rate,
+
     /// Joins of one connection
     #[arg(long, env = "JOIN_RATE", default_value = "10:100", value_name = "RATE")]
     pub(crate) join_rate: Rate,
@@ -157,6 +166,16 @@ impl Limits {
         counted.map_err(|wait| {
             let message = "you send more messages than a user may; wait";
             limited("user_messages", "rate_limited", message, Some(wait))
+        })
+    }
+
+    /// Counts a read over HTTP: a page of history may be read from the archive.
+    pub(crate) fn read(&self, person: &Person) -> Result<(), Refusal> {
+        let rate = self.settings.user_read_rate;
+        let counted = self.users.read(&person.user_id, rate, Instant::now());
+        counted.map_err(|wait| {
+            let message = "you read more pages than a user may; wait";
+            limited("user_reads", "rate_limited", message, Some(wait))
         })
     }
 

@@ -27,6 +27,7 @@ struct All {
 struct User {
     connections: usize,
     messages: Bucket,
+    reads: Bucket,
 }
 
 /// One connection of a user, until it is dropped.
@@ -59,6 +60,15 @@ impl Users {
             .with(user_id, now, |user| user.messages.take(rate, now))
     }
 
+    /// Counts a read over HTTP.
+    pub(super) fn read(&self, user_id: &str, rate: Rate, now: Instant) -> Result<(), Duration> {
+        if rate.is_off() {
+            return Ok(());
+        }
+        self.all()
+            .with(user_id, now, |user| user.reads.take(rate, now))
+    }
+
     fn all(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +82,12 @@ impl All {
             return look(user);
         }
         if self.users.len() >= self.look_at.max(FEW) {
-            let is_here = |user: &User| user.connections > 0 || !user.messages.is_empty(now);
+            let is_here = |user: &User| {
+                user.connections > 0
+                    || ![user.messages, user.reads]
+                        .iter()
+                        .all(|bucket| bucket.is_empty(now))
+            };
             self.users.retain(|_, user| is_here(user));
             self.look_at = self.users.len() * 2;
         }

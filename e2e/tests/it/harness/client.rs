@@ -57,9 +57,6 @@ impl Client {
     }
 
     /// Connects with another query, such as a token.
-    ///
-    /// # Panics
-    /// If that fails.
     pub(crate) async fn connect_with(port: u16, user: &str, query: &str) -> Self {
         let address = format!("ws://127.0.0.1:{port}/ws?{query}");
         let request = address.as_str().into_client_request();
@@ -67,9 +64,6 @@ impl Client {
     }
 
     /// Connects by this request.
-    ///
-    /// # Panics
-    /// If that fails.
     pub(crate) async fn open(request: Request, user: &str) -> Self {
         let (socket, _) = timeout(PATIENCE, connect_async(request))
             .await

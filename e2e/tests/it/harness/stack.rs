@@ -14,10 +14,11 @@ use super::{Client, Process, Server, process::binary};
 const QUIET: [(&str, &str); 2] = [("FLUSH_AGE", "3600"), ("FLUSH_COUNT", "1000000")];
 
 /// Everybody may, and as much as they like: the tests of who may and of limits set what they are about.
-const OPEN: [(&str, &str); 6] = [
+const OPEN: [(&str, &str); 7] = [
     ("GUESTS", "true"),
     ("MESSAGE_RATE", "off"),
     ("USER_MESSAGE_RATE", "off"),
+    ("USER_READ_RATE", "off"),
     ("JOIN_RATE", "off"),
     ("FRAME_RATE", "off"),
     ("CONNECT_RATE", "off"),

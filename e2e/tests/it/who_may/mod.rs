@@ -1,9 +1,11 @@
 //! Who may: tokens at the upgrade and as a frame, renewed, expired, for some rooms only; pages elsewhere.
 
+mod renewal;
+mod rotation;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::testing::{eventually, unique};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -14,10 +16,6 @@ use crate::harness::{
 
 const ROOM: &str = "stage";
 const SECRET: &str = "a secret of tests with thirty-two bytes";
-const KEYS: [&str; 2] = [
-    include_str!("../../../server/src/auth/test_keys/ed25519.pem"),
-    include_str!("../../../server/src/auth/test_keys/other.pem"),
-];
 
 /// A server that takes tokens only.
 async fn with_secret() -> Stack {
@@ -186,95 +184,6 @@ async fn a_token_opens_some_rooms_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_renewal_takes_rooms_away_and_never_changes_who_one_is() {
-    let stack = with_secret().await;
-    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
-    let mut ada = enter(&server, "ada", &token("ada", &["*"])).await;
-    let mut bob = enter(&server, "bob", &token("bob", &["*"])).await;
-    ada.join("lobby").await;
-    ada.join(ROOM).await;
-    bob.join(ROOM).await;
-    bob.counts_members(ROOM, 2).await;
-
-    let refusal = authenticate(&mut ada, &token("bob", &["*"])).await;
-    assert_eq!(refusal["payload"]["code"], "unauthorized", "{refusal}");
-    let renewed = authenticate(&mut ada, &token("ada", &["lobby"])).await;
-    assert_eq!(renewed["type"], "authed");
-
-    let taken = is_error(&mut ada, "forbidden_room").await;
-    assert_eq!(taken["payload"]["roomId"], ROOM);
-    bob.counts_members(ROOM, 1).await;
-    assert_eq!(refused_join(&mut ada, ROOM).await["code"], "forbidden_room");
-    ada.post("lobby", "I am still here").await;
-    ada.hears("lobby", "I am still here").await;
-}
-
-#[tokio::test]
-async fn who_renews_a_token_when_told_notices_nothing() {
-    let stack = with_secret().await.with("JWT_LEEWAY", "0");
-    let stack = stack.with("EXPIRY_GRACE", "60");
-    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
-    // It is told at half of its time, which leaves time for a slow machine.
-    let mut ada = enter(&server, "ada", &token_for(10, "ada", &["*"])).await;
-    ada.join(ROOM).await;
-
-    is_error(&mut ada, "expired").await;
-    let renewed = authenticate(&mut ada, &token("ada", &["*"])).await;
-
-    assert_eq!(renewed["type"], "authed", "{renewed}");
-    ada.post(ROOM, "I may stay").await;
-    ada.hears(ROOM, "I may stay").await;
-    assert_eq!(ada.room(ROOM).resets, 0);
-}
-
-#[tokio::test]
-async fn who_does_not_renew_a_token_hears_no_more_and_is_closed() {
-    let stack = with_secret().await.with("JWT_LEEWAY", "0");
-    let stack = stack.with("EXPIRY_GRACE", "1");
-    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
-    let mut ada = enter(&server, "ada", &token("ada", &["*"])).await;
-    ada.join(ROOM).await;
-    let mut bob = enter(&server, "bob", &token_for(6, "bob", &["*"])).await;
-    bob.join(ROOM).await;
-
-    is_error(&mut bob, "expired").await;
-    let left = bob
-        .next("to be out of the room", |frame| frame["type"] == "left")
-        .await;
-    assert_eq!(left["payload"]["roomId"], ROOM);
-    let end = bob.closed().await.expect("a reason");
-
-    assert_eq!(u16::from(end.code), 4401, "{}", end.reason);
-    ada.counts_members(ROOM, 1).await;
-}
-
-#[tokio::test]
-async fn between_its_end_and_the_connections_a_token_can_still_be_renewed() {
-    let stack = with_secret()
-        .await
-        .with("JWT_LEEWAY", "0")
-        .with("EXPIRY_GRACE", "60");
-    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
-    let mut ada = enter(&server, "ada", &token_for(8, "ada", &["*"])).await;
-    ada.join(ROOM).await;
-    ada.post(ROOM, "before").await;
-    ada.hears(ROOM, "before").await;
-
-    ada.next("to be out of the room", |frame| frame["type"] == "left")
-        .await;
-    assert_eq!(refused_join(&mut ada, ROOM).await["code"], "expired");
-    let mut bob = enter(&server, "bob", &token("bob", &["*"])).await;
-    bob.join(ROOM).await;
-    bob.post(ROOM, "meanwhile").await;
-
-    authenticate(&mut ada, &token("ada", &["*"])).await;
-    let cursor = ada.room(ROOM).cursor;
-    let joined = ada.join_since(ROOM, Some(cursor)).await;
-    assert_eq!(joined["complete"], true);
-    assert_eq!(ada.texts(ROOM), ["before", "meanwhile"], "no hole");
-}
-
-#[tokio::test]
 async fn over_http_the_same_tokens_hold() {
     let stack = with_secret().await.with("JWT_LEEWAY", "0");
     let (server, _worker) = tokio::join!(stack.server(), stack.worker());
@@ -312,48 +221,6 @@ async fn over_http_the_same_tokens_hold() {
     let stream = server.get(&format!("{events}?token={brief}")).await;
     assert_eq!(stream.status, 200);
     assert!(stream.body.contains("hello"), "{}", stream.body);
-}
-
-#[tokio::test]
-async fn keys_are_rotated_without_a_restart() {
-    let path = std::env::temp_dir().join(unique("rhubarb-jwks-"));
-    let write = |keys: &[usize]| {
-        let keys: Vec<_> = keys.iter().map(|&at| public(at)).collect();
-        std::fs::write(&path, json!({ "keys": keys }).to_string()).unwrap();
-    };
-    write(&[0]);
-    let stack = Stack::start().await.with("GUESTS", "false");
-    let stack = stack.with("JWKS", path.to_str().unwrap());
-    let server = stack.server().await;
-    let comes_in = async |key: usize| {
-        let page = format!("/rooms/{ROOM}/messages?token={}", by_key(key));
-        server.get(&page).await.status == 200
-    };
-    assert!(comes_in(0).await && !comes_in(1).await);
-
-    write(&[1]);
-
-    eventually("the new key is taken", async || {
-        comes_in(1).await.then_some(())
-    })
-    .await;
-    assert!(!comes_in(0).await, "and the old one is not");
-    std::fs::remove_file(&path).unwrap();
-}
-
-fn public(key: usize) -> Value {
-    let private = EncodingKey::from_ed_pem(KEYS[key].as_bytes()).unwrap();
-    let mut jwk = Jwk::from_encoding_key(&private, Algorithm::EdDSA).unwrap();
-    jwk.common.key_id = Some(format!("key-{key}"));
-    serde_json::to_value(jwk).unwrap()
-}
-
-fn by_key(key: usize) -> String {
-    let mut header = Header::new(Algorithm::EdDSA);
-    header.kid = Some(format!("key-{key}"));
-    let private = EncodingKey::from_ed_pem(KEYS[key].as_bytes()).unwrap();
-    let claims = json!({"sub": "ada", "rooms": ["*"], "exp": in_seconds(60)});
-    encode(&header, &claims, &private).unwrap()
 }
 
 #[tokio::test]
