@@ -3,13 +3,17 @@
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl,
-    sql_types::{BigInt, Text},
+    sql_types::{Array, BigInt, Bool, Nullable, Text},
 };
 use diesel_async::RunQueryDsl;
 
-use super::{Archive, IdRange, change::Unchangeable};
+use super::{
+    Archive, Chat, Entry, IdRange, RoomLog, archive::Columns, change::Unchangeable,
+    flush::FlushError,
+};
 use crate::{
     id::{MessageId, RoomId},
+    kv::KvError,
     pg::{PgError, schema::messages},
 };
 
@@ -36,7 +40,89 @@ struct Replaced {
     change: i64,
 }
 
+impl Chat {
+    /// Carries out the edits and deletions of a range that is in the archive, and all before it: so each target is
+    /// there, whichever child stored it, and whenever. What a change beyond the range has changed below its end
+    /// is renewed, since the log may be trimmed to there. Returns the change up to which the archive shows all.
+    pub(super) async fn carry_out(
+        &self,
+        room: &RoomId,
+        range: IdRange,
+    ) -> Result<MessageId, FlushError> {
+        if let Some(replaced) = self.archive.replaced_by(room, range).await? {
+            // First the log: a second run would not find in the archive what is left to do here.
+            self.log.supersede(room, &replaced).await?;
+            self.archive.amend(room, range).await?;
+        }
+        let (shown, changed) = self.log.changed_since(room, range.to).await?;
+        if !changed.is_empty() {
+            self.archive.renew(room, &changed).await?;
+        }
+        Ok(shown)
+    }
+}
+
+impl RoomLog {
+    /// The newest change after an id, and the entries up to that id which have been changed since.
+    async fn changed_since(
+        &self,
+        room: &RoomId,
+        to: MessageId,
+    ) -> Result<(MessageId, Vec<Entry>), KvError> {
+        let failed = |source| {
+            let doing = "read what was changed in a room";
+            self.redis.failed(doing, source)
+        };
+        let mut connection = self.redis.connection().await?;
+        let changed: Vec<(MessageId, MessageId)> = redis::cmd("ZRANGEBYSCORE")
+            .arg(self.keys.changed(room))
+            .arg(format!("({to}"))
+            .arg("+inf")
+            .arg("WITHSCORES")
+            .query_async(&mut connection)
+            .await
+            .map_err(failed)?;
+        let shown = changed.last().map_or(to, |(_, change)| *change);
+        let mut read = redis::pipe();
+        for (id, _) in changed.iter().filter(|(id, _)| *id <= to) {
+            read.zrangebyscore(self.keys.log(room), id.0, id.0);
+        }
+        if read.is_empty() {
+            return Ok((shown, Vec::new()));
+        }
+        let entries: Vec<Vec<Entry>> = read.query_async(&mut connection).await.map_err(failed)?;
+        Ok((shown, entries.into_iter().flatten().collect()))
+    }
+}
+
 impl Archive {
+    /// Gives messages that are there the state of these copies, where that is newer.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn renew(&self, room: &RoomId, entries: &[Entry]) -> Result<(), PgError> {
+        let columns = Columns::of(entries);
+        let mut connection = self.connection().await?;
+        diesel::sql_query(
+            "UPDATE messages m SET body = n.body, edited_id = n.edited_id, deleted = n.deleted \
+             FROM unnest($2, $3, $4, $5) AS n (id, body, edited_id, deleted) \
+             WHERE m.room_id = $1 AND m.id = n.id AND NOT m.deleted \
+               AND (n.deleted OR n.edited_id > coalesce(m.edited_id, 0))",
+        )
+        .bind::<Text, _>(room.as_str())
+        .bind::<Array<BigInt>, _>(columns.ids)
+        .bind::<Array<Text>, _>(columns.bodies)
+        .bind::<Array<Nullable<BigInt>>, _>(columns.edited_ids)
+        .bind::<Array<Bool>, _>(columns.deleted)
+        .execute(&mut connection)
+        .await
+        .map(drop)
+        .map_err(|source| PgError::Query {
+            doing: "renew archived messages",
+            source,
+        })
+    }
+
     /// Looks for a message that its author wants to change.
     ///
     /// # Errors

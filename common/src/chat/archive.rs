@@ -43,21 +43,21 @@ struct Row {
 
 /// Entries as columns, for one statement.
 #[derive(Default)]
-struct Columns {
-    ids: Vec<i64>,
+pub(super) struct Columns {
+    pub(super) ids: Vec<i64>,
     prevs: Vec<i64>,
     users: Vec<String>,
     names: Vec<String>,
     clients: Vec<String>,
-    bodies: Vec<String>,
+    pub(super) bodies: Vec<String>,
     edits: Vec<Option<i64>>,
     deletes: Vec<Option<i64>>,
-    edited_ids: Vec<Option<i64>>,
-    deleted: Vec<bool>,
+    pub(super) edited_ids: Vec<Option<i64>>,
+    pub(super) deleted: Vec<bool>,
 }
 
 impl Columns {
-    fn of(entries: &[Entry]) -> Self {
+    pub(super) fn of(entries: &[Entry]) -> Self {
         let mut columns = Self::default();
         for entry in entries {
             // What cannot be read as this version's content is kept as it is, rather than lost.

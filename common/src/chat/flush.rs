@@ -152,12 +152,12 @@ impl Task for FlushDone {
 
     async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
         let (after, to) = (self.after, self.to);
-        chat.amend(&self.room, IdRange { after, to }).await?;
+        let shown = chat.carry_out(&self.room, IdRange { after, to }).await?;
         let next = FlushRoom {
             room: self.room.clone(),
         };
         let body = chat.producer.body_of(&next).map_err(AskError::Enqueue)?;
-        let (left, again) = chat.log.flushed(&self.room, self.to, &body).await?;
+        let (left, again) = chat.log.flushed(&self.room, to, shown, &body).await?;
         tracing::info!(room.id = %self.room, watermark = %self.to, left, again, "flushed {}", self.room);
         Ok(())
     }
@@ -191,25 +191,14 @@ impl Chat {
         Ok(())
     }
 
-    /// Carries out the edits and deletions of a range that is in the archive, and all before it: so each target is
-    /// there, whichever child stored it, and whenever.
-    async fn amend(&self, room: &RoomId, range: IdRange) -> Result<(), FlushError> {
-        let Some(replaced) = self.archive.replaced_by(room, range).await? else {
-            return Ok(());
-        };
-        // First the log: a second run would not find in the archive what is left to do here.
-        self.log.supersede(room, &replaced).await?;
-        Ok(self.archive.amend(room, range).await?)
-    }
-
     /// Flushes a room without jobs. A Redis whose memory is full takes none, and a flush makes room.
     async fn flush_at_once(&self, room: &RoomId) -> Result<(), FlushError> {
         let chunk = self.settings.flush_chunk;
         let cuts = self.log.cut_unflushed(room, chunk).await?;
         for range in ranges(&cuts) {
             self.store(room, range).await?;
-            self.amend(room, range).await?;
-            self.log.flushed(room, range.to, "").await?;
+            let shown = self.carry_out(room, range).await?;
+            self.log.flushed(room, range.to, shown, "").await?;
         }
         tracing::warn!(room.id = %room, "Redis is full; flushed {room} without jobs");
         Ok(())
@@ -270,11 +259,13 @@ impl RoomLog {
     }
 
     /// Raises the watermark, trims the log and lets a clean room rest. Returns how many messages are
-    /// above the watermark, and whether the job with this body was enqueued to flush them.
+    /// above the watermark, and whether the job with this body was enqueued to flush them. The archive shows
+    /// all changes up to `shown` of what it has.
     async fn flushed(
         &self,
         room: &RoomId,
         to: MessageId,
+        shown: MessageId,
         next: &str,
     ) -> Result<(u64, bool), KvError> {
         let mut call = FLUSHED.on(self.keys.prefix());
@@ -282,6 +273,7 @@ impl RoomLog {
             .arg(to)
             .arg(self.settings.hot_window)
             .arg(millis(self.settings.room_ttl))
+            .arg(shown)
             .arg(self.settings.flush_count)
             .arg(millis(AGAIN))
             .arg(next);

@@ -273,8 +273,8 @@ impl Keys {
         format!("{}room:{room}:sent", self.prefix)
     }
 
-    /// ZSET of messages that were changed while the log did not have them, and of edits that were replaced then, by
-    /// the id of their latest change. Written by change; read by it and rehydrate; cleared by flush.
+    /// ZSET of messages that were changed, and of edits that were replaced, by the id of their latest change, until the
+    /// archive shows it. Written by change; read by it, rehydrate and flush; cleared by flush.
     pub fn changed(&self, room: &RoomId) -> String {
         format!("{}room:{room}:changed", self.prefix)
     }

@@ -57,9 +57,7 @@ if entry and not is_deleted(entry) then replace(log, entry, amended(entry, id, t
 -- An earlier edit loses its text, unless a flush has still to carry it out: this change may be lost with Redis.
 local earlier = last > 0 and last <= watermark and entry_at(log, integer(last))
 if earlier then replace(log, earlier, amended(earlier, id)) end
-if not here then
-  -- Whoever has read the archive before this brings back what it had: `restore.lua` looks here.
-  redis.call('ZADD', changed, integer(id), target)
-  if last > 0 then redis.call('ZADD', changed, integer(id), integer(last)) end
-end
+-- Until the archive shows it: whoever has read that before brings back what it had, and the log may be trimmed.
+redis.call('ZADD', changed, integer(id), target)
+if last > 0 then redis.call('ZADD', changed, integer(id), integer(last)) end
 return { 'changed', integer(id), 0, fresh }

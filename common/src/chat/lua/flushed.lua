@@ -1,12 +1,14 @@
 -- Everything up to an id is in the archive: raise the watermark, trim the log, let a clean room rest, and
 -- have the room flushed again if enough is new, or if somebody asked for it while this flush was under way.
 -- KEYS 1 namespace
--- ARGV 1 room, 2 id, 3 hot window, 4 time to live of a clean room, ms, 5 new messages that are enough,
---      6 how long an ask keeps others from asking, ms, 7 body of the next flush ('' for none)
+-- ARGV 1 room, 2 id, 3 hot window, 4 time to live of a clean room, ms,
+--      5 the change up to which the archive shows all changes of what is to go, 6 new messages that are enough,
+--      7 how long an ask keeps others from asking, ms, 8 body of the next flush ('' for none)
 -- Returns { messages above the watermark, 1 if another flush was enqueued }
 local room, to, window, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local enough, again_ms, body = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local enough, again_ms, body = tonumber(ARGV[6]), ARGV[7], ARGV[8]
 local meta, log, flushing = room_key(room, 'meta'), room_key(room, 'log'), room_key(room, 'flushing')
+local changed = room_key(room, 'changed')
 local queue, asked_again = queue_of(room), string.sub(redis.call('GET', flushing) or '', -1) == '+'
 redis.call('DEL', flushing)
 
@@ -26,13 +28,17 @@ redis.call('HSET', meta, 'watermark', integer(watermark))
 if not m[1] then redis.call('HSET', meta, 'top', integer(newest)) end
 tell(room, 'w ' .. integer(watermark))
 -- The archive shows these changes now. In a cold room somebody may still bring back what it had before.
-if m[3] then redis.call('ZREMRANGEBYSCORE', room_key(room, 'changed'), '-inf', integer(watermark)) end
+if m[3] then redis.call('ZREMRANGEBYSCORE', changed, '-inf', integer(watermark)) end
 
 -- Trim only a log that is known to be complete: in a half-filled one it would hide a hole.
 if m[3] then
   local last_cold = redis.call('ZRANGE', log, -window - 1, -window - 1, 'WITHSCORES')[2]
   if last_cold then
     local upto = math.min(tonumber(last_cold), watermark)
+    -- What was changed just now stays until the next flush: the archive has it as it was.
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', changed, '(' .. integer(math.max(ARGV[5], watermark)), '+inf')) do
+      upto = math.min(upto, tonumber(id) - 1)
+    end
     if redis.call('ZREMRANGEBYSCORE', log, '-inf', integer(upto)) > 0 then
       -- Never lowered: what a late child of a rehydration puts below it is not complete.
       local oldest = tonumber(redis.call('ZRANGE', log, 0, 0, 'WITHSCORES')[2] or upto + 1)

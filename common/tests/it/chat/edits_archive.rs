@@ -304,3 +304,40 @@ async fn an_edit_survives_a_later_one_that_redis_lost() {
     assert_eq!(texts(&chat.archived(&lobby).await), ["kept", "kept"]);
     assert_eq!(chat.log(&lobby).await, chat.archived(&lobby).await);
 }
+
+#[tokio::test]
+async fn what_leaves_the_log_before_its_change_is_flushed_shows_it_all_the_same() {
+    let chat = TestChat::with(windowed(2, 10)).await;
+    let lobby = room("lobby");
+    let worker = chat.worker();
+    chat.warm(&lobby).await;
+    chat.is_idle().await;
+    worker.stop().await;
+    let said = chat.say_many(&lobby, 6).await;
+    let child = FlushChunk {
+        room: lobby.clone(),
+        range: between(MessageId::ZERO, said[5]),
+    };
+    let done = FlushDone {
+        room: lobby.clone(),
+        after: MessageId::ZERO,
+        to: said[5],
+    };
+    // What a child has read before the changes.
+    let read = chat.log(&lobby).await;
+    chat.chat.archive.insert(&lobby, &read).await.unwrap();
+    chat.queue.producer().enqueue(&child).await.unwrap();
+    let deletion = chat.delete(&lobby, said[0]).await;
+    chat.edit(&lobby, said[1], "two").await;
+
+    chat.queue.producer().enqueue(&done).await.unwrap();
+    let worker = chat.worker();
+    chat.is_idle().await;
+    worker.stop().await;
+
+    assert!(chat.is_dirty(&lobby).await, "the changes are not flushed");
+    assert_eq!(chat.log(&lobby).await[0].id, deletion, "the log is trimmed");
+    let archived = chat.archived(&lobby).await;
+    assert_eq!(texts(&archived), ["", "two", "3", "4", "5", "6"]);
+    assert_eq!(chat.why_not(&lobby, said[0]).await, Unchangeable::Deleted);
+}
