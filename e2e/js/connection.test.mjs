@@ -150,7 +150,7 @@ test('an old edit does not undo a newer one, and nothing brings a deleted messag
     message(20, 10, { edits: 10, message: '', editedAt: 40 }), // its text went with the change at 40
     message(25, 20, { message: '', deleted: true, editedAt: 50 }),
     message(30, 25, { edits: 25, message: 'still here?' }),
-    message(40, 30, { edits: 10, message: 'newest' }),
+    message(35, 30, { edits: 10, message: 'not so new' }),
   ]);
 
   equal(texts(room), ['newest', '']);

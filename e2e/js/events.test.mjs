@@ -21,7 +21,7 @@ class FakeHttp {
       return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
     }
     if (init.method === 'POST') return Response.json({ messageId: 30, duplicate: false }, { status: 201 });
-    return Response.json({ ready: true });
+    return Response.json({ ready: true, messages: [], more: false });
   };
 
   /** @param {string} event @param {any} data @param {number} [cutAt]  in two pieces */
@@ -129,4 +129,49 @@ test('where WebSockets fail and HTTP answers, events are used', async () => {
 
   equal([chat.status.transport, server.sockets.length], ['events', 3]);
   chat.close();
+});
+
+test('a stream that breaks off is a lost connection', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
+  await http.tells('message', message(10, 0));
+  await eventually(() => room.state === 'joined');
+  const first = http.streams.get('r');
+
+  first?.error(new TypeError('network error'));
+  await eventually(() => http.streams.get('r') !== first);
+  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
+
+  await eventually(() => room.state === 'joined');
+  chat.close();
+});
+
+test('rooms beyond what a browser has connections for are asked for what is new', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
+  await eventually(() => room.state === 'joined');
+  const rooms = ['s', 't', 'u', 'v'].map((id) => chat.join(id));
+  await eventually(() => http.asked.some(({ url }) => url.pathname === '/rooms/v/messages'));
+
+  equal([...http.streams.keys()], ['r', 's', 't', 'u']);
+  await eventually(() => rooms[3].state === 'joined');
+  chat.close();
+});
+
+test('a token that has ended is replaced for a request over HTTP', async () => {
+  const tokens = [];
+  const chat = new Rhubarb({
+    url: 'http://chat.test/under/here', transports: ['websocket'], WebSocket: /** @type {any} */ (new FakeServer().WebSocket),
+    token: async () => `t${tokens.length + 1}`,
+    fetch: /** @type {any} */ (async (/** @type {URL} */ url, /** @type {any} */ { headers }) => {
+      tokens.push(`${url.pathname} ${headers.authorization}`);
+      return tokens.length > 1 ? Response.json({ messages: [message(5, 0)], more: false })
+        : Response.json({ code: 'expired', message: 'It has ended.' }, { status: 401 });
+    }),
+  });
+
+  const older = await chat.join('r').loadOlder();
+
+  equal(older.length, 1);
+  equal(tokens, ['/under/here/rooms/r/messages Bearer t1', '/under/here/rooms/r/messages Bearer t2']);
 });

@@ -1,5 +1,5 @@
 /**
- * Tests that run in Node (`node --test e2e/js/`) and in a browser (`client_library.rs` opens
+ * Tests that run in Node (`node --test --test-force-exit e2e/js/`) and in a browser (`client_library.rs` opens
  * tests.html), and the fake server that some of them talk to, frame by frame.
  */
 

@@ -1,7 +1,7 @@
 /** Tokens: told first, renewed in time, replaced when refused, and given up on when none will do. */
 
 import { Rhubarb } from '../../server/static/rhubarb.js';
-import { equal, eventually, fails, FakeServer, test } from './testing.mjs';
+import { equal, eventually, fails, FakeServer, FakeStorage, test } from './testing.mjs';
 
 const ADA = { userId: 'ada', username: 'Ada', tier: 'free' };
 
@@ -179,4 +179,40 @@ test('too many connections of ours are waited for', async () => {
 
   equal(chat.status.state, 'connected');
   chat.close();
+});
+
+/** @param {string} sub */
+const tokenOf = (sub) => `x.${btoa(JSON.stringify({ sub }))}.y`;
+
+test('what was unsent waits for its person, whose name a token brings', async () => {
+  const storage = new FakeStorage();
+  const server = new FakeServer();
+  const make = (/** @type {any} */ token) => new Rhubarb({
+    url: 'http://chat.test', token, storage, transports: ['websocket'], WebSocket: /** @type {any} */ (server.WebSocket),
+  });
+  void make(tokenOf('ada')).join('r').send('kept', { clientId: 'c1' });
+
+  const eve = make(async () => tokenOf('eve'));
+  const ada = make(async () => tokenOf('ada'));
+  const rooms = [eve, ada].map((chat) => chat.join('r'));
+  void eve.connect();
+  await eventually(() => eve.userId === 'eve');
+  void ada.connect();
+  await eventually(() => ada.userId === 'ada');
+
+  equal(rooms.map((room) => room.outbox.map((entry) => entry.message)), [[], ['kept']]);
+  eve.close();
+  ada.close();
+});
+
+test('another person\'s token is not used: what is unsent would be sent as another', async () => {
+  const server = new FakeServer();
+  const { chat } = client(server, tokenOf('ada'));
+  await authed(server);
+  await server.joins();
+
+  chat.setToken(tokenOf('eve'));
+  await eventually(() => chat.status.state === 'refused');
+
+  equal(chat.status.error?.code, 'another_person');
 });

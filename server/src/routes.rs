@@ -118,7 +118,7 @@ fn socket(app: &App) -> BoxedFilter<(Response,)> {
 /// `GET /`
 fn index() -> BoxedFilter<(Response,)> {
     warp::path::end()
-        .and(warp::get())
+        .and(get_or_head())
         .and(warp::header::optional("if-none-match"))
         .then(page::index)
         .map(Reply::into_response)
@@ -129,7 +129,7 @@ fn index() -> BoxedFilter<(Response,)> {
 fn file() -> BoxedFilter<(Response,)> {
     warp::path("static")
         .and(warp::path::tail())
-        .and(warp::get())
+        .and(get_or_head())
         .and(warp::header::optional("if-none-match"))
         .then(page::file)
         .map(Reply::into_response)
@@ -235,6 +235,11 @@ fn metrics(app: &App) -> BoxedFilter<(Response,)> {
         .then(health::metrics)
         .map(Reply::into_response)
         .boxed()
+}
+
+/// What monitors ask with `HEAD` is answered without the body, by hyper.
+fn get_or_head() -> BoxedFilter<()> {
+    warp::get().or(warp::head()).unify().boxed()
 }
 
 /// What is off is not found, whatever the method.

@@ -23,7 +23,7 @@ import { UnsentStore } from './unsent-store.js';
 
 /**
  * @typedef {object} Options
- * @property {string} [url]       the server's origin; default: the page's
+ * @property {string} [url]       where the server is; default: the page's origin
  * @property {import('./identity.js').TokenSource} [token]  one, or what gets one: asked again before it ends
  * @property {Partial<Me>} [guest]  who we are where the server takes guests
  * @property {number} [pageSize]  messages asked for by a first join
@@ -43,6 +43,7 @@ import { UnsentStore } from './unsent-store.js';
  */
 
 const REFUSALS_AT_MOST = 2;
+const ANOTHER_PERSON = new RhubarbError('another_person', 'The token is another person\'s: make a new client.');
 const DEFAULTS = { pageSize: 100, keep: 2_000, queueLimit: 500 };
 
 export class Rhubarb extends Emitter {
@@ -55,7 +56,9 @@ export class Rhubarb extends Emitter {
   /** @type {Transports} */ #transports;
   /** @type {Link} */ #link;
   #requests = new Requests();
-  /** @type {UnsentStore} */ #unsent;
+  /** @type {Storage | null | undefined} */ #storage;
+  #unsent = new UnsentStore();
+  /** The one person whose client this is, once that is known. */ #ours = '';
   /** Whether the server knows who we are, on this connection. */ #isKnown = false;
   /** The connection on which we are telling it. @type {Requests | undefined} */ #introducing;
   /** Tokens refused since anything was answered. */ #refusals = 0;
@@ -68,13 +71,14 @@ export class Rhubarb extends Emitter {
   constructor({ url = globalThis.location?.origin, token, guest = {}, storage, ...options } = {}) {
     super();
     this.#options = { ...DEFAULTS, ...options };
-    this.#base = new URL(url);
+    this.#base = new URL(url.endsWith('/') ? url : `${url}/`);
     const userId = guest.userId ?? `guest-${ulid()}`;
     const stranger = { userId, username: guest.username ?? userId };
     this.#identity = new Identity(token === undefined ? { guest: stranger } : { token });
-    this.#unsent = new UnsentStore(storage, this.userId);
+    this.#storage = storage;
+    this.#isOurs();
     const ask = options.fetch ?? ((...request) => globalThis.fetch(...request));
-    this.#http = new Http(this.#base.href, () => this.#identity.forHttp(), ask);
+    this.#http = new Http(this.#base.href, this.#identity, ask);
     this.#transports = new Transports({
       allowed: options.transports ?? ['websocket', 'events'],
       address: () => this.#address(),
@@ -170,7 +174,7 @@ export class Rhubarb extends Emitter {
   // --- The connection -------------------------------------------------------------------------
 
   #address() {
-    const address = new URL('/ws', this.#base);
+    const address = new URL('./ws', this.#base);
     address.protocol = address.protocol.replace('http', 'ws');
     if (this.#identity.isGuest) {
       address.searchParams.set('userId', this.userId);
@@ -216,6 +220,7 @@ export class Rhubarb extends Emitter {
       return requests.later(1_000 + jitter(3), () => this.#introduceAnew({ fresh }));
     }
     if (requests !== this.#requests) return;
+    if (!this.#isOurs()) return this.#giveUp(ANOTHER_PERSON);
     if (this.#transports.name === 'events') return this.#authed(this.#identity.me);
     const id = requests.expect({
       done: (authed) => {
@@ -244,6 +249,7 @@ export class Rhubarb extends Emitter {
   /** @param {Me & { expiresInMs?: number }} authed */
   #authed({ userId, username, tier, expiresInMs }) {
     this.#identity.me = { userId, username, tier };
+    if (!this.#isOurs()) return this.#giveUp(ANOTHER_PERSON);
     this.#introducing = undefined;
     clearTimeout(this.#renewal);
     if (expiresInMs && this.#identity.canRenew) {
@@ -260,6 +266,16 @@ export class Rhubarb extends Emitter {
     // Too many connections of ours, perhaps: one may end.
     this._emit('notice', { error });
     this.#requests.later(error.retryAfterMs ?? 5_000 + jitter(3), () => this.#introduceAnew());
+  }
+
+  /** Whether the token names whom the one before did: what is unsent must not be sent as another. */
+  #isOurs() {
+    if (!this.#ours && this.userId) {
+      this.#ours = this.userId;
+      this.#unsent = new UnsentStore(this.#storage, this.userId);
+      for (const room of this.rooms.values()) room._adopt(this.#unsent.take(room.id));
+    }
+    return this.#ours === this.userId;
   }
 
   /** No token will do: asking on would only make noise. @param {RhubarbError} error */

@@ -10,9 +10,10 @@
 
 /**
  * A browser opens six connections to a server over HTTP/1.1, and each stream takes one for good: the
- * rest are for sending and paging.
+ * rest are for sending and paging. Rooms beyond that are asked now and then.
  */
-const ROOMS_AT_MOST = 4;
+const STREAMS_AT_MOST = 4;
+const ASK_EVERY_MS = 5_000;
 const PAUSE_MS = 250;
 
 /** @param {Http} http @param {Ends} ends @returns {Connection} */
@@ -43,16 +44,22 @@ export function openEvents(http, ends) {
   const does = {
     join: (id, { roomId, since, limit }) => {
       streams.get(roomId)?.abort();
-      if (!streams.has(roomId) && streams.size >= ROOMS_AT_MOST) {
-        const message = `Without WebSockets at most ${ROOMS_AT_MOST} rooms can be open at a time.`;
-        return told({ type: 'error', id, payload: { code: 'too_many_rooms', message } });
-      }
+      streams.delete(roomId);
       const stream = new AbortController();
+      const { signal } = stream;
+      const keepUp = streams.size < STREAMS_AT_MOST ? follow : poll;
       streams.set(roomId, stream);
-      follow(http, { id, roomId, since, limit }, stream.signal, told).then(lost, (error) => {
-        if (stream.signal.aborted) return;
+      let isIn = false;
+      const show = (/** @type {any} */ frame) => {
+        isIn ||= frame.type === 'joined';
+        told(frame);
+      };
+      keepUp(http, { id, roomId, since, limit }, signal, show).then(() => signal.aborted || lost(), (error) => {
+        if (signal.aborted) return;
         streams.delete(roomId);
-        refused(id)(error);
+        if (!error.code) lost(); // it broke off
+        else if (isIn) told({ type: 'left', payload: { roomId } }); // the next join tells why
+        else refused(id)(error);
       });
     },
     leave: (id, { roomId }) => {
@@ -100,6 +107,28 @@ async function follow(http, { id, roomId, since, limit = 100 }, signal, told) {
     const payload = JSON.parse(data);
     if (!beginning.takes(event, payload)) told({ type: event, payload });
   }).finally(() => beginning.end());
+}
+
+/**
+ * Joins a room, and asks for what is new from time to time.
+ * @param {Http} http
+ * @param {{ id: number, roomId: string, since?: number, limit?: number }} join
+ * @param {AbortSignal} signal
+ * @param {(frame: object) => void} told
+ */
+async function poll(http, { id, roomId, since, limit = 100 }, signal, told) {
+  const room = `/rooms/${encodeURIComponent(roomId)}`;
+  const news = (/** @type {number} */ after) => http.get(`${room}/messages?after=${after}&limit=500`);
+  const page = since ? await news(since) : await http.get(`${room}/messages?limit=${Math.min(limit, 500)}`);
+  let top = page.messages.at(-1)?.messageId ?? since ?? 0;
+  told({ type: 'joined', id, payload: { roomId, complete: true, top, members: 0, ...page } });
+  while (!signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
+    if (signal.aborted) return;
+    const { messages } = await news(top);
+    messages.forEach((/** @type {object} */ message) => told({ type: 'message', payload: { roomId, ...message } }));
+    top = messages.at(-1)?.messageId ?? top;
+  }
 }
 
 /**

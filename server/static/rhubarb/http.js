@@ -4,12 +4,12 @@ import { RhubarbError } from './error.js';
 
 export class Http {
   /** @type {string} */ #base;
-  /** @type {() => Promise<{ headers: Record<string, string>, query: Record<string, string> }>} */ #identity;
+  /** @type {import('./identity.js').Identity} */ #identity;
   /** @type {typeof fetch} */ #fetch;
 
   /**
-   * @param {string} base  the server's origin
-   * @param {() => Promise<{ headers: Record<string, string>, query: Record<string, string> }>} identity
+   * @param {string} base  where the server is; ends with a slash
+   * @param {import('./identity.js').Identity} identity
    * @param {typeof fetch} fetch
    */
   constructor(base, identity, fetch) {
@@ -34,18 +34,27 @@ export class Http {
    * @returns {Promise<Response>} one that is not a refusal
    */
   async open(path, init = {}) {
-    const { headers, query } = await this.#identity();
-    const address = new URL(path, this.#base);
+    const response = await this.#ask(path, init);
+    if (response.ok) return response;
+    const error = await refusal(response);
+    // A token may have ended while nobody looked.
+    if (!error.isAboutToken || !this.#identity.canRenew) throw error;
+    const again = await this.#ask(path, init, { fresh: true });
+    if (!again.ok) throw await refusal(again);
+    return again;
+  }
+
+  /** @param {string} path @param {RequestInit} init @param {{ fresh?: boolean }} [options] */
+  async #ask(path, init, options) {
+    const { headers, query } = await this.#identity.forHttp(options);
+    const address = new URL(`.${path}`, this.#base);
     for (const [name, value] of Object.entries(query)) address.searchParams.set(name, value);
-    let response;
     try {
-      response = await this.#fetch(address, { ...init, headers: { ...headers, ...init.headers } });
+      return await this.#fetch(address, { ...init, headers: { ...headers, ...init.headers } });
     } catch (error) {
       if (init.signal?.aborted) throw error;
       throw new RhubarbError('unreachable', 'The server did not answer.');
     }
-    if (!response.ok) throw await refusal(response);
-    return response;
   }
 
   /** @param {Response} response */

@@ -57,12 +57,12 @@ export class Identity {
     }
   }
 
-  /** For a request over HTTP. */
-  async forHttp() {
+  /** For a request over HTTP. @param {{ fresh?: boolean }} [options] */
+  async forHttp(options) {
     /** @type {{ headers: Record<string, string>, query: Record<string, string> }} */
     const identity = { headers: {}, query: {} };
     if (this.isGuest) Object.assign(identity.query, { userId: this.me.userId, username: this.me.username });
-    else identity.headers.authorization = `Bearer ${await this.token()}`;
+    else identity.headers.authorization = `Bearer ${await this.token(options)}`;
     return identity;
   }
 

@@ -178,6 +178,11 @@ export class Room extends Emitter {
     this.#emit('room');
   }
 
+  /** What an earlier load of the page left unsent. @param {Outgoing[]} entries */
+  _adopt(entries) {
+    this.#sender.adopt(entries);
+  }
+
   /** Frames for us were dropped: fetch what they carried. */
   _resume() {
     if (this.state === 'joined') this.#mend();

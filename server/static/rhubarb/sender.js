@@ -74,6 +74,13 @@ export class Sender {
     return promise;
   }
 
+  /** Takes what was written before, by an earlier load of the page. @param {Outgoing[]} entries */
+  adopt(entries) {
+    this.entries.unshift(...entries);
+    entries.forEach((entry) => this.#port.changed(entry));
+    this.pump();
+  }
+
   /** Sends again what failed, under the same client id. @param {string} clientId @returns {Promise<Ack>} */
   retry(clientId) {
     const entry = this.#find(clientId);
