@@ -11,6 +11,8 @@ mod frame;
 mod hub;
 mod meter;
 mod outbox;
+#[cfg(test)]
+mod outbox_test;
 mod packet;
 mod presence;
 mod queue;
