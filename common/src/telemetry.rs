@@ -1,7 +1,17 @@
 //! Logs: human or JSON lines on standard error, filtered by `RUST_LOG`.
 
+use std::fmt::{self, Write};
+
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    layer::{Context, SubscriberExt},
+    util::SubscriberInitExt,
+};
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,7 +31,39 @@ pub fn init(format: LogFormat) {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false);
     match format {
-        LogFormat::Human => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Human => lines.finish().with(NoHangUps).init(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            lines.finish().with(NoHangUps).init();
+        }
+    }
+}
+
+/// Leaves out what warp calls an error and is none: that somebody hung up within an answer, as each reader
+/// of an event stream does.
+struct NoHangUps;
+
+impl<S: Subscriber> Layer<S> for NoHangUps {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        if !event.metadata().target().starts_with("warp::server") {
+            return true;
+        }
+        let mut message = Message::default();
+        event.record(&mut message);
+        let hung_up = ["IncompleteMessage", "ConnectionReset", "BrokenPipe"];
+        !hung_up.iter().any(|how| message.0.contains(how))
+    }
+}
+
+/// The text of an event.
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            // Writing to a String cannot fail.
+            let _ = write!(self.0, "{value:?}");
+        }
     }
 }

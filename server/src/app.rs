@@ -2,23 +2,40 @@
 
 use std::sync::Arc;
 
-use common::{chat::Chat, shutdown::Shutdown};
+use common::{
+    chat::{Chat, archived::Waits},
+    shutdown::Shutdown,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{api::jobs::Jobs, hub::Hub};
+use crate::{
+    api::jobs::Jobs, auth::Door, drain::Drain, hub::Hub, limits::Limits, premium::Premium,
+};
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) chat: Chat,
     pub(crate) hub: Hub,
+    /// Who waits until a message is in the archive.
+    pub(crate) waits: Waits,
+    /// Who may connect.
+    pub(crate) door: Door,
+    /// What they may ask.
+    pub(crate) limits: Limits,
+    /// Whose rooms' jobs go first.
+    pub(crate) premium: Premium,
     /// Jobs over HTTP, if that is on.
     pub(crate) jobs: Option<Jobs>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) connections: Connections,
+    /// The server was told to stop: it is not ready any more.
+    pub(crate) stopping: Shutdown,
     /// The server drains: clients are asked to go.
     pub(crate) shutdown: Shutdown,
+    /// How they go.
+    pub(crate) drain: Drain,
     /// The server ends: clients are cut off.
     pub(crate) closing: Shutdown,
     /// What one slow reader may cost, in bytes.
@@ -31,13 +48,13 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// Counts the open sockets: warp's graceful shutdown does not wait for what was upgraded.
+/// Counts the open sockets and streams: warp's graceful shutdown does not wait for what was upgraded.
 #[derive(Debug, Clone)]
 pub(crate) struct Connections {
     open: Arc<watch::Sender<usize>>,
 }
 
-/// One open socket.
+/// One open socket or stream.
 #[derive(Debug)]
 pub(crate) struct Open {
     connections: Connections,

@@ -28,9 +28,11 @@ use tokio_tungstenite::{
 use crate::{
     app::App,
     frame::{self, Refusal},
+    limits::Seat,
     outbox::{Outbox, Standing},
     packet::Packet,
-    session::{Person, Session},
+    person::Person,
+    session::Session,
 };
 
 /// A WebSocket as it is read. What the library writes by itself, answers to pings and closes, goes
@@ -50,9 +52,6 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a peer that is closed has to take what it is told.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// When the server drains, clients come back after a random time between these, in ms.
-const RECONNECT_IN_MS: [u64; 2] = [500, 8000];
-
 /// Why a connection ends.
 enum End {
     /// The peer closed it or is gone.
@@ -76,9 +75,10 @@ struct Connection {
 }
 
 /// Serves one socket to its end.
-pub(crate) async fn serve(app: App, person: Person, socket: Socket) {
+pub(crate) async fn serve(app: App, person: Person, seat: Option<Seat>, socket: Socket) {
     let outbox = Arc::clone(&socket.get_ref().outbox);
-    let session = Session::new(app.clone(), person, Arc::clone(&outbox));
+    let session = Session::new(app.clone(), person, seat, Arc::clone(&outbox));
+    session.greet();
     let mut connection = Connection {
         socket,
         outbox,
@@ -114,8 +114,11 @@ impl Connection {
         let mut ping = pin!(sleep_until(Instant::now() + first));
         let mut draining = pin!(app.shutdown.asked());
         let mut closing = pin!(app.closing.asked());
-        let mut is_draining = false;
+        // When the server closes it, once it drains and if the client stays.
+        let mut cut_at = None;
         loop {
+            // While a frame is handled the session is not at hand.
+            let rings_at = self.session.as_ref().and_then(|session| session.rings_at());
             // A peer that does not read what it is told is not heard either.
             let is_full = outbox.is_full();
             tokio::select! {
@@ -153,22 +156,43 @@ impl Connection {
                         return End::Gone;
                     }
                 }
-                () = &mut draining, if !is_draining => {
-                    is_draining = true;
-                    outbox.push(frame::goaway(RECONNECT_IN_MS));
+                () = until(rings_at), if rings_at.is_some() => {
+                    if let Some(session) = &mut self.session
+                        && let Err(reason) = session.ring()
+                    {
+                        return End::Close(CloseCode::Library(4401), reason);
+                    }
                 }
-                () = &mut closing => {
-                    return End::Close(CloseCode::Away, "the server is stopping; reconnect");
+                () = &mut draining, if cut_at.is_none() => {
+                    let farewell = app.drain.farewell();
+                    cut_at = Some(farewell.cut_at());
+                    outbox.push(frame::goaway(farewell.reconnect_in_ms()));
                 }
+                () = until(cut_at), if cut_at.is_some() => return self.send_away().await,
+                () = &mut closing => return self.send_away().await,
             }
         }
     }
 
+    /// Ends a connection that the client has not left: what is being handled is answered first.
+    async fn send_away(&mut self) -> End {
+        if self.handling.is_some()
+            && let Ok(session) = timeout(LAST_WORDS, handled(&mut self.handling)).await
+        {
+            self.session = Some(session);
+            self.handling = None;
+        }
+        End::Close(CloseCode::Away, "the server is stopping; reconnect")
+    }
+
     /// Begins to handle a frame.
     async fn take(&mut self, frame: Message) -> Result<(), End> {
-        let Some(session) = self.session.take() else {
+        let Some(mut session) = self.session.take() else {
             return Ok(());
         };
+        if !session.take_frame() {
+            return Err(FLOOD);
+        }
         match frame {
             Message::Text(text) => self.handling = Some(Box::pin(session.handle(text))),
             Message::Binary(_) => {
@@ -184,6 +208,15 @@ impl Connection {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => self.session = Some(session),
         }
         Ok(())
+    }
+}
+
+const FLOOD: End = End::Close(CloseCode::Library(4429), "too many frames: send fewer");
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 use common::{
     chat::{
         Chat, IdRange,
+        archived::Waits,
         bus::{Bus, BusEvent},
     },
     error::Chain,
@@ -49,6 +50,7 @@ struct Inner {
     next_outbox: AtomicUsize,
     chat: Chat,
     bus: Bus,
+    waits: Waits,
     catch_ups: Semaphore,
     writers: Writers,
     /// Rooms whose number of local members has changed.
@@ -61,6 +63,7 @@ impl Hub {
     pub(crate) fn start(
         chat: Chat,
         bus: Bus,
+        waits: Waits,
         mut events: mpsc::UnboundedReceiver<BusEvent>,
         changed: mpsc::UnboundedSender<RoomId>,
     ) -> Self {
@@ -70,6 +73,7 @@ impl Hub {
             next_outbox: AtomicUsize::new(0),
             chat,
             bus,
+            waits,
             catch_ups: Semaphore::new(CATCH_UPS),
             writers: Writers::start(),
             changed,
@@ -195,6 +199,7 @@ impl Hub {
                     room.tell_typing(&typing);
                 }
             }
+            BusEvent::Archived(room, _) => self.inner.waits.heard(&room),
             BusEvent::Hydrated(room) => {
                 if let Some(room) = self.room(&room) {
                     room.was_hydrated();

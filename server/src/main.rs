@@ -5,15 +5,23 @@
 
 mod api;
 mod app;
+mod auth;
 mod connection;
+mod drain;
 mod error;
+mod events;
 mod frame;
 mod hub;
+mod limits;
+mod listener;
 mod meter;
 mod outbox;
 #[cfg(test)]
 mod outbox_test;
 mod packet;
+mod person;
+mod post;
+mod premium;
 mod presence;
 mod queue;
 mod room;
@@ -22,7 +30,9 @@ mod room_model_test;
 #[cfg(test)]
 mod room_test;
 mod routes;
+mod say;
 mod session;
+mod standing;
 mod upgrade;
 mod writer;
 
@@ -35,27 +45,36 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use common::{
-    chat::{Chat, Settings, bus::Bus},
+    chat::{Chat, Settings, archived::Waits, bus::Bus},
     config,
     error::Chain,
-    id::BootId,
+    id::{BootId, RoomId},
     kv::{Keys, Redis},
     pg,
     shutdown::Shutdown,
     telemetry,
 };
-use metrics_exporter_prometheus::PrometheusBuilder;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpListener, sync::mpsc};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::{
     api::jobs::Jobs,
     app::{App, Connections},
+    auth::Door,
+    drain::Drain,
     hub::Hub,
+    limits::Limits,
+    listener::Listener,
+    premium::Premium,
 };
 
-/// Serves the chat: the page at /, sockets at /ws, history at /rooms/ROOM/messages, /health and
-/// /metrics; and /jobs, if it has a token for that. Any number of these processes serve the same rooms; several can share one port.
+/// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
+/// and /rooms/ROOM/events, /health and /metrics; and /jobs, if it has a token for that. Any number of these
+/// processes serve the same rooms; several can share one port.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -80,6 +99,24 @@ struct Args {
     )]
     drain: u64,
 
+    /// How long a message that asks for it waits for its ack from the archive
+    #[arg(long, env = "DB_ACK_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    db_ack: u64,
+
+    /// How many messages of one room wait here at once for such an ack
+    #[arg(long, env = "DB_ACKS", default_value_t = 5000, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(1..))]
+    db_acks: u32,
+
+    /// When it is told to stop, it says for so long that it is not ready and goes on as before: for load
+    /// balancers that ask /health/ready
+    #[arg(
+        long,
+        env = "UNREADY_SECONDS",
+        default_value_t = 0,
+        value_name = "SECONDS"
+    )]
+    unready: u64,
+
     /// Takes jobs at /jobs from who has this token; without one that is off
     #[arg(long, env = "JOBS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     jobs_token: Option<String>,
@@ -92,7 +129,16 @@ struct Args {
 
     #[command(flatten)]
     chat: Settings,
+
+    #[command(flatten)]
+    auth: auth::Settings,
+
+    #[command(flatten)]
+    limits: limits::Settings,
 }
+
+/// For what is under way when the time is up.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -107,7 +153,9 @@ async fn main() -> ExitCode {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.common.log_format);
-    let shutdown = Shutdown::on_signal().context("listen for signals")?;
+    let stopping = Shutdown::on_signal().context("listen for signals")?;
+    let (go, shutdown) = Shutdown::manual();
+    let door = Door::new(&args.auth)?;
     let token = args.jobs_token.as_deref().map(str::parse).transpose()?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
@@ -130,8 +178,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let jobs = token.map(|token| Jobs::new(token, redis.clone(), keys.clone()));
     let (bus, events) = Bus::start(redis, keys);
     let (changed, rooms_changed) = mpsc::unbounded_channel();
-    let hub = Hub::start(chat.clone(), bus, events, changed.clone());
+    let patience = Duration::from_secs(args.db_ack);
+    let waits = Waits::new(chat.clone(), patience, args.db_acks as usize);
+    let hub = Hub::start(chat.clone(), bus, waits.clone(), events, changed.clone());
     let (close, closing) = Shutdown::manual();
+    tokio::spawn(door.clone().keep_keys(closing.clone()));
     let presence = tokio::spawn(presence::tell_changes(
         server,
         chat.clone(),
@@ -143,64 +194,90 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let lease = tokio::spawn(lease);
 
     let connections = Connections::new();
+    let drain = Drain::new(Duration::from_secs(args.drain));
     let app = App {
         chat: chat.clone(),
         hub: hub.clone(),
+        waits,
+        door,
+        limits: Limits::new(args.limits),
+        premium: Premium::default(),
         jobs,
         metrics: metrics.clone(),
         connections: connections.clone(),
+        stopping: stopping.clone(),
         shutdown: shutdown.clone(),
+        drain: drain.clone(),
         closing,
         outbox_bytes: args.outbox_bytes as usize,
     };
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            metrics.run_upkeep();
-        }
-    });
+    tokio::spawn(keep_up(metrics));
 
     let address = resolve(&args.host, args.port)?;
-    let listener = listen(address).with_context(|| {
+    let (incoming, listener) = Listener::bind(address).with_context(|| {
         format!("listen on {address}; if the port is taken, choose another with --port")
     })?;
-    let address = listener
+    let address = incoming
         .local_addr()
         .context("read the address that is listened on")?;
     tracing::info!(%server, "the chat is at http://{address}");
     let stop = shutdown.clone();
     let serving = warp::serve(routes::routes(&app))
-        .incoming(listener)
+        .incoming(incoming)
         .graceful(async move { stop.asked().await })
         .run();
-    let serving = tokio::spawn(serving);
+    let mut serving = tokio::spawn(serving);
 
-    shutdown.asked().await;
+    stopping.asked().await;
+    tracing::info!("stopping: not ready any more");
+    sleep(Duration::from_secs(args.unready)).await;
+    listener.close().await;
     let open = connections.count();
     tracing::info!(
         open,
         "stopping: {open} connections have {} s to go",
         args.drain
     );
+    drain.begin(open);
+    go.now();
     let rooms = hub.room_ids();
-    let drained = tokio::time::timeout(Duration::from_secs(args.drain), connections.none()).await;
+    let time = Duration::from_secs(args.drain);
+    let in_time = timeout(time, all_gone(&connections, &mut serving)).await;
     close.now();
-    if drained.is_err() {
-        let _ = tokio::time::timeout(Duration::from_secs(2), connections.none()).await;
+    if in_time.is_err() {
+        let _ = timeout(LAST_WORDS, all_gone(&connections, &mut serving)).await;
     }
+    serving.abort();
     let _ = lease.await;
     let _ = presence.await;
+    settle(&chat, server, &rooms).await;
+    Ok(())
+}
+
+async fn keep_up(metrics: PrometheusHandle) {
+    loop {
+        sleep(Duration::from_secs(5)).await;
+        metrics.run_upkeep();
+    }
+}
+
+/// Waits until nobody is connected and no request is being answered.
+async fn all_gone(connections: &Connections, serving: &mut JoinHandle<()>) {
+    connections.none().await;
+    let _ = serving.await;
+}
+
+/// Leaves nothing behind that others would have to find out.
+async fn settle(chat: &Chat, server: BootId, rooms: &[RoomId]) {
     // What is new in the rooms that were served here is flushed now, whoever still is in them.
     for room in rooms {
-        if let Err(error) = chat.ask_flush(&room).await {
+        if let Err(error) = chat.ask_flush(room).await {
             tracing::warn!(error = %Chain(&error), room.id = %room, "cannot ask for a flush; the sweep will");
         }
     }
     if let Err(error) = chat.end_lease(server).await {
         tracing::warn!(error = %Chain(&error), "cannot end this server's lease; it will run out");
     }
-    serving.abort();
-    Ok(())
 }
 
 fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
@@ -209,21 +286,4 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("resolve the host {host}"))?
         .next()
         .with_context(|| format!("the host {host} has no address"))
-}
-
-/// Listens with `SO_REUSEPORT`, so that several servers share a port, and without Nagle's delay, which
-/// accepted sockets inherit.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    TcpListener::from_std(socket.into())
 }

@@ -7,9 +7,12 @@ use metrics::{Counter, counter};
 /// Copies of messages that were put into an outbox.
 pub(crate) static DELIVERED: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_delivered_total"));
-/// Messages that were taken and kept.
-pub(crate) static POSTED: LazyLock<Counter> =
-    LazyLock::new(|| counter!("rhubarb_posted_messages_total"));
+/// Messages that came as frames and were kept.
+pub(crate) static POSTED_AS_FRAMES: LazyLock<Counter> =
+    LazyLock::new(|| counter!("rhubarb_posted_messages_total", "via" => "socket"));
+/// Messages that came over HTTP and were kept.
+pub(crate) static POSTED_OVER_HTTP: LazyLock<Counter> =
+    LazyLock::new(|| counter!("rhubarb_posted_messages_total", "via" => "http"));
 /// System calls that wrote to sockets.
 pub(crate) static WRITES: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_socket_writes_total"));

@@ -6,14 +6,10 @@
 //! got. Answers are never dropped. While an outbox has no room for messages nothing more is read from its
 //! connection; one that has no room even for answers ends.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use common::id::MessageId;
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 pub(crate) use crate::queue::Standing;
 use crate::{
@@ -33,12 +29,10 @@ pub(crate) struct Outbox {
     /// Bytes at most when a message is put in: half of what a joiner's history may have, so that who
     /// misses them can have them in one.
     for_messages: usize,
-    /// Rings when its standing changes.
+    /// Rings when its standing changes, or, without a way, when something is in it.
     news: Notify,
     /// Rings when there is less in it.
     taken: Notify,
-    /// Rings when there is something in it and it has no way.
-    filled: Notify,
     /// Where it is emptied to; without one somebody takes what waits.
     way: OnceLock<Way>,
 }
@@ -59,7 +53,6 @@ impl Outbox {
             for_messages: bytes / 4,
             news: Notify::new(),
             taken: Notify::new(),
-            filled: Notify::new(),
             way: OnceLock::new(),
         }
     }
@@ -165,7 +158,7 @@ impl Outbox {
             way.writer.enqueue(Arc::clone(self));
         } else {
             drop(queue);
-            self.filled.notify_one();
+            self.news.notify_one();
         }
     }
 
@@ -208,7 +201,7 @@ impl Outbox {
         }
     }
 
-    /// Waits until its standing may have changed.
+    /// Waits until its standing may have changed, or, where there is no socket, something is in it.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
     }
@@ -253,23 +246,8 @@ impl Outbox {
         }
     }
 
-    /// Waits until there is something to take, where there is no socket.
-    #[allow(dead_code, reason = "for readers without a socket")]
-    pub(crate) async fn filled(&self) {
-        self.filled.notified().await;
-    }
-
-    /// Waits until the reader is too slow even for answers, where there is no socket.
-    #[allow(dead_code, reason = "for readers without a socket")]
-    pub(crate) async fn overflowed(&self) {
-        while self.standing() != Standing::Overflowed {
-            self.news().await;
-        }
-    }
-
     /// Takes what waits, where there is no socket.
-    #[allow(dead_code, reason = "for readers without a socket")]
-    pub(crate) fn take(&self) -> VecDeque<Utf8Bytes> {
+    pub(crate) fn take(&self) -> Vec<Packet> {
         let mut queue = self.queue();
         let mut taken = Vec::new();
         while queue.has_something() {
@@ -277,7 +255,7 @@ impl Outbox {
         }
         queue.bytes = 0;
         self.taken.notify_waiters();
-        taken.iter().map(|item| item.packet.text()).collect()
+        taken.into_iter().map(|item| item.packet).collect()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use http::{HeaderMap, Method};
 use warp::{
     Filter, Rejection,
     filters::BoxedFilter,
@@ -10,32 +11,98 @@ use warp::{
 
 use crate::{
     api::{
-        health, history,
+        events, health, history,
         jobs::{self, Jobs},
-        page,
+        page, rooms,
     },
     app::App,
-    error::render_rejection,
+    auth::{
+        Claim, Door,
+        origin::{self, Verdict},
+    },
+    error::{ApiError, Forbidden, render_rejection},
+    person::Person,
     upgrade,
 };
 
 /// Everything that the server answers.
 pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
-    socket(app)
+    let all = socket(app)
         .or(index())
         .or(file())
         .or(messages(app))
+        .or(say(app))
+        .or(events(app))
+        .or(room(app))
         .or(enqueue(app.jobs.clone()))
         .or(job(app.jobs.clone()))
         .or(live())
         .or(ready(app))
         .or(metrics(app))
+        .map(Reply::into_response)
+        .boxed();
+    from_allowed_origins(&app.door, all)
         .recover(render_rejection)
         .map(Reply::into_response)
         .boxed()
 }
 
-/// `GET /ws?userId=&username=`
+/// Refuses what comes from a page that may not use this server, and lets one elsewhere that may read the
+/// answers.
+fn from_allowed_origins(door: &Door, all: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+    let door = door.clone();
+    let verdict = warp::header::headers_cloned()
+        .and_then(move |headers: HeaderMap| {
+            let verdict = door.origins().verdict(&headers);
+            async move {
+                match verdict {
+                    Verdict::Own => Ok(None),
+                    Verdict::Elsewhere(origin) => Ok(Some(origin)),
+                    Verdict::Forbidden => Err(warp::reject::custom(Forbidden)),
+                }
+            }
+        })
+        .boxed();
+    let answer = all
+        .recover(render_rejection)
+        .map(Reply::into_response)
+        .boxed();
+    verdict
+        .and(preflight().or(answer).unify())
+        .map(|elsewhere, mut response| {
+            if let Some(origin) = elsewhere {
+                origin::share(&mut response, origin);
+            }
+            response
+        })
+        .boxed()
+}
+
+/// `OPTIONS` of any path, with which a browser asks whether it may ask
+fn preflight() -> BoxedFilter<(Response,)> {
+    warp::method()
+        .and(warp::header::headers_cloned())
+        .and_then(async |method: Method, headers: HeaderMap| {
+            if origin::is_preflight(&method, &headers) {
+                Ok(origin::preflight())
+            } else {
+                Err(warp::reject::not_found())
+            }
+        })
+        .boxed()
+}
+
+/// Who asks, by the header or the address: for every route that is about rooms. Handlers get a result, and
+/// answer its error.
+fn who(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
+    let door = app.door.clone();
+    warp::header::headers_cloned()
+        .and(warp::query())
+        .map(move |headers: HeaderMap, claim: Claim| Ok(door.who(&headers, claim)?))
+        .boxed()
+}
+
+/// `GET /ws?token=` or `GET /ws?userId=&username=`
 fn socket(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("ws")
         .and(warp::get())
@@ -52,15 +119,18 @@ fn socket(app: &App) -> BoxedFilter<(Response,)> {
 fn index() -> BoxedFilter<(Response,)> {
     warp::path::end()
         .and(warp::get())
+        .and(warp::header::optional("if-none-match"))
         .then(page::index)
         .map(Reply::into_response)
         .boxed()
 }
 
-/// `GET /static/:file`
+/// `GET /static/:path`
 fn file() -> BoxedFilter<(Response,)> {
-    warp::path!("static" / String)
+    warp::path("static")
+        .and(warp::path::tail())
         .and(warp::get())
+        .and(warp::header::optional("if-none-match"))
         .then(page::file)
         .map(Reply::into_response)
         .boxed()
@@ -70,9 +140,47 @@ fn file() -> BoxedFilter<(Response,)> {
 fn messages(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "messages")
         .and(warp::get())
+        .and(who(app))
         .and(warp::query())
         .and(with(app))
         .then(history::page)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `POST /rooms/:room/messages`
+fn say(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String / "messages")
+        .and(warp::post())
+        .and(warp::header::headers_cloned())
+        .and(who(app))
+        .and(with(app))
+        .and(warp::body::stream())
+        .then(rooms::say)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /rooms/:room/events?since=&limit=`
+fn events(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String / "events")
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(warp::query())
+        .and(who(app))
+        .and(with(app))
+        .then(events::listen)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /rooms/:room`
+fn room(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String)
+        .and(warp::get())
+        .and(who(app))
+        .and(with(app))
+        .then(rooms::look)
         .map(Reply::into_response)
         .boxed()
 }

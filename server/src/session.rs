@@ -3,91 +3,69 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    chat::{Content, Entry, log::Opened},
+    chat::{Entry, log::Opened},
     error::Chain,
     id::RoomId,
 };
-use rand::distr::{Alphanumeric, SampleString};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
-    frame::{self, Ask, FrameId, Join, MAX_CLIENT_ID, MAX_MESSAGE, Post, Refusal},
+    auth::Ring,
+    frame::{self, Ask, FrameId, Join, Refusal},
     hub::ConnectionId,
-    meter,
+    limits::Seat,
     outbox::Outbox,
+    person::{Person, Proof},
     room::Room,
+    standing::Standing,
 };
 
-/// Rooms a connection at most.
-const MAX_ROOMS: usize = 50;
 /// How long a joiner of a cold room waits for its history.
 const COLD_PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at a cold room, in case the word that it is warm was missed.
 const COLD_LOOK: Duration = Duration::from_millis(500);
-/// Texts that name people have so many characters at most.
-const MAX_NAME: usize = 64;
-
-/// Who is connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Person {
-    user_id: Box<str>,
-    username: Box<str>,
-}
-
-impl Person {
-    /// A person as the upgrade names one; a guest where it does not.
-    pub(crate) fn new(user_id: Option<String>, username: Option<String>) -> Result<Self, Refusal> {
-        let guest = || format!("guest-{}", Alphanumeric.sample_string(&mut rand::rng(), 8));
-        let user_id = user_id
-            .filter(|text| !text.is_empty())
-            .unwrap_or_else(guest);
-        let username = username.filter(|text| !text.trim().is_empty());
-        let username = username.unwrap_or_else(|| user_id.clone());
-        for (what, text) in [("userId", &user_id), ("username", &username)] {
-            if text.chars().count() > MAX_NAME || text.chars().any(char::is_control) {
-                let message =
-                    format!("{what} has 1 to {MAX_NAME} characters and no control characters");
-                return Err(Refusal::new("bad_name", message));
-            }
-        }
-        // The user id and a client id are joined by a space in Redis.
-        if user_id.contains(' ') {
-            return Err(Refusal::new("bad_name", "userId has no spaces"));
-        }
-        Ok(Self {
-            user_id: user_id.into(),
-            username: username.trim().into(),
-        })
-    }
-}
 
 /// One connection's rooms.
 #[derive(Debug)]
 pub(crate) struct Session {
-    app: App,
-    person: Person,
+    pub(crate) app: App,
+    pub(crate) person: Person,
     connection: ConnectionId,
-    outbox: Arc<Outbox>,
+    pub(crate) outbox: Arc<Outbox>,
     rooms: Vec<Arc<Room>>,
+    standing: Standing,
 }
 
 impl Session {
-    pub(crate) fn new(app: App, person: Person, outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn new(app: App, person: Person, seat: Option<Seat>, outbox: Arc<Outbox>) -> Self {
         let connection = app.hub.connection();
+        let standing = Standing::new(&app, &person, seat);
         Self {
             app,
             person,
             connection,
             outbox,
             rooms: Vec::new(),
+            standing,
+        }
+    }
+
+    /// Tells who came with a token what it was taken for.
+    pub(crate) fn greet(&self) {
+        if matches!(self.person.proof, Proof::Token { .. }) {
+            self.tell_authed(&None);
         }
     }
 
     /// Does what a frame asks and puts the answer into the outbox.
     pub(crate) async fn handle(mut self: Box<Self>, text: impl AsRef<str> + Send) -> Box<Self> {
         let (id, ask) = frame::read(text.as_ref());
-        let done = match ask {
+        let allowed = ask.and_then(|ask| {
+            self.standing.may(&self.app, &self.person, &ask)?;
+            Ok(ask)
+        });
+        let done = match allowed {
             Ok(ask) => self.answer(&id, ask).await,
             Err(refusal) => Err(refusal),
         };
@@ -105,8 +83,11 @@ impl Session {
 
     async fn answer(&mut self, id: &FrameId, ask: Ask) -> Result<(), Refusal> {
         match ask {
+            Ask::Auth(auth) => self.authenticate(id, &auth.token).await,
             Ask::Join(join) => self.join(id, join).await,
             Ask::Post(post) => self.post(id, post).await,
+            Ask::Edit(edit) => self.edit(id, edit).await,
+            Ask::Delete(delete) => self.delete(id, delete).await,
             Ask::Leave(leave) => {
                 let room_id = self.room_of(leave.room_id)?;
                 self.leave(&room_id);
@@ -115,7 +96,9 @@ impl Session {
             }
             Ask::Typing(typing) => {
                 let room_id = self.room_of(typing.room_id)?;
-                let Person { user_id, username } = &self.person;
+                let Person {
+                    user_id, username, ..
+                } = &self.person;
                 let typing = frame::typing(&room_id, user_id, username);
                 // Nobody misses it: a failure is not told.
                 let _ = self.app.chat.tell_typing(&room_id, &typing).await;
@@ -128,13 +111,78 @@ impl Session {
         }
     }
 
+    /// Takes a token, and leaves the rooms that it does not allow.
+    async fn authenticate(&mut self, id: &FrameId, token: &str) -> Result<(), Refusal> {
+        let rooms = self.rooms.len();
+        self.person = self
+            .standing
+            .authenticate(&self.app, &self.person, token, rooms)?;
+        self.tell_authed(id);
+        let rooms: Vec<_> = self.rooms.iter().map(|room| room.id().clone()).collect();
+        for room_id in rooms {
+            match self.person.may_enter(&room_id) {
+                Ok(()) => self.mark(&room_id).await,
+                Err(refusal) => {
+                    self.leave(&room_id);
+                    self.refuse(&None, &refusal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A premium person's room is premium.
+    async fn mark(&self, room_id: &RoomId) {
+        let App { premium, chat, .. } = &self.app;
+        premium.mark(chat, &self.person, room_id).await;
+    }
+
+    fn tell_authed(&self, id: &FrameId) {
+        let left = match self.person.proof {
+            Proof::Token { expires, .. } => Some(expires.saturating_duration_since(Instant::now())),
+            Proof::Word | Proof::Awaited => None,
+        };
+        self.outbox.push(frame::authed(id, &self.person, left));
+    }
+
+    /// Counts a frame of any kind; false if there are too many.
+    pub(crate) fn take_frame(&mut self) -> bool {
+        self.standing.take_frame(&self.app)
+    }
+
+    /// When [`Self::ring`] has something to do.
+    pub(crate) fn rings_at(&self) -> Option<Instant> {
+        self.standing.rings_at()
+    }
+
+    /// Does what is due when the token ends. If the connection is to end, says why.
+    pub(crate) fn ring(&mut self) -> Result<(), &'static str> {
+        match self.standing.ring() {
+            None => {}
+            Some(Ring::Soon { left }) => {
+                let message = format!(
+                    "your token expires in {:.1} s: renew it with an auth frame",
+                    left.as_secs_f64()
+                );
+                self.refuse(&None, &Refusal::new("expired", message));
+            }
+            Some(Ring::Over) => {
+                for room in std::mem::take(&mut self.rooms) {
+                    self.app.hub.leave(room.id(), self.connection);
+                    self.outbox.push(frame::left(&None, room.id()));
+                }
+            }
+            Some(Ring::Close) => return Err("the token has expired"),
+            Some(Ring::Silent) => return Err("no token has come"),
+        }
+        Ok(())
+    }
+
     /// Subscribe, read, merge, live.
-    async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
+    pub(crate) async fn join(&mut self, id: &FrameId, join: Join) -> Result<(), Refusal> {
         let known = self.rooms.iter().any(|room| *room.id() == join.room_id);
-        if !known && self.rooms.len() >= MAX_ROOMS {
-            let message =
-                format!("{MAX_ROOMS} rooms are the most for a connection; leave one first");
-            return Err(Refusal::new("too_many_rooms", message));
+        if !known {
+            self.app.limits.room(self.rooms.len())?;
         }
         let room = self
             .app
@@ -144,6 +192,7 @@ impl Session {
             // Noted before the first await: a connection that ends while it joins must leave too.
             self.rooms.push(Arc::clone(&room));
         }
+        self.mark(&join.room_id).await;
         loop {
             let opened = match self.open(&room, &join).await {
                 Ok(opened) => fit(opened, &join, self.app.outbox_bytes / 2),
@@ -194,44 +243,8 @@ impl Session {
         }
     }
 
-    async fn post(&mut self, id: &FrameId, message: Post) -> Result<(), Refusal> {
-        let room_id = self.room_of(message.room_id)?;
-        let client_id = message
-            .client_id
-            .unwrap_or_else(|| Alphanumeric.sample_string(&mut rand::rng(), 20));
-        if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID || !client_id.is_ascii() {
-            let text = format!("clientId has 1 to {MAX_CLIENT_ID} ASCII characters");
-            return Err(Refusal::new("bad_message", text));
-        }
-        if message.message.is_empty() || message.message.len() > MAX_MESSAGE {
-            let text = format!("a message has 1 to {MAX_MESSAGE} bytes");
-            return Err(Refusal::new("bad_message", text));
-        }
-        // Postgres cannot store it, so the room could never be flushed.
-        if message.message.contains('\0') || client_id.contains('\0') {
-            return Err(Refusal::new(
-                "bad_message",
-                "a message has no NUL characters",
-            ));
-        }
-        let content = Content {
-            user_id: (&*self.person.user_id).into(),
-            username: (&*self.person.username).into(),
-            client_id: client_id.as_str().into(),
-            message: message.message.as_str().into(),
-        };
-        let appended = self.app.chat.post(&room_id, &content).await.map_err(|error| {
-            tracing::warn!(error = %Chain(&error), room.id = %room_id, "a message could not be kept");
-            Refusal::unavailable("the message could not be kept; send it again with the same clientId")
-        })?;
-        meter::POSTED.increment(1);
-        let ack = frame::ack(id, &room_id, &client_id, appended.id, appended.duplicate);
-        self.outbox.push(ack);
-        Ok(())
-    }
-
     /// The room that is named, or the one joined last.
-    fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
+    pub(crate) fn room_of(&self, named: Option<RoomId>) -> Result<RoomId, Refusal> {
         match named {
             Some(room_id) if self.rooms.iter().any(|room| *room.id() == room_id) => Ok(room_id),
             Some(room_id) => Err(Refusal::new("not_joined", format!("join {room_id} first"))),
@@ -272,7 +285,7 @@ impl Drop for Session {
 
 #[cfg(test)]
 mod tests {
-    use common::id::MessageId;
+    use common::{chat::Content, id::MessageId};
 
     use super::*;
 

@@ -7,7 +7,6 @@
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
@@ -20,9 +19,10 @@ use warp::reply::Reply;
 
 use crate::{
     app::App,
+    auth::Claim,
     connection::{self, Socket, Wire},
     error::ApiError,
-    session::Person,
+    person::Person,
 };
 
 /// What a socket has before it reads its first byte.
@@ -31,36 +31,32 @@ const READ_BUFFER: usize = 2 * 1024;
 /// an error frame.
 const LARGEST: usize = 2 * 1024 * 1024;
 
-/// `?userId=…&username=…`
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Query {
-    user_id: Option<String>,
-    username: Option<String>,
-}
-
 /// Answers an upgrade, and serves the socket.
 pub(crate) async fn upgrade(
     headers: HeaderMap,
-    query: Query,
+    claim: Claim,
     on_upgrade: Option<OnUpgrade>,
     app: App,
 ) -> Result<impl Reply, ApiError> {
     let accept = accept_key(&headers)?;
     let on_upgrade =
         on_upgrade.ok_or(ApiError::NotAnUpgrade("this connection cannot be upgraded"))?;
-    let person = Person::new(query.user_id, query.username)
-        .map_err(|refusal| ApiError::BadRequest(refusal.message.into_owned()))?;
     if app.shutdown.is_asked() {
         return Err(ApiError::Draining);
     }
+    // Before the token is looked at, which costs more than to refuse.
+    app.limits.connect()?;
+    let visitor = app.door.visitor(&headers, claim)?;
+    let seat = visitor.as_ref().map(|person| app.limits.sit(person));
+    let seat = seat.transpose()?;
+    let person = visitor.unwrap_or_else(Person::stranger);
     let open = app.connections.enter();
     tokio::spawn(async move {
         let Ok(upgraded) = on_upgrade.await else {
             return;
         };
         if let Some(socket) = socket(upgraded, &app).await {
-            connection::serve(app, person, socket).await;
+            connection::serve(app, person, seat, socket).await;
         } else {
             tracing::error!("a connection is no TCP stream, so it cannot be served");
         }

@@ -1,19 +1,23 @@
 /**
- * The page: puts the chat client (client.js) and the parts of the window together.
+ * The page: puts the chat client (rhubarb.js) and the parts of the window together.
  * The room shown is the one in the address: `/#lobby`.
  */
 
-import { ChatClient } from './client.js';
 import { Composer } from './composer.js';
 import { ConnectionBar } from './connection-bar.js';
+import { confirmed, showKeys } from './dialogs.js';
 import { HistoryNotice } from './history-notice.js';
 import { MessageList } from './message-list.js';
+import { MessageTools } from './message-tools.js';
+import { Rhubarb } from './rhubarb.js';
 import { RoomList } from './room-list.js';
+import { listenToKeys } from './shortcuts.js';
 import * as store from './store.js';
 import { initials, tone } from './text.js';
 import { Typing } from './typing.js';
+import { lineOf } from './unread.js';
 
-/** @typedef {import('./room.js').Room} Room */
+/** @typedef {import('./rhubarb.js').Room} Room */
 
 /** @param {string} selector @returns {any} */
 const $ = (selector) => document.querySelector(selector);
@@ -22,10 +26,10 @@ const DEFAULT_ROOM = 'lobby';
 const DAY_CHECK_MS = 60_000;
 const TOAST_MS = 6_000;
 
-const chat = new ChatClient({
-  userId: store.userId(),
-  username: store.username(),
-  storage: safeSessionStorage(),
+const chat = new Rhubarb({
+  token: store.token(),
+  guest: { userId: store.userId(), username: store.username() },
+  storage: store.session(),
 });
 /** @type {Room} */ let current;
 
@@ -39,48 +43,79 @@ const list = new MessageList({
     current.pinned = !list.follows;
     markRead();
   },
-  onRetry: (clientId) => chat.retry(current.id, clientId),
-  onDiscard: (clientId) => {
-    chat.discard(current.id, clientId);
-    list.discard(clientId);
-  },
+  onRetry: (clientId) => current.retry(clientId),
+  onDiscard: (clientId) => current.discard(clientId),
 });
 const historyNotice = new HistoryNotice({
-  load: (room) => chat.loadOlder(room),
-  rejoin: (room) => chat.join(room.id),
+  load: (room) => room.loadOlder(),
+  rejoin: (room) => room.join(),
   keepPlace: (change) => list.keepPlace(change),
 });
 const composer = new Composer({
   onSend: (text) => {
-    chat.send(current.id, text);
+    const room = current;
+    room.send(text).catch(({ code, message }) => code === 'queue_full' && toast(message));
     list.toNewest();
   },
-  onTyping: () => chat.typing(current.id),
+  onEdit: (messageId, text) => {
+    if (text !== current.message(messageId)?.message) void current.edit(messageId, text);
+  },
+  onTyping: () => current.typing(),
+  onUp: () => {
+    const last = current.messages.findLast((one) => one.userId === chat.userId && !one.deleted);
+    if (last) composer.edit(last);
+  },
+});
+new MessageTools({
+  mayChange: (messageId) => {
+    const message = current.message(messageId);
+    return message?.userId === chat.userId && !message.deleted;
+  },
+  onEdit: (messageId) => {
+    const message = current.message(messageId);
+    if (message) composer.edit(message);
+  },
+  onDelete: async (messageId) => {
+    const room = current;
+    if (await confirmed('Delete this message for everybody?', 'Delete')) void room.delete(messageId);
+    list.focus(messageId);
+  },
+  onLeave: () => {
+    list.toNewest();
+    composer.focus();
+  },
 });
 const roomList = new RoomList({ onOpen: goTo, onLeave: leave });
-const connection = new ConnectionBar({ onReconnect: () => chat.reconnect() });
+const connection = new ConnectionBar({
+  onReconnect: () => chat.reconnect(),
+  onToken: (token) => {
+    store.keepToken(token);
+    location.reload(); // as another person, from the start
+  },
+});
 const typing = new Typing();
 
 chat.on('status', (status) => connection.show(status));
 chat.on('replaced', ({ room }) => {
   if (room !== current) return drawRooms();
-  list.show(room, store.readUpTo(room.id), { keepPlace: true });
+  list.show(room, store.readUpTo(room.id), { keepPlace: !list.isEmpty });
   markRead();
 });
 chat.on('messages', ({ room, messages, older }) => {
-  messages.forEach(({ userId }) => typing.stopped(room.id, userId));
+  messages.forEach((/** @type {any} */ { userId }) => typing.stopped(room.id, userId));
   if (room === current && older) list.addOlder(messages);
   else if (room === current) list.add(messages, { isAway: document.hidden });
   if (room === current) historyNotice.show(room);
   markRead();
 });
-chat.on('changed', ({ room, message }) => room === current && list.change(message));
+chat.on('changed', ({ room, message }) => {
+  if (room === current) list.change(message);
+  drawRooms();
+});
 chat.on('trimmed', ({ room, messages }) => room === current && list.remove(messages));
 chat.on('outgoing', ({ room, entry, done, message }) => {
-  if (room !== current) return;
-  if (done) list.confirm(entry.clientId, message);
-  else list.outgoing(entry);
-  historyNotice.show(room);
+  if (room === current) drawOutgoing(entry, done, message);
+  historyNotice.show(current);
   markRead();
 });
 chat.on('room', ({ room }) => {
@@ -88,7 +123,16 @@ chat.on('room', ({ room }) => {
   drawRooms();
 });
 chat.on('typing', ({ room, userId, username }) => typing.started(room.id, userId, username));
-chat.on('notice', ({ message }) => toast(message));
+chat.on('notice', ({ error }) => toast(error.message));
+
+/** @param {import('./rhubarb.js').Outgoing} entry @param {boolean} done @param {any} message */
+function drawOutgoing(entry, done, message) {
+  const target = entry.target && current.message(entry.target);
+  if (!done) list.outgoing(entry);
+  else if (message) list.confirm(entry.clientId, message);
+  else if (target) list.change(target); // the change was dropped
+  else list.discard(entry.clientId);
+}
 
 /** The room that the address names. */
 function roomInAddress() {
@@ -121,13 +165,29 @@ function open() {
 }
 
 /** @param {string} id */
-function leave(id) {
+async function leave(id) {
   const unsent = chat.rooms.get(id)?.outbox.length;
-  if (unsent && !confirm(`${unsent} of your messages in #${id} were not sent yet. Leave and drop them?`)) return;
-  chat.leave(id);
+  const question = `${unsent} of your messages in #${id} were not sent yet. Leave and drop them?`;
+  if (unsent && !(await confirmed(question, 'Leave'))) return;
+  chat.rooms.get(id)?.leave();
   store.removeRoom(id);
   if (id === current.id) goTo(store.rooms().at(-1) ?? DEFAULT_ROOM);
   drawRooms();
+}
+
+/** The rooms in the order of the list: that in which they were joined first. */
+function joined() {
+  return store.rooms().flatMap((id) => chat.rooms.get(id) ?? []);
+}
+
+/** To the next room of the list in a direction. @param {-1 | 1} by @param {boolean} isUnread  past those that are read */
+function step(by, isUnread) {
+  const rooms = joined();
+  const at = rooms.indexOf(current);
+  for (let n = 1; n < rooms.length; n += 1) {
+    const room = rooms[(at + by * n + rooms.length * n) % rooms.length];
+    if (!isUnread || lineOf(room, chat.userId).unread) return goTo(room.id);
+  }
 }
 
 function drawRoom() {
@@ -140,25 +200,12 @@ function drawRoom() {
   historyNotice.show(current);
 }
 
-/** @param {Room} room */
-function unread(room) {
-  const readUpTo = store.readUpTo(room.id);
-  if (readUpTo === null) return 0;
-  let count = 0;
-  for (let at = room.messages.length - 1; at >= 0; at -= 1) {
-    const { messageId, userId } = room.messages[at];
-    if (messageId <= readUpTo) break;
-    if (userId !== chat.userId) count += 1;
-  }
-  return count;
-}
-
 /** What is in view has been read; a room never seen before starts as read. */
 function markRead() {
   for (const room of chat.rooms.values()) {
-    const newest = room.messages.at(-1)?.messageId ?? 0;
     const inView = room === current && list.follows && !document.hidden;
-    if (inView || (room.generation && store.readUpTo(room.id) === null)) store.markRead(room.id, newest);
+    const isRead = inView || store.readUpTo(room.id) === null;
+    if (room.isLoaded && isRead) store.markRead(room.id, room.messages.at(-1)?.messageId ?? 0);
   }
   drawRooms();
 }
@@ -169,8 +216,7 @@ let drawing = 0;
 function drawRooms() {
   drawing ||= setTimeout(() => {
     drawing = 0;
-    const rooms = [...chat.rooms.values()].map((room) => (
-      { id: room.id, unread: unread(room), refused: room.state === 'refused' }));
+    const rooms = joined().map((room) => lineOf(room, chat.userId));
     roomList.show(rooms, current.id);
     const total = rooms.reduce((sum, room) => sum + room.unread, 0);
     document.title = `${total ? `(${total > 99 ? '99+' : total}) ` : ''}#${current.id} · Rhubarb`;
@@ -197,7 +243,9 @@ function toast(text) {
 }
 
 function drawMe() {
+  const isGuest = store.token() === undefined;
   $('#username').value = chat.username;
+  $('#username').readOnly = !isGuest; // a token says who we are
   $('#my-face').textContent = initials(chat.username);
   $('#my-face').className = `face ${tone(chat.userId)}`;
 }
@@ -206,15 +254,6 @@ function takeName() {
   const name = store.rename($('#username').value);
   if (name) chat.rename(name);
   drawMe();
-}
-
-/** Storage may be forbidden, and then even naming it throws. */
-function safeSessionStorage() {
-  try {
-    return sessionStorage;
-  } catch {
-    return undefined;
-  }
 }
 
 $('#username').addEventListener('change', takeName);
@@ -231,9 +270,20 @@ $('#skip').addEventListener('click', (/** @type {Event} */ event) => {
   event.preventDefault(); // the part after # names a room here
   composer.focus();
 });
+$('#show-keys').addEventListener('click', showKeys);
 addEventListener('hashchange', open);
 addEventListener('focus', markRead);
 document.addEventListener('visibilitychange', markRead);
+listenToKeys({
+  previousRoom: (isUnread) => step(-1, isUnread),
+  nextRoom: (isUnread) => step(1, isUnread),
+  joinRoom: () => roomList.focusJoin(),
+  write: () => {
+    list.toNewest();
+    composer.focus();
+  },
+  help: showKeys,
+});
 
 let today = new Date().toDateString();
 setInterval(() => {
@@ -247,4 +297,4 @@ drawMe();
 chat.join(roomInAddress());
 store.rooms().forEach((room) => chat.join(room));
 open();
-chat.connect();
+void chat.connect();

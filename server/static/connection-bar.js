@@ -1,6 +1,6 @@
 /** Tells how the connection is: a word in the header, and a bar with a countdown in trouble. */
 
-/** @typedef {import('./socket.js').Status} Status */
+/** @typedef {import('./rhubarb.js').Status} Status */
 
 /** @param {string} selector @returns {any} */
 const $ = (selector) => document.querySelector(selector);
@@ -9,13 +9,17 @@ const $ = (selector) => document.querySelector(selector);
 const QUIET_MS = 1_200;
 
 export class ConnectionBar {
-  /** @type {Status} */ #status = { state: 'connecting', retryAt: 0 };
+  /** @type {Status} */ #status = { state: 'connecting', retryAt: 0, transport: 'websocket' };
   #troubleSince = Date.now();
   #hasBeenConnected = false;
 
-  /** @param {{ onReconnect: () => void }} hooks */
-  constructor({ onReconnect }) {
+  /** @param {{ onReconnect: () => void, onToken: (token: string) => void }} hooks */
+  constructor({ onReconnect, onToken }) {
     $('#reconnect').addEventListener('click', onReconnect);
+    $('#token-form').addEventListener('submit', (/** @type {Event} */ event) => {
+      event.preventDefault();
+      onToken($('#token').value.trim());
+    });
     for (const event of ['online', 'offline']) addEventListener(event, () => this.#draw());
     setInterval(() => this.#draw(), 500);
   }
@@ -29,21 +33,29 @@ export class ConnectionBar {
   }
 
   #draw() {
-    const { state, retryAt } = this.#status;
-    const isConnected = state === 'connected';
+    const { state, retryAt, transport, error } = this.#status;
     const isOffline = state === 'offline' && !navigator.onLine;
-    const word = isConnected ? 'Connected'
-      : isOffline ? 'Offline'
-      : this.#hasBeenConnected ? 'Reconnecting' : 'Connecting';
     $('#status').dataset.state = state;
-    say($('#status-text'), word);
+    $('#status').title = transport === 'events' ? 'Without WebSockets: over server-sent events' : '';
+    say($('#status-text'), this.#word(isOffline));
+    $('#token-form').hidden = state !== 'refused';
+    say($('#token-why'), error?.message ?? '');
 
-    $('#trouble').hidden = isConnected || Date.now() - this.#troubleSince < QUIET_MS;
+    const isQuiet = state === 'connected' || state === 'refused';
+    $('#trouble').hidden = isQuiet || Date.now() - this.#troubleSince < QUIET_MS;
     say($('#trouble-text'), isOffline
       ? 'You are offline. What you write is kept and sent later.'
       : 'No connection. What you write is kept and sent later.');
     const seconds = Math.ceil((retryAt - Date.now()) / 1000);
     say($('#trouble-count'), state === 'offline' && seconds > 0 ? `Reconnecting in ${seconds} s` : 'Reconnecting…');
+  }
+
+  /** @param {boolean} isOffline */
+  #word(isOffline) {
+    if (this.#status.state === 'connected') return 'Connected';
+    if (this.#status.state === 'refused') return 'Not let in';
+    if (isOffline) return 'Offline';
+    return this.#hasBeenConnected ? 'Reconnecting' : 'Connecting';
   }
 }
 

@@ -1,6 +1,6 @@
 /** The line above the oldest message: how the rest of the history is doing. Loads it on demand. */
 
-/** @typedef {import('./room.js').Room} Room */
+/** @typedef {import('./rhubarb.js').Room} Room */
 
 /** After a failure, scrolling alone asks again only after this. */
 const REST_MS = 10_000;
@@ -9,7 +9,7 @@ export class HistoryNotice {
   #notice = /** @type {HTMLElement} */ (document.querySelector('#history-notice'));
   #words = /** @type {HTMLElement} */ (this.#notice.querySelector('p'));
   #button = /** @type {HTMLButtonElement} */ (this.#notice.querySelector('button'));
-  /** @type {(room: Room) => Promise<void>} */ #load;
+  /** @type {(room: Room) => Promise<any>} */ #load;
   /** @type {(change: () => void) => void} */ #keepPlace;
   /** @type {Room | null} */ #room = null;
   /** Rooms whose older messages are on their way. @type {Set<Room>} */ #loading = new Set();
@@ -17,7 +17,7 @@ export class HistoryNotice {
 
   /**
    * @param {object} hooks
-   * @param {(room: Room) => Promise<void>} hooks.load
+   * @param {(room: Room) => Promise<any>} hooks.load
    * @param {(room: Room) => void} hooks.rejoin
    * @param {(change: () => void) => void} hooks.keepPlace  changes the notice, moves no message
    */
@@ -78,10 +78,10 @@ export class HistoryNotice {
   /** @param {Room} room @returns {[state: string, text: string, canRetry: boolean]} */
   #state(room) {
     const failure = this.#failures.get(room);
-    if (room.state === 'refused') return ['refused', `This room cannot be joined: ${room.error}`, true];
+    if (room.state === 'refused') return ['refused', `This room cannot be joined: ${room.error?.message ?? ''}`, true];
     if (failure) return ['unavailable', failure.text, true];
     if (this.#loading.has(room)) return ['loading', 'Loading older messages…', false];
-    if (!room.generation) return ['joining', `Opening #${room.id}…`, false];
+    if (!room.isLoaded) return ['joining', `Opening #${room.id}…`, false];
     if (!room.complete) return ['restoring', 'Bringing earlier messages back…', false];
     if (room.more) return ['more', '', false];
     if (!room.messages.length && !room.outbox.length) return ['empty', `Nothing has been said in #${room.id} yet. Be the first.`, false];

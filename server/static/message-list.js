@@ -3,17 +3,19 @@
  * Keeps the scroll position: at the bottom it follows, elsewhere it stays.
  */
 
-import { clock, dayName, fullTime, initials, isSameDay, linked, tone } from './text.js';
+import { confirm, describe, newItem, part, progress } from './message-item.js';
+import { dayName, isSameDay } from './text.js';
 
-/** @typedef {import('./room.js').Message} Message */
-/** @typedef {import('./room.js').Outgoing} Outgoing */
-/** @typedef {import('./room.js').Room} Room */
+/** @typedef {import('./message-item.js').Facts} Facts */
+/** @typedef {import('./rhubarb.js').Message} Message */
+/** @typedef {import('./rhubarb.js').Outgoing} Outgoing */
+/** @typedef {import('./rhubarb.js').Room} Room */
 
 const GROUP_MS = 5 * 60_000;
 const NEAR_TOP_PX = 400;
 const NEAR_BOTTOM_PX = 40;
-/** What a mark looks like (CSS) and is called, by the item's class. */
-const MARKS = { pending: 'Sending', confirmed: 'Sent', failed: 'Not sent' };
+/** Above the first unread message so much of what was read is shown. */
+const CONTEXT_PX = 56;
 
 /**
  * @typedef {object} Hooks
@@ -29,13 +31,13 @@ export class MessageList {
 
   #list = /** @type {HTMLOListElement} */ (document.querySelector('#messages'));
   #log = /** @type {HTMLElement} */ (document.querySelector('#log'));
-  #template = /** @type {HTMLTemplateElement} */ (document.querySelector('#message-template'));
   /** @type {Hooks} */ #hooks;
   /** @type {Map<number | string, HTMLLIElement>} by message id, pending ones by client id */ #items = new Map();
-  /** @type {WeakMap<Element, { userId: string, username: string, at: Date }>} */ #facts = new WeakMap();
+  /** @type {WeakMap<Element, Facts>} */ #facts = new WeakMap();
   #firstUnread = 0;
   #wasAway = false;
   #frame = 0;
+  #height = 0;
 
   /** @param {Hooks} hooks */
   constructor(hooks) {
@@ -43,7 +45,14 @@ export class MessageList {
     this.#list.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     this.#list.addEventListener('click', (event) => this.#clicked(/** @type {Element} */ (event.target)));
     // The composer grows, a phone's keyboard opens: what was in view stays in view.
-    new ResizeObserver(() => this.follows && this.toNewest()).observe(this.#list);
+    new ResizeObserver(() => {
+      this.#height = this.#list.clientHeight;
+      if (this.follows) this.toNewest();
+    }).observe(this.#list);
+  }
+
+  get isEmpty() {
+    return this.#items.size === 0;
   }
 
   /**
@@ -61,12 +70,14 @@ export class MessageList {
       : room.messages.find((one) => one.messageId > readUpTo && one.userId !== userId);
     this.#firstUnread = unread?.messageId ?? 0;
     this.#append(room.messages.map((message) => this.#confirmed(message)));
-    this.#append(room.outbox.map((entry) => this.#pending(entry)));
+    this.#append(room.outbox.filter(isUnseen).map((entry) => this.#pending(entry)));
+    room.outbox.forEach((entry) => this.outgoing(entry));
     this.#log.setAttribute('aria-busy', 'false');
 
     const stays = place && this.#items.get(place.id);
     if (stays) this.#list.scrollTop += stays.getBoundingClientRect().top - place.top;
     else this.toNewest();
+    if (!keepPlace) this.#toFirstUnread();
     this.checkTop();
   }
 
@@ -116,27 +127,32 @@ export class MessageList {
   }
 
   /** A message has another text now. @param {Message} message */
-  change({ messageId, message }) {
-    this.#items.get(messageId)?.querySelector('.message-text')?.replaceChildren(linked(message));
+  change(message) {
+    const shown = this.#items.get(message.messageId);
+    if (shown) this.#become(shown, message);
   }
 
-  /** Shows the state of a message of ours that is not confirmed. @param {Outgoing} entry */
+  /** Shows the state of what we wrote and is not confirmed. @param {Outgoing} entry */
   outgoing(entry) {
-    const item = this.#items.get(entry.clientId);
-    if (item) return this.#mark(item, entry);
+    const shown = this.#items.get(entry.target ?? entry.clientId);
+    if (shown) {
+      progress(shown, entry);
+      return this.#followSoon(); // it may need another line
+    }
+    if (!isUnseen(entry)) return;
     this.#append([this.#pending(entry)]);
     this.#followSoon();
   }
 
   /** Turns a pending copy into the confirmed message, the same item. @param {string} clientId @param {Message} [message] */
   confirm(clientId, message) {
-    const item = this.#items.get(clientId);
+    const shown = this.#items.get(clientId);
+    if (!shown) return message && this.change(message); // a change of one that is listed by its id
     this.#items.delete(clientId);
-    if (!item || !message || this.#items.has(message.messageId)) return this.#removeItem(item);
-    const next = item.nextElementSibling;
-    this.#become(item, message);
-    item.querySelector('.message-text')?.replaceChildren(linked(message.message));
-    this.#insert(item, message.messageId);
+    if (!message || this.#items.has(message.messageId)) return this.#removeItem(shown);
+    const next = shown.nextElementSibling;
+    this.#become(shown, message);
+    this.#insert(shown, message.messageId);
     this.#decorate(next);
     this.#followSoon();
   }
@@ -145,6 +161,11 @@ export class MessageList {
   discard(clientId) {
     this.#removeItem(this.#items.get(clientId));
     this.#items.delete(clientId);
+  }
+
+  /** To a message, for the keyboard. @param {number} messageId */
+  focus(messageId) {
+    this.#items.get(messageId)?.focus();
   }
 
   toNewest() {
@@ -159,6 +180,16 @@ export class MessageList {
     if (this.#list.scrollTop < NEAR_TOP_PX) this.#hooks.onNearTop();
   }
 
+  /** Where reading goes on, if that is not in view: the rest is below. */
+  #toFirstUnread() {
+    const first = this.#items.get(this.#firstUnread);
+    const edge = this.#list.getBoundingClientRect().top;
+    if (!first || first.getBoundingClientRect().top >= edge) return;
+    this.#list.scrollTop -= edge - first.getBoundingClientRect().top + CONTEXT_PX;
+    this.follows = false;
+    this.#hooks.onScroll();
+  }
+
   /** @param {Message[]} messages */
   #markNews(messages) {
     const marked = this.#items.get(this.#firstUnread);
@@ -168,65 +199,32 @@ export class MessageList {
 
   /** @param {Message} message */
   #confirmed(message) {
-    const item = this.#item(message.message);
-    this.#become(item, message);
-    return item;
+    const shown = newItem();
+    this.#become(shown, message);
+    return shown;
   }
 
   /** @param {Outgoing} entry */
   #pending(entry) {
-    const item = this.#item(entry.message);
-    const at = new Date(entry.writtenAt);
-    this.#describe(item, { ...this.#hooks.me(), at });
-    item.dataset.clientId = entry.clientId;
-    this.#items.set(entry.clientId, item);
-    this.#mark(item, entry);
-    return item;
+    const shown = newItem();
+    this.#describe(shown, { ...this.#hooks.me(), at: new Date(entry.writtenAt) });
+    this.#items.set(entry.clientId, shown);
+    progress(shown, entry);
+    return shown;
   }
 
-  /** @param {string} text */
-  #item(text) {
-    const item = /** @type {HTMLLIElement} */ (
-      /** @type {Element} */ (this.#template.content.firstElementChild).cloneNode(true));
-    part(item, '.message-text').append(linked(text));
-    return item;
+  /** @param {HTMLLIElement} shown @param {Message} message */
+  #become(shown, message) {
+    const { messageId, userId, username, timestamp } = message;
+    this.#items.set(messageId, shown);
+    this.#describe(shown, { userId, username, at: new Date(timestamp ?? messageId / 1000) });
+    confirm(shown, message, userId === this.#hooks.me().userId);
   }
 
-  /** @param {HTMLLIElement} item @param {Message} message */
-  #become(item, message) {
-    const { messageId, clientId, userId, username, timestamp } = message;
-    item.classList.remove('pending', 'failed');
-    item.dataset.messageId = String(messageId);
-    if (clientId) item.dataset.clientId = clientId;
-    this.#items.set(messageId, item);
-    this.#describe(item, { userId, username, at: new Date(timestamp ?? messageId / 1000) });
-    part(item, '.trouble').hidden = true;
-    if (userId === this.#hooks.me().userId) setMark(item, 'confirmed');
-  }
-
-  /** @param {HTMLLIElement} item @param {{ userId: string, username: string, at: Date }} facts */
-  #describe(item, facts) {
-    const isMine = facts.userId === this.#hooks.me().userId;
-    this.#facts.set(item, facts);
-    item.classList.toggle('mine', isMine);
-    const face = part(item, '.face');
-    face.textContent = initials(facts.username);
-    face.className = `face ${tone(facts.userId)}`;
-    part(item, '.author').textContent = isMine ? 'You' : facts.username;
-    const time = /** @type {HTMLTimeElement} */ (part(item, 'time'));
-    time.textContent = clock(facts.at);
-    time.dateTime = facts.at.toISOString();
-    part(item, '.line').title = fullTime(facts.at);
-  }
-
-  /** @param {HTMLLIElement} item @param {Outgoing} entry */
-  #mark(item, { state, error }) {
-    const hasFailed = state === 'failed';
-    item.classList.toggle('pending', !hasFailed);
-    item.classList.toggle('failed', hasFailed);
-    setMark(item, hasFailed ? 'failed' : 'pending');
-    part(item, '.reason').textContent = error ? `Not sent: ${error}` : 'Not sent.';
-    part(item, '.trouble').hidden = !hasFailed;
+  /** @param {HTMLLIElement} shown @param {Facts} facts */
+  #describe(shown, facts) {
+    this.#facts.set(shown, facts);
+    describe(shown, facts, facts.userId === this.#hooks.me().userId);
   }
 
   /** @param {HTMLLIElement[]} items */
@@ -290,6 +288,7 @@ export class MessageList {
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#list;
+    if (clientHeight !== this.#height) return; // it grows or shrinks: the observer is told next
     const follows = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
     if (follows !== this.follows && !this.#frame) {
       this.follows = follows;
@@ -307,14 +306,5 @@ export class MessageList {
   }
 }
 
-/** @param {Element} item @param {string} selector */
-const part = (item, selector) => /** @type {HTMLElement} */ (item.querySelector(selector));
-
-/** @param {Element} item @param {keyof typeof MARKS} state */
-function setMark(item, state) {
-  const mark = part(item, '.mark');
-  mark.dataset.mark = state;
-  mark.setAttribute('role', 'img');
-  mark.setAttribute('aria-label', MARKS[state]);
-  mark.title = MARKS[state];
-}
+/** A message that the room does not show yet. @param {Outgoing} entry */
+const isUnseen = (entry) => entry.kind === 'message' && !entry.seen;

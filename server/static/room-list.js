@@ -1,6 +1,10 @@
-/** The list of joined rooms, with unread counts; joining by name, leaving; the drawer on a phone. */
+/**
+ * The list of joined rooms, each with its last message and what is unread; joining by name, leaving;
+ * the drawer on a phone.
+ */
 
 import { isRoomId } from './store.js';
+import { shortTime } from './text.js';
 
 /** @param {string} selector @returns {any} */
 const $ = (selector) => document.querySelector(selector);
@@ -9,6 +13,13 @@ const $ = (selector) => document.querySelector(selector);
  * @typedef {object} Hooks
  * @property {(room: string) => void} onOpen
  * @property {(room: string) => void} onLeave
+ *
+ * @typedef {object} Line  a room as the list shows it
+ * @property {string} id
+ * @property {number} unread
+ * @property {boolean} refused
+ * @property {string} last    who said what, last
+ * @property {number} lastAt  ms since 1970; 0 = never
  */
 
 export class RoomList {
@@ -39,27 +50,36 @@ export class RoomList {
     this.#toggle(false);
   }
 
-  /**
-   * @param {{ id: string, unread: number, refused: boolean }[]} rooms
-   * @param {string} current
-   */
+  /** @param {Line[]} rooms @param {string} current */
   show(rooms, current) {
     const list = $('#rooms');
     const items = new Map([...list.children].map((item) => [item.dataset.room, item]));
-    for (const { id, unread, refused } of rooms) {
-      const item = items.get(id) ?? list.appendChild(this.#item(id));
-      items.delete(id);
-      const link = item.querySelector('a');
-      if (id === current) link.setAttribute('aria-current', 'page');
-      else link.removeAttribute('aria-current');
-      item.classList.toggle('refused', refused);
-      const badge = item.querySelector('.unread');
-      badge.hidden = !unread;
-      badge.textContent = unread > 99 ? '99+' : String(unread);
-      badge.setAttribute('aria-label', `${unread} unread`);
+    for (const line of rooms) {
+      const item = items.get(line.id) ?? list.appendChild(this.#item(line.id));
+      items.delete(line.id);
+      this.#draw(item, line, line.id === current);
     }
     items.forEach((item) => item.remove());
     $('#unread-elsewhere').hidden = !rooms.some(({ id, unread }) => unread && id !== current);
+  }
+
+  /** To the field where a room is named. */
+  focusJoin() {
+    if (this.#narrow.matches) this.#toggle(true);
+    $('#room-name').focus();
+  }
+
+  /** @param {HTMLElement} item @param {Line} line @param {boolean} isCurrent */
+  #draw(item, { unread, refused, last, lastAt }, isCurrent) {
+    const part = (/** @type {string} */ css) => /** @type {HTMLElement} */ (item.querySelector(css));
+    if (isCurrent) part('a').setAttribute('aria-current', 'page');
+    else part('a').removeAttribute('aria-current');
+    item.classList.toggle('refused', refused);
+    item.classList.toggle('has-news', unread > 0);
+    part('.unread').hidden = !unread;
+    say(part('.unread-count'), unread > 99 ? '99+' : String(unread));
+    say(part('.last'), last);
+    say(part('time'), lastAt ? shortTime(new Date(lastAt)) : '');
   }
 
   /** @param {string} id */
@@ -101,4 +121,9 @@ export class RoomList {
     if (covers) $('#close-drawer').focus();
     else if (hadFocus && this.#narrow.matches) this.#opener.focus();
   }
+}
+
+/** Touches the page only for a change. @param {Element} element @param {string} text */
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }

@@ -1,6 +1,6 @@
 /** What the page remembers in this browser: who the person is, their rooms, what they have read. */
 
-import { ulid } from './ulid.js';
+import { ulid } from './rhubarb.js';
 
 const PREFIX = 'rhubarb.';
 /** Stands in where the browser forbids storage (private windows, blocked cookies). */
@@ -33,7 +33,9 @@ export const isRoomId = (name) => ROOM_ID.test(name);
 
 /** @returns {string} the person's stable id in this browser */
 export function userId() {
-  return get('userId', '') || set('userId', `u-${ulid()}`);
+  const known = get('userId', '');
+  // The server marks guests where it knows others by their tokens.
+  return known.startsWith('guest-') ? known : set('userId', `guest-${known || ulid()}`);
 }
 
 const FIRST = ['Mellow', 'Brisk', 'Sunny', 'Quiet', 'Early', 'Tart', 'Rosy', 'Wild'];
@@ -79,4 +81,62 @@ export function readUpTo(room) {
 /** @param {string} room @param {number} messageId */
 export function markRead(room, messageId) {
   if (messageId > (readUpTo(room) ?? -1)) set(`read.${room}`, messageId);
+}
+
+/** What was being written in a room. For this window only, so that two do not fight. @param {string} room */
+export function draft(room) {
+  try {
+    return sessionStorage.getItem(`${PREFIX}draft.${room}`) ?? '';
+  } catch {
+    return fallback.get(`draft.${room}`) ?? '';
+  }
+}
+
+/** @param {string} room @param {string} text */
+export function keepDraft(room, text) {
+  fallback.set(`draft.${room}`, text);
+  try {
+    if (text) sessionStorage.setItem(`${PREFIX}draft.${room}`, text);
+    else sessionStorage.removeItem(`${PREFIX}draft.${room}`);
+  } catch {
+    // kept in memory only
+  }
+}
+
+/**
+ * The token that the address brought (`?token=…`) or that was typed in, for this window. It is taken out of
+ * the address, so that it is not shared with it.
+ */
+export function token() {
+  const address = new URL(location.href);
+  const given = address.searchParams.get('token');
+  if (given) {
+    address.searchParams.delete('token');
+    history.replaceState(null, '', address);
+    keepToken(given);
+  }
+  try {
+    return sessionStorage.getItem(`${PREFIX}token`) ?? undefined;
+  } catch {
+    return fallback.get('token');
+  }
+}
+
+/** @param {string} token */
+export function keepToken(token) {
+  fallback.set('token', token);
+  try {
+    sessionStorage.setItem(`${PREFIX}token`, token);
+  } catch {
+    // kept in memory only
+  }
+}
+
+/** Storage may be forbidden, and then even naming it throws. */
+export function session() {
+  try {
+    return sessionStorage;
+  } catch {
+    return undefined;
+  }
 }

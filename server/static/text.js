@@ -58,7 +58,8 @@ function linkTo(address) {
   return link;
 }
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
+const SHORT_DAY = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
 const DAY_AND_YEAR = new Intl.DateTimeFormat(undefined, { dateStyle: 'long' });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
@@ -71,6 +72,9 @@ export const fullTime = (at) => FULL.format(at);
 
 /** @param {Date} a @param {Date} b */
 export const isSameDay = (a, b) => a.toDateString() === b.toDateString();
+
+/** For a list: the time of today's, the day of others. @param {Date} at */
+export const shortTime = (at) => (isSameDay(at, new Date()) ? CLOCK : SHORT_DAY).format(at);
 
 /** @param {Date} at */
 export function dayName(at) {

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use diesel::{
     ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper,
-    sql_types::{Array, BigInt, Bool, Text},
+    sql_types::{Array, BigInt, Bool, Nullable, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
 
-use super::{Content, Entry, IdRange};
+use super::{Content, Entry, IdRange, message::Marks};
 use crate::{
     id::{MessageId, RoomId},
     pg::{PgError, Pool, schema::messages},
@@ -35,6 +35,52 @@ struct Row {
     username: String,
     client_id: String,
     body: String,
+    edits: Option<i64>,
+    deletes: Option<i64>,
+    edited_id: Option<i64>,
+    deleted: bool,
+}
+
+/// Entries as columns, for one statement.
+#[derive(Default)]
+struct Columns {
+    ids: Vec<i64>,
+    prevs: Vec<i64>,
+    users: Vec<String>,
+    names: Vec<String>,
+    clients: Vec<String>,
+    bodies: Vec<String>,
+    edits: Vec<Option<i64>>,
+    deletes: Vec<Option<i64>>,
+    edited_ids: Vec<Option<i64>>,
+    deleted: Vec<bool>,
+}
+
+impl Columns {
+    fn of(entries: &[Entry]) -> Self {
+        let mut columns = Self::default();
+        for entry in entries {
+            // What cannot be read as this version's content is kept as it is, rather than lost.
+            let content = entry.content().unwrap_or_else(|_| Content {
+                user_id: "".into(),
+                username: "".into(),
+                client_id: "".into(),
+                message: entry.text().into(),
+            });
+            let marks = entry.marks();
+            columns.ids.push(entry.id.0);
+            columns.prevs.push(entry.prev.0);
+            columns.users.push(storable(content.user_id));
+            columns.names.push(storable(content.username));
+            columns.clients.push(storable(content.client_id));
+            columns.bodies.push(storable(content.message));
+            columns.edits.push(marks.edits.map(|id| id.0));
+            columns.deletes.push(marks.deletes.map(|id| id.0));
+            columns.edited_ids.push(marks.edited_at.map(|id| id.0));
+            columns.deleted.push(marks.deleted);
+        }
+        columns
+    }
 }
 
 /// What of a room's archive is to be brought back.
@@ -72,37 +118,24 @@ impl Archive {
     /// # Errors
     /// If Postgres cannot be reached or refuses.
     pub async fn insert(&self, room: &RoomId, entries: &[Entry]) -> Result<usize, PgError> {
-        let mut ids = Vec::with_capacity(entries.len());
-        let mut prevs = Vec::with_capacity(entries.len());
-        let mut texts: [Vec<String>; 4] = Default::default();
-        for entry in entries {
-            // What cannot be read as this version's content is kept as it is, rather than lost.
-            let content = entry.content().unwrap_or_else(|_| Content {
-                user_id: "".into(),
-                username: "".into(),
-                client_id: "".into(),
-                message: entry.text().into(),
-            });
-            ids.push(entry.id.0);
-            prevs.push(entry.prev.0);
-            texts[0].push(storable(content.user_id));
-            texts[1].push(storable(content.username));
-            texts[2].push(storable(content.client_id));
-            texts[3].push(storable(content.message));
-        }
-        let [users, names, clients, bodies] = texts;
+        let columns = Columns::of(entries);
         let mut connection = self.connection().await?;
         diesel::sql_query(
-            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body) \
-             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body, \
+             edits, deletes, edited_id, deleted) \
+             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
         )
         .bind::<Text, _>(room.as_str())
-        .bind::<Array<BigInt>, _>(ids)
-        .bind::<Array<BigInt>, _>(prevs)
-        .bind::<Array<Text>, _>(users)
-        .bind::<Array<Text>, _>(names)
-        .bind::<Array<Text>, _>(clients)
-        .bind::<Array<Text>, _>(bodies)
+        .bind::<Array<BigInt>, _>(columns.ids)
+        .bind::<Array<BigInt>, _>(columns.prevs)
+        .bind::<Array<Text>, _>(columns.users)
+        .bind::<Array<Text>, _>(columns.names)
+        .bind::<Array<Text>, _>(columns.clients)
+        .bind::<Array<Text>, _>(columns.bodies)
+        .bind::<Array<Nullable<BigInt>>, _>(columns.edits)
+        .bind::<Array<Nullable<BigInt>>, _>(columns.deletes)
+        .bind::<Array<Nullable<BigInt>>, _>(columns.edited_ids)
+        .bind::<Array<Bool>, _>(columns.deleted)
         .execute(&mut connection)
         .await
         .map_err(|source| PgError::Query {
@@ -240,7 +273,7 @@ impl Archive {
             })
     }
 
-    async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {
+    pub(super) async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {
         self.pool.get().await.map_err(PgError::Get)
     }
 }
@@ -263,6 +296,13 @@ impl Row {
             client_id: self.client_id.as_str().into(),
             message: self.body.as_str().into(),
         };
-        Entry::of(MessageId(self.id), MessageId(self.prev_id), &content)
+        let marks = Marks {
+            edits: self.edits.map(MessageId),
+            deletes: self.deletes.map(MessageId),
+            edited_at: self.edited_id.map(MessageId),
+            deleted: self.deleted,
+        };
+        let (id, prev) = (MessageId(self.id), MessageId(self.prev_id));
+        Entry::marked(id, prev, &content, marks)
     }
 }

@@ -6,7 +6,7 @@ use super::{Chat, RoomLog, flush::FlushRoom, rehydrate::RehydrateRoom};
 use crate::{
     id::RoomId,
     kv::{KvError, Script},
-    queue::{EnqueueError, Task, enqueue::millis},
+    queue::{EnqueueError, Options, Queue, Task, enqueue::millis},
 };
 
 static ASK: LazyLock<Script> = LazyLock::new(|| {
@@ -57,9 +57,14 @@ impl Chat {
     }
 
     async fn ask<T: Task>(&self, room: &RoomId, what: Ask, job: &T) -> Result<(), AskError> {
-        if self.log.ask(room, what).await?
-            && let Err(error) = self.producer.enqueue(job).await
-        {
+        let Some(queue) = self.log.ask(room, what).await? else {
+            return Ok(());
+        };
+        let options = Options {
+            queue: Some(queue),
+            ..Options::default()
+        };
+        if let Err(error) = self.producer.enqueue_with(job, &options).await {
             // Nothing is under way, so the next one to ask is not to be kept from it.
             let _ = self.log.take_back(room, what).await;
             return Err(error.into());
@@ -69,8 +74,8 @@ impl Chat {
 }
 
 impl RoomLog {
-    /// Whether the caller is to enqueue the job: it is needed, and nobody else asked lately.
-    async fn ask(&self, room: &RoomId, what: Ask) -> Result<bool, KvError> {
+    /// Where the caller is to enqueue the job, if it is needed and nobody else asked lately.
+    async fn ask(&self, room: &RoomId, what: Ask) -> Result<Option<Queue>, KvError> {
         let mut call = ASK.on(self.keys.prefix());
         call.arg(room).arg(match what {
             Ask::Flush => "flushing",

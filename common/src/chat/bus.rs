@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Entry;
 use crate::{
-    id::RoomId,
+    id::{MessageId, RoomId},
     kv::{
         Keys, Redis,
         subscription::{Heard, Subscription},
@@ -24,6 +24,8 @@ pub enum BusEvent {
     Members(RoomId, u64),
     /// The room's log is complete now.
     Hydrated(RoomId),
+    /// The room is in the archive up to an id.
+    Archived(RoomId, MessageId),
     /// Somebody types: a ready frame.
     Typing(RoomId, String),
     /// The connection was lost and is back: anything may have been missed.
@@ -80,6 +82,7 @@ fn read(prefix: &str, channel: &str, payload: &[u8]) -> Option<BusEvent> {
         (b'm', Some(entry)) => BusEvent::Message(room, Entry::parse(entry)?),
         (b'p', Some(total)) => BusEvent::Members(room, total.parse().ok()?),
         (b't', Some(frame)) => BusEvent::Typing(room, frame.to_owned()),
+        (b'w', Some(id)) => BusEvent::Archived(room, id.parse().ok()?),
         (b'h', _) => BusEvent::Hydrated(room),
         _ => return None,
     };

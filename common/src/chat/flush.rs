@@ -76,10 +76,12 @@ impl Task for FlushRoom {
                 })
                 .await?;
         }
+        let after = cuts.first().copied().unwrap_or_default();
         let to = cuts.last().copied().unwrap_or_default();
         split
             .then(&FlushDone {
                 room: self.room,
+                after,
                 to,
             })
             .await?;
@@ -133,6 +135,9 @@ impl Task for FlushChunk {
 pub struct FlushDone {
     /// The room.
     pub room: RoomId,
+    /// Where the flush began. Jobs of the release before do not say.
+    #[serde(default)]
+    pub after: MessageId,
     /// The id.
     pub to: MessageId,
 }
@@ -145,6 +150,8 @@ impl Task for FlushDone {
     type Output = ();
 
     async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
+        let (after, to) = (self.after, self.to);
+        chat.amend(&self.room, IdRange { after, to }).await?;
         let left = chat.log.flushed(&self.room, self.to).await?;
         tracing::info!(room.id = %self.room, watermark = %self.to, left, "flushed {}", self.room);
         if left >= chat.settings.flush_count {
@@ -182,12 +189,24 @@ impl Chat {
         Ok(())
     }
 
+    /// Carries out the edits and deletions of a range that is in the archive, and all before it: so each target is
+    /// there, whichever child stored it, and whenever.
+    async fn amend(&self, room: &RoomId, range: IdRange) -> Result<(), FlushError> {
+        let Some(replaced) = self.archive.replaced_by(room, range).await? else {
+            return Ok(());
+        };
+        // First the log: a second run would not find in the archive what is left to do here.
+        self.log.supersede(room, &replaced).await?;
+        Ok(self.archive.amend(room, range).await?)
+    }
+
     /// Flushes a room without jobs. A Redis whose memory is full takes none, and a flush makes room.
     async fn flush_at_once(&self, room: &RoomId) -> Result<(), FlushError> {
         let chunk = self.settings.flush_chunk;
         let cuts = self.log.cut_unflushed(room, chunk).await?;
         for range in ranges(&cuts) {
             self.store(room, range).await?;
+            self.amend(room, range).await?;
             self.log.flushed(room, range.to).await?;
         }
         tracing::warn!(room.id = %room, "Redis is full; flushed {room} without jobs");

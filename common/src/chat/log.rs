@@ -14,11 +14,17 @@ use crate::{
 static APPEND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "append a message",
-        &[super::LIB, include_str!("lua/append.lua")],
+        &[super::LIB, super::ENTRY, include_str!("lua/append.lua")],
     )
 });
 static OPEN: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full("read a room", &[super::LIB, include_str!("lua/open.lua")])
+});
+static LOOK: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "look at a room",
+        &[super::LIB, include_str!("lua/look.lua")],
+    )
 });
 static TOUCH: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
@@ -63,6 +69,17 @@ pub struct Opened {
     pub more: bool,
     /// Oldest first.
     pub entries: Vec<Entry>,
+}
+
+/// A room as somebody sees it who does not join it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the log is known to be complete from some id on.
+    pub warm: bool,
+    /// The newest id that Redis knows of.
+    pub top: MessageId,
+    /// Members on all servers.
+    pub members: u64,
 }
 
 impl RoomLog {
@@ -120,6 +137,21 @@ impl RoomLog {
             .arg(limit)
             .arg(millis(self.settings.room_ttl));
         OPEN.run(&self.redis, &call).await
+    }
+
+    /// Looks at a room without a trace: a cold one stays cold.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn look(&self, room: &RoomId) -> Result<Seen, KvError> {
+        let mut call = LOOK.on(self.keys.prefix());
+        call.arg(room);
+        let (warm, top, members): (u8, MessageId, u64) = LOOK.run(&self.redis, &call).await?;
+        Ok(Seen {
+            warm: warm != 0,
+            top,
+            members,
+        })
     }
 
     /// The messages of a range, oldest first.

@@ -43,8 +43,47 @@ impl Content<'_> {
     }
 }
 
+/// What an entry has to do with changes. It stands behind the content; the scripts read and write it, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Marks {
+    /// The message that this is an edit of; the text is the new one.
+    pub edits: Option<MessageId>,
+    /// The message that this deletes.
+    pub deletes: Option<MessageId>,
+    /// The change that this shows. Of an edit: the later one that has replaced it.
+    pub edited_at: Option<MessageId>,
+    /// Whether it was deleted.
+    pub deleted: bool,
+}
+
+impl Marks {
+    /// A content (JSON) with these marks.
+    pub(super) fn put_on(self, mut content: String) -> String {
+        use std::fmt::Write;
+        let ids = [
+            ("edits", self.edits),
+            ("deletes", self.deletes),
+            ("editedAt", self.edited_at),
+        ];
+        content.pop();
+        for (name, id) in ids {
+            if let Some(id) = id {
+                // Writing to a String cannot fail.
+                let _ = write!(content, r#","{name}":{id}"#);
+            }
+        }
+        content.push_str(if self.deleted {
+            r#","deleted":true}"#
+        } else {
+            "}"
+        });
+        content
+    }
+}
+
 /// A message as it lies in a room's log: `<id> <prev> <content as JSON>`. The content is written once,
-/// by the server that took it, and copied as it is from then on.
+/// by the server that took it, and copied as it is from then on, but for what changes do to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its id.
@@ -61,6 +100,15 @@ impl Entry {
             id,
             prev,
             content: content.write().into(),
+        }
+    }
+
+    /// An entry with this content and these marks.
+    pub fn marked(id: MessageId, prev: MessageId, content: &Content<'_>, marks: Marks) -> Self {
+        Self {
+            id,
+            prev,
+            content: marks.put_on(content.write()).into(),
         }
     }
 
@@ -89,6 +137,21 @@ impl Entry {
     /// If it is not of this shape.
     pub fn content(&self) -> serde_json::Result<Content<'_>> {
         serde_json::from_str(&self.content)
+    }
+
+    /// What it has to do with changes.
+    pub fn marks(&self) -> Marks {
+        if self.content.ends_with("\"}") {
+            return Marks::default(); // the text is the last
+        }
+        serde_json::from_str(&self.content).unwrap_or_default()
+    }
+
+    /// Of two copies of a message the one with the greater version counts: what is deleted stays deleted,
+    /// else the later change.
+    pub fn version(&self) -> (bool, MessageId) {
+        let marks = self.marks();
+        (marks.deleted, marks.edited_at.unwrap_or_default())
     }
 
     /// Appends it to `json` as the protocol shows it, without its room:
@@ -172,6 +235,31 @@ mod tests {
                 "clientId": "c1", "message": "hi\n{}",
             }})
         );
+    }
+
+    #[test]
+    fn marks_stand_behind_the_content_and_a_text_that_looks_like_them_is_none() {
+        let content = Content {
+            user_id: "u".into(),
+            username: "Ada".into(),
+            client_id: "c1".into(),
+            message: r#"","edits":1,"deleted":true}"#.into(),
+        };
+        let marks = Marks {
+            edits: Some(MessageId(5)),
+            deletes: Some(MessageId(6)),
+            edited_at: Some(MessageId(7)),
+            deleted: true,
+        };
+        let plain = Entry::of(MessageId(9), MessageId(8), &content);
+        let marked = Entry::marked(MessageId(9), MessageId(8), &content, marks);
+
+        assert_eq!(plain.marks(), Marks::default());
+        assert_eq!(marked.marks(), marks);
+        assert_eq!(marked.content().unwrap(), content);
+        assert!(marked.version() > plain.version());
+        let unmarked = Entry::marked(plain.id, plain.prev, &content, Marks::default());
+        assert_eq!(unmarked, plain);
     }
 
     #[test]

@@ -2,15 +2,20 @@
 //!
 //! In the order of a message's journey: [`log`] (appended and published in one step), [`bus`] (heard by
 //! every server), [`flush`] (moved to the [`archive`] by a master job and its children), [`rehydrate`]
-//! (brought back the same way when a cold room is opened). [`presence`] counts who is there. [`Chat`] is
-//! what all of them work with.
+//! (brought back the same way when a cold room is opened). [`change`] edits and deletes, and [`amend`] carries
+//! that out in the archive; [`archived`] waits until a message is there. [`premium`] says whose jobs go first.
+//! [`presence`] counts who is there. [`Chat`] is what all of them work with.
 
+pub mod amend;
 pub mod archive;
+pub mod archived;
 pub mod ask;
 pub mod bus;
+pub mod change;
 pub mod flush;
 pub mod log;
 pub mod message;
+pub mod premium;
 pub mod presence;
 pub mod rehydrate;
 
@@ -27,6 +32,7 @@ use crate::{
 };
 
 pub use archive::Archive;
+pub use change::ChangeError;
 pub use log::{Appended, RoomLog};
 pub use message::{Content, Entry, IdRange};
 
@@ -71,6 +77,10 @@ pub struct Settings {
     /// How long after its end a server's members still count
     #[arg(long, env = "SERVER_LEASE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub server_lease: Duration,
+
+    /// How long after somebody premium was in a room its jobs go before others'
+    #[arg(long, env = "PREMIUM_FOR", default_value = "3600", value_name = "SECONDS", value_parser = seconds)]
+    pub premium_for: Duration,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -108,6 +118,7 @@ impl Default for Settings {
             room_ttl: Duration::from_secs(600),
             resend_window: Duration::from_secs(900),
             server_lease: Duration::from_secs(10),
+            premium_for: Duration::from_secs(3600),
         }
     }
 }
@@ -155,15 +166,22 @@ impl Chat {
     /// If Redis fails; the message may have been kept then, and posting it again is safe.
     pub async fn post(&self, room: &RoomId, content: &Content<'_>) -> Result<Appended, KvError> {
         let appended = self.log.append(room, content).await?;
+        self.ask_flush_of_many(room, appended).await;
+        Ok(appended)
+    }
+
+    /// Asks for a flush when enough entries are new.
+    async fn ask_flush_of_many(&self, room: &RoomId, appended: Appended) {
         if appended.fresh > 0 && appended.fresh.is_multiple_of(self.settings.flush_count) {
-            // The message is kept all the same, and the sweep asks again.
+            // The entry is kept all the same, and the sweep asks again.
             if let Err(error) = self.ask_flush(room).await {
                 tracing::warn!(error = %Chain(&error), room.id = %room, "cannot ask for a flush");
             }
         }
-        Ok(appended)
     }
 }
 
 /// What the scripts share.
 const LIB: &str = include_str!("lua/lib.lua");
+/// What those share that read and write entries.
+const ENTRY: &str = include_str!("lua/entry.lua");

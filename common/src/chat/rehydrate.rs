@@ -10,7 +10,7 @@ use super::{Chat, Entry, IdRange, RoomLog, archive::Hot, ask::Ask, flush::ranges
 use crate::{
     id::{MessageId, RoomId},
     kv::{KvError, Script},
-    queue::{JobContext, OnDeath, Queue, Task, TaskError, enqueue::millis, task::exponential},
+    queue::{JobContext, OnDeath, Task, TaskError, enqueue::millis, task::exponential},
 };
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| {
@@ -22,7 +22,7 @@ static BEGIN: LazyLock<Script> = LazyLock::new(|| {
 static RESTORE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "restore archived messages",
-        &[super::LIB, include_str!("lua/restore.lua")],
+        &[super::LIB, super::ENTRY, include_str!("lua/restore.lua")],
     )
 });
 static HYDRATED: LazyLock<Script> = LazyLock::new(|| {
@@ -57,7 +57,6 @@ struct Plan {
 
 impl Task for RehydrateRoom {
     const NAME: &'static str = "chat.rehydrate_room";
-    const QUEUE: Queue = Queue::High;
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
     type Context = Chat;
@@ -129,7 +128,6 @@ pub struct RehydrateChunk {
 
 impl Task for RehydrateChunk {
     const NAME: &'static str = "chat.rehydrate_chunk";
-    const QUEUE: Queue = Queue::High;
     const MAX_ATTEMPTS: u32 = TRIES;
     const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
     type Context = Chat;
@@ -167,7 +165,6 @@ pub struct RehydrateDone {
 
 impl Task for RehydrateDone {
     const NAME: &'static str = "chat.rehydrate_done";
-    const QUEUE: Queue = Queue::High;
     const MAX_ATTEMPTS: u32 = TRIES;
     type Context = Chat;
     type Output = ();

@@ -255,14 +255,15 @@ impl Keys {
         format!("{}stats", self.prefix)
     }
 
-    /// ZSET of a room's recent messages by id. Member: `<id> <prev> <JSON>`. Written by append and
-    /// rehydrate, trimmed by flush.
+    /// ZSET of a room's recent messages by id. Member: `<id> <prev> <JSON>`. Written by append,
+    /// change and rehydrate, trimmed by flush.
     pub fn log(&self, room: &RoomId) -> String {
         format!("{}room:{room}:log", self.prefix)
     }
 
     /// HASH of a room: `top` (newest id), `watermark`, `hydrated_from`, `fresh` (messages since the
-    /// last flush was asked for), `resting` (its keys expire), `mark` (what a rehydration began with).
+    /// last flush was asked for), `resting` (its keys expire), `mark` (what a rehydration began with), `born` (the first id that was
+    /// appended since the hash is there).
     pub fn meta(&self, room: &RoomId) -> String {
         format!("{}room:{room}:meta", self.prefix)
     }
@@ -270,6 +271,12 @@ impl Keys {
     /// ZSET `<sender> <client id>` → message id: what was sent lately, so that a resend is recognised.
     pub fn sent(&self, room: &RoomId) -> String {
         format!("{}room:{room}:sent", self.prefix)
+    }
+
+    /// ZSET of messages that were changed while the log did not have them, and of edits that were replaced then, by
+    /// the id of their latest change. Written by change; read by it and rehydrate; cleared by flush.
+    pub fn changed(&self, room: &RoomId) -> String {
+        format!("{}room:{room}:changed", self.prefix)
     }
 
     /// HASH server → members of the room that are connected to it.
@@ -287,7 +294,7 @@ impl Keys {
         format!("{}room:{room}:hydrating", self.prefix)
     }
 
-    /// CHANNEL of a room: PUBLISH by append, presence and rehydrate; SUBSCRIBE by every server with a
+    /// CHANNEL of a room: PUBLISH by append, change, presence, flush and rehydrate; SUBSCRIBE by every server with a
     /// member.
     pub fn live(&self, room: &RoomId) -> String {
         format!("{}room:{room}:live", self.prefix)
@@ -296,6 +303,11 @@ impl Keys {
     /// ZSET of rooms with messages above their watermark, by the ms of the oldest.
     pub fn dirty(&self) -> String {
         format!("{}dirty", self.prefix)
+    }
+
+    /// ZSET of premium rooms by the ms until which their jobs go before others'.
+    pub fn premium(&self) -> String {
+        format!("{}premium", self.prefix)
     }
 
     /// ZSET of servers by the ms at which their lease ends.

@@ -17,6 +17,14 @@ diesel::table! {
         client_id -> Text,
         /// The text.
         body -> Text,
+        /// If this is an edit: the message that it changes.
+        edits -> Nullable<BigInt>,
+        /// If this is a deletion: the message that it deletes.
+        deletes -> Nullable<BigInt>,
+        /// The edit or deletion that has changed this last; of an edit: that has replaced it.
+        edited_id -> Nullable<BigInt>,
+        /// Whether it was deleted.
+        deleted -> Bool,
     }
 }
 

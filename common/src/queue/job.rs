@@ -233,6 +233,24 @@ pub(super) struct Ties {
 }
 
 impl Ties {
+    /// Whether nothing hears of the job's end, or only the group that it is a child of.
+    pub(super) fn are_of_a_child_at_most(&self) -> bool {
+        let Self {
+            group: _,
+            follows: None,
+            keep: None,
+            reply: None,
+            heard: false,
+            lane: None,
+            unique: None,
+            flow: None,
+        } = self
+        else {
+            return false;
+        };
+        true
+    }
+
     /// JSON, or nothing for the many jobs that are tied to nothing.
     pub(super) fn write(&self) -> String {
         if *self == Self::default() {

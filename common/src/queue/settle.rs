@@ -106,12 +106,12 @@ impl Settlement {
         }
     }
 
-    /// Whether nothing hears of this end but the worker's own claims.
+    /// Whether nothing hears of this end but the worker's own claims and the group that it is a child of.
     fn is_plain(&self) -> bool {
         self.verdict == Verdict::Done
             && !self.had_group
             && self.output.is_none()
-            && self.ties == Ties::default()
+            && self.ties.are_of_a_child_at_most()
             && !self.lease.has_record()
     }
 
@@ -152,7 +152,8 @@ impl Settlement {
     }
 }
 
-/// Adds settlements to a call of the turn script: first those that are plain, by runs of one lease.
+/// Adds settlements to a call of the turn script: first those that are plain, by runs of one group and
+/// lease.
 pub(super) fn write_all(
     settlements: &[Settlement],
     worker: BootId,
@@ -160,10 +161,14 @@ pub(super) fn write_all(
 ) {
     let (plain, others): (Vec<_>, Vec<_>) = settlements.iter().partition(|s| s.is_plain());
     let runs: Vec<_> = plain
-        .chunk_by(|one, next| one.lease == next.lease)
+        .chunk_by(|one, next| one.ties.group == next.ties.group && one.lease == next.lease)
         .collect();
     call.arg(runs.len());
     for run in runs {
+        match run[0].ties.group {
+            Some(group) => call.arg(group),
+            None => call.arg(""),
+        };
         call.arg(&run[0].lease).arg(run.len());
         for settlement in run {
             call.arg(settlement.id);

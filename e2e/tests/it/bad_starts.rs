@@ -14,6 +14,7 @@ struct Attempt {
     arguments: Vec<String>,
     redis: Option<String>,
     postgres: Option<String>,
+    guests: bool,
 }
 
 impl Attempt {
@@ -25,6 +26,7 @@ impl Attempt {
             arguments: Vec::new(),
             redis: Some(required("REDIS_URL")),
             postgres: Some(database.url().to_owned()),
+            guests: true,
         };
         (attempt, database)
     }
@@ -52,6 +54,7 @@ impl Attempt {
         let (_reservation, port) = reserve_port();
         if self.program == "server" {
             environment.push(("PORT", port.to_string()));
+            environment.push(("GUESTS", self.guests.to_string()));
         }
         let arguments: Vec<_> = self.arguments.iter().map(|text| &**text).collect();
         let path = binary(self.program);
@@ -113,6 +116,36 @@ async fn wrong_flags() {
         let code = if arguments[0] == "--host" { 1 } else { 2 };
         attempt.argued(&arguments).fails(code, &words).await;
     }
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_could_connect_to() {
+    let (mut attempt, _database) = Attempt::of("server").await;
+    attempt.guests = false;
+    attempt
+        .fails(
+            1,
+            &[
+                "--jwt-secret",
+                "--jwt-key",
+                "--jwks",
+                "--guests",
+                "GUESTS=true",
+            ],
+        )
+        .await;
+    for (flag, value, words) in [
+        ("--jwt-secret", "short", ["32", "bytes"]),
+        ("--jwt-key", "/no/such/file", ["keys", "/no/such/file"]),
+        ("--jwks", "/no/such/file", ["keys", "/no/such/file"]),
+        ("--origin", "chat.example", ["chat.example", "origin"]),
+    ] {
+        let (attempt, _database) = Attempt::of("server").await;
+        attempt.argued(&[flag, value]).fails(1, &words).await;
+    }
+    let (attempt, _database) = Attempt::of("server").await;
+    let argued = attempt.argued(&["--message-rate", "many"]);
+    argued.fails(2, &["--message-rate", "a second"]).await;
 }
 
 #[tokio::test]

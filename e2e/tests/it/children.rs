@@ -88,6 +88,7 @@ async fn flush_children_may_run_twice_and_in_any_order() {
     for to in [ids[MESSAGES - 1], ids[20], ids[MESSAGES - 1]] {
         let done = FlushDone {
             room: room(),
+            after: MessageId::ZERO,
             to: MessageId(to),
         };
         enqueue(&stack, &[done]).await;

@@ -33,7 +33,7 @@ pub(crate) async fn ready(app: App) -> impl Reply {
     // Both connections count: what is not heard is not delivered.
     let redis = redis.is_ok() && app.hub.is_hearing();
     let reached = |reached: bool| if reached { "reached" } else { "away" };
-    let (ready, state) = match (app.shutdown.is_asked(), redis) {
+    let (ready, state) = match (app.stopping.is_asked(), redis) {
         (true, _) => (false, "draining"),
         (false, false) => (false, "waiting for Redis"),
         (false, true) => (true, "ready"),

@@ -11,7 +11,8 @@ use http::header;
 use serde::Deserialize;
 use warp::reply::{Reply, with_header};
 
-use crate::{app::App, error::ApiError, frame};
+use super::room_of;
+use crate::{app::App, error::ApiError, frame, person::Person};
 
 /// Messages a page at most.
 const MAX_LIMIT: usize = 500;
@@ -25,8 +26,14 @@ pub(crate) struct Page {
 }
 
 /// One page, oldest first: `{"messages":[…],"more":true}`.
-pub(crate) async fn page(room: String, page: Page, app: App) -> Result<impl Reply, ApiError> {
-    let room: RoomId = room.parse().map_err(bad)?;
+pub(crate) async fn page(
+    room: String,
+    who: Result<Person, ApiError>,
+    page: Page,
+    app: App,
+) -> Result<impl Reply, ApiError> {
+    let (person, room) = (who?, room_of(&room)?);
+    person.may_enter(&room)?;
     let limit = page.limit.unwrap_or(50).clamp(1, MAX_LIMIT);
     let (mut entries, from_end) = match (&page.before, &page.after) {
         (Some(_), Some(_)) => {
@@ -124,13 +131,15 @@ async fn newer(
     Ok(all)
 }
 
-/// Every message is in the log or in the archive, or in both.
+/// Every message is in the log or in the archive, or in both; then the copy counts that was changed later.
 fn merge(hot: Vec<Entry>, cold: Vec<Entry>) -> Vec<Entry> {
-    let by_id: BTreeMap<_, _> = cold
-        .into_iter()
-        .chain(hot)
-        .map(|entry| (entry.id, entry))
-        .collect();
+    let mut by_id: BTreeMap<_, _> = hot.into_iter().map(|entry| (entry.id, entry)).collect();
+    for entry in cold {
+        match by_id.get(&entry.id) {
+            Some(hot) if hot.version() >= entry.version() => {}
+            _ => drop(by_id.insert(entry.id, entry)),
+        }
+    }
     by_id.into_values().collect()
 }
 

@@ -3,7 +3,7 @@
 
 use std::{fmt, hint::black_box, sync::Arc, time::Duration};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::Buf;
 use chrono::DateTime;
 use common::{
     error::Chain,
@@ -15,13 +15,14 @@ use common::{
         results::AnyOutcome,
     },
 };
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use warp::reply::{Reply, json, with_status};
 
+use super::body;
 use crate::error::ApiError;
 
 /// Beside the body of a job: names and numbers.
@@ -157,7 +158,8 @@ pub(crate) async fn enqueue<B: Buf>(
 ) -> Result<impl Reply, ApiError> {
     // Before the body is read: a stranger must not make us hold a large one.
     jobs.admit(&headers)?;
-    let body = read(body).await?;
+    let body = body::read(body, MAX_BODY + ROOM).await?;
+    let body = body.ok_or(ApiError::TooLarge(MAX_BODY))?;
     let wanted = understand(&body)?;
     let mut options = Options {
         when: wanted.when()?,
@@ -225,21 +227,6 @@ fn ended(id: JobId, outcome: AnyOutcome) -> Told {
         error,
         ..Told::default()
     }
-}
-
-async fn read<B: Buf>(
-    body: impl Stream<Item = Result<B, warp::Error>>,
-) -> Result<BytesMut, ApiError> {
-    let mut body = std::pin::pin!(body);
-    let mut bytes = BytesMut::new();
-    while let Some(part) = body.next().await {
-        let part = part.map_err(|_| ApiError::BadRequest("the body was cut off".to_owned()))?;
-        if bytes.len() + part.remaining() > MAX_BODY + ROOM {
-            return Err(ApiError::TooLarge(MAX_BODY));
-        }
-        bytes.put(part);
-    }
-    Ok(bytes)
 }
 
 fn understand(body: &[u8]) -> Result<Wanted, ApiError> {

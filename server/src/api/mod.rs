@@ -1,8 +1,23 @@
 //! The HTTP handlers. They know no warp filter.
 
+mod body;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod jobs;
 #[cfg(test)]
 mod jobs_test;
 pub(crate) mod page;
+pub(crate) mod rooms;
+
+use common::id::RoomId;
+
+use crate::error::ApiError;
+
+/// The room that a path names. warp leaves a path as it was written; of a room's letters only `:` is ever
+/// written otherwise.
+fn room_of(text: &str) -> Result<RoomId, ApiError> {
+    let name = text.replace("%3A", ":").replace("%3a", ":");
+    let bad = |error: common::id::IdError| ApiError::BadRequest(error.to_string());
+    name.parse().map_err(bad)
+}

@@ -10,8 +10,6 @@ use super::{FrameId, Refusal};
 
 /// A text frame of more bytes is refused.
 pub(crate) const MAX_FRAME: usize = 64 * 1024;
-/// A message of more bytes is refused.
-pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
 /// A sender's own id for a message may have so many bytes.
 pub(crate) const MAX_CLIENT_ID: usize = 64;
 /// A frame's id, which the reply repeats, may have so many bytes.
@@ -22,11 +20,27 @@ const MAX_LIMIT: usize = 1000;
 /// What a client asks.
 #[derive(Debug)]
 pub(crate) enum Ask {
+    Auth(Auth),
     Join(Join),
     Leave(Leave),
     Post(Post),
+    Edit(Change),
+    Delete(Change),
     Typing(Typing),
     Ping,
+}
+
+/// `{"type":"auth","payload":{"token":"…"}}`
+#[derive(Deserialize)]
+pub(crate) struct Auth {
+    pub(crate) token: String,
+}
+
+/// Not the token: who has it is whom it names.
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Auth")
+    }
 }
 
 /// `{"type":"join","payload":{"roomId":"r","since":…,"limit":100}}`
@@ -39,6 +53,15 @@ pub(crate) struct Join {
 }
 
 impl Join {
+    /// A join of a room, as a frame would ask for it.
+    pub(crate) fn new(room_id: RoomId, since: Option<MessageId>, limit: Option<usize>) -> Self {
+        Self {
+            room_id,
+            since,
+            limit,
+        }
+    }
+
     /// How many messages at most.
     pub(crate) fn limit(&self) -> usize {
         self.limit.unwrap_or(100).clamp(1, MAX_LIMIT)
@@ -59,6 +82,32 @@ pub(crate) struct Post {
     pub(crate) room_id: Option<RoomId>,
     pub(crate) client_id: Option<String>,
     pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) ack: AckLevel,
+}
+
+/// When to acknowledge: `"ack":"db"`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AckLevel {
+    /// When it is kept in Redis.
+    #[default]
+    Redis,
+    /// When it is in the archive.
+    Db,
+}
+
+/// `{"type":"edit","payload":{"roomId":"r","clientId":"01J…","messageId":…,"message":"hello"}}`, and the same
+/// without `message` for `delete`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Change {
+    pub(crate) room_id: Option<RoomId>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) message_id: MessageId,
+    pub(crate) message: Option<String>,
+    #[serde(default)]
+    pub(crate) ack: AckLevel,
 }
 
 /// `{"type":"typing","payload":{"roomId":"r"}}`
@@ -131,14 +180,17 @@ fn read_payload(kind: &str, payload: Option<&RawValue>) -> Result<Ask, Refusal> 
         })
     }
     match kind {
+        "auth" => of(kind, payload).map(Ask::Auth),
         "join" => of(kind, payload).map(Ask::Join),
         "leave" => of(kind, payload).map(Ask::Leave),
         "message" => of(kind, payload).map(Ask::Post),
+        "edit" => of(kind, payload).map(Ask::Edit),
+        "delete" => of(kind, payload).map(Ask::Delete),
         "typing" => of(kind, payload).map(Ask::Typing),
         "ping" => Ok(Ask::Ping),
         other => {
             let other: String = other.chars().take(40).collect();
-            let known = "join, leave, message, typing and ping are known";
+            let known = "auth, join, leave, message, edit, delete, typing and ping are known";
             Err(Refusal::new(
                 "unknown_type",
                 format!("no frame has the type `{other}`; {known}"),
@@ -173,6 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn an_ack_is_from_redis_unless_the_archive_is_asked_for() {
+        let level = |payload: &str| {
+            let frame = format!(r#"{{"type":"message","payload":{payload}}}"#);
+            match read(&frame).1 {
+                Ok(Ask::Post(post)) => Ok(post.ack),
+                other => Err(other.err().map(|refusal| refusal.code)),
+            }
+        };
+
+        assert_eq!(level(r#"{"message":"hi"}"#), Ok(AckLevel::Redis));
+        assert_eq!(level(r#"{"message":"hi","ack":"db"}"#), Ok(AckLevel::Db));
+        assert_eq!(
+            level(r#"{"message":"hi","ack":"disk"}"#),
+            Err(Some("bad_payload"))
+        );
+    }
+
+    #[test]
     fn bad_frames_get_a_code() {
         assert_eq!(code("nonsense"), "bad_json");
         assert_eq!(code("[1]"), "bad_frame");
@@ -189,6 +259,10 @@ mod tests {
         );
         assert_eq!(
             code(r#"{"type":"message","payload":{"message":7}}"#),
+            "bad_payload"
+        );
+        assert_eq!(
+            code(r#"{"type":"edit","payload":{"message":"hi"}}"#),
             "bad_payload"
         );
         assert_eq!(

@@ -1,14 +1,17 @@
 //! What clients are sent.
 
+use std::{ops::Not, time::Duration};
+
 use common::{
-    chat::{Entry, log::Opened},
+    chat::{Appended, Entry, log::Opened},
     id::{MessageId, RoomId},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{FrameId, Refusal};
+use super::{FrameId, Refusal, millis};
+use crate::person::{Person, Tier};
 
 /// Any frame to a client.
 #[derive(Serialize)]
@@ -76,20 +79,23 @@ struct Ack<'a> {
     client_id: &'a str,
     message_id: MessageId,
     duplicate: bool,
+    #[serde(skip_serializing_if = "Not::not")]
+    archived: bool,
 }
 
-/// The answer to a message: it is kept.
+/// The answer to a message, an edit or a deletion: it is kept; and archived, if that was waited for.
 pub(crate) fn ack(
     id: &FrameId,
     room_id: &RoomId,
     client_id: &str,
-    message_id: MessageId,
-    duplicate: bool,
+    appended: Appended,
+    archived: bool,
 ) -> Utf8Bytes {
     let more = Ack {
         client_id,
-        message_id,
-        duplicate,
+        message_id: appended.id,
+        duplicate: appended.duplicate,
+        archived,
     };
     write("ack", id, Some(InRoom { room_id, more }))
 }
@@ -107,6 +113,27 @@ pub(crate) fn left(id: &FrameId, room_id: &RoomId) -> Utf8Bytes {
             more: Nothing {},
         }),
     )
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Authed<'a> {
+    user_id: &'a str,
+    username: &'a str,
+    tier: Tier,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u64>,
+}
+
+/// Who the connection is taken for, and for how long; the answer to a token.
+pub(crate) fn authed(id: &FrameId, person: &Person, expires_in: Option<Duration>) -> Utf8Bytes {
+    let authed = Authed {
+        user_id: &person.user_id,
+        username: &person.username,
+        tier: person.tier,
+        expires_in_ms: expires_in.map(millis),
+    };
+    write("authed", id, Some(authed))
 }
 
 /// The answer to a ping.
@@ -199,6 +226,8 @@ struct Problem<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_id: Option<&'a RoomId>,
 }
 
 /// A frame could not be done.
@@ -207,6 +236,7 @@ pub(crate) fn error(id: &FrameId, refusal: &Refusal) -> Utf8Bytes {
         code,
         message,
         retry_after_ms,
+        room_id,
     } = refusal;
     write(
         "error",
@@ -215,6 +245,7 @@ pub(crate) fn error(id: &FrameId, refusal: &Refusal) -> Utf8Bytes {
             code,
             message,
             retry_after_ms: *retry_after_ms,
+            room_id: room_id.as_ref(),
         }),
     )
 }

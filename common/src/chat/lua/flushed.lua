@@ -8,6 +8,7 @@ redis.call('DEL', room_key(room, 'flushing'))
 
 local newest = newest_of(log)
 if newest == 0 then
+  tell(room, 'w ' .. integer(to))
   redis.call('ZREM', dirty, room)
   rest(room, ttl)
   return 0
@@ -16,6 +17,9 @@ local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from')
 local watermark = math.max(to, tonumber(m[2] or 0))
 redis.call('HSET', meta, 'watermark', integer(watermark))
 if not m[1] then redis.call('HSET', meta, 'top', integer(newest)) end
+tell(room, 'w ' .. integer(watermark))
+-- The archive shows these changes now. In a cold room somebody may still bring back what it had before.
+if m[3] then redis.call('ZREMRANGEBYSCORE', room_key(room, 'changed'), '-inf', integer(watermark)) end
 
 -- Trim only a log that is known to be complete: in a half-filled one it would hide a hole.
 if m[3] then

@@ -20,11 +20,13 @@ local function rest(room, ttl)
     redis.call('PEXPIREAT', meta, deadline)
   end
   redis.call('PEXPIREAT', room_key(room, 'log'), deadline)
+  redis.call('PEXPIREAT', room_key(room, 'changed'), deadline)
 end
 
 local function wake(room)
   redis.call('PERSIST', room_key(room, 'meta'))
   redis.call('PERSIST', room_key(room, 'log'))
+  redis.call('PERSIST', room_key(room, 'changed'))
   redis.call('HDEL', room_key(room, 'meta'), 'resting')
 end
 

@@ -139,6 +139,11 @@ impl Consumer {
             }
             while self.turn_is_due() {
                 self.begin_turn();
+                if self.under_way.len() > 1 {
+                    // It goes out before the jobs of the other run. Else two turns that came back together
+                    // stay together: Redis answers both at once, and waits while the jobs of both run.
+                    tokio::task::yield_now().await;
+                }
             }
             self.listen().await;
             self.wait(shutdown).await;
@@ -203,7 +208,11 @@ impl Consumer {
                 reply,
             }
         };
-        self.under_way.push(turn.boxed());
+        let mut turn = turn.boxed();
+        match turn.as_mut().now_or_never() {
+            Some(turned) => self.under_way.push(std::future::ready(turned).boxed()),
+            None => self.under_way.push(turn),
+        }
     }
 
     fn turned(&mut self, turned: Turned) {
@@ -323,9 +332,6 @@ impl Consumer {
             Ok(()) = self.listed.changed() => self.cared(),
             () = pause => self.retry_at = None,
             () = shutdown.asked() => {}
-        }
-        while let Some(Some(turned)) = self.under_way.next().now_or_never() {
-            self.turned(turned);
         }
         while let Some(finished) = self.running.try_join_next() {
             self.finished(finished);

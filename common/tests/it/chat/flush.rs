@@ -106,6 +106,7 @@ async fn the_watermark_is_never_lowered() {
 
     let late = FlushDone {
         room: lobby.clone(),
+        after: MessageId::ZERO,
         to: said[1],
     };
     chat.queue.producer().enqueue(&late).await.unwrap();
@@ -126,6 +127,7 @@ async fn only_what_is_archived_is_trimmed_to_the_hot_window() {
     // Word comes of the first five only.
     let part = FlushDone {
         room: lobby.clone(),
+        after: MessageId::ZERO,
         to: said[4],
     };
     chat.queue.producer().enqueue(&part).await.unwrap();

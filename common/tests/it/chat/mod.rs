@@ -2,11 +2,16 @@
 
 mod append;
 mod archive;
+mod archived;
 mod bus;
+mod edits;
+mod edits_archive;
+mod edits_model;
 mod flush;
 mod flush_trouble;
 mod leave;
 mod open;
+mod premium;
 mod presence;
 mod rehydrate;
 mod rehydrate_trouble;
@@ -130,7 +135,7 @@ pub(crate) trait Look {
     async fn is_flushed(&self, room: &RoomId);
     /// Has the room rehydrated and waits for it.
     async fn warm(&self, room: &RoomId);
-    /// Removes the room's log and meta, as their expiry would.
+    /// Removes the room's log and what belongs to it, as their expiry would.
     async fn expire(&self, room: &RoomId);
     /// Waits until no job is left.
     async fn is_idle(&self);
@@ -204,7 +209,12 @@ impl Look for TestChat {
         let keys = &self.queue.keys;
         let _: usize = self
             .queue
-            .command(&["DEL", &keys.log(room), &keys.meta(room)])
+            .command(&[
+                "DEL",
+                &keys.log(room),
+                &keys.meta(room),
+                &keys.changed(room),
+            ])
             .await;
     }
 

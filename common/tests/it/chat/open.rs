@@ -1,7 +1,10 @@
 //! Open: what somebody gets who joins, whatever is at hand.
 
 use common::{
-    chat::{log::Opened, rehydrate::RehydrateChunk},
+    chat::{
+        log::{Opened, Seen},
+        rehydrate::RehydrateChunk,
+    },
     id::{MessageId, RoomId},
     testing::TestChat,
 };
@@ -220,4 +223,38 @@ async fn pages_tell_from_which_id_on_they_are_complete() {
     assert_eq!(ids(&oldest), said[20..22]);
     assert_eq!(ids(&newer), said[26..29]);
     assert!(cold.is_empty() && nowhere.is_none());
+}
+
+#[tokio::test]
+async fn a_look_at_a_room_changes_nothing() {
+    let chat = TestChat::with(windowed(10, 4)).await;
+    let lobby = room("lobby");
+    let look = async || chat.chat.log.look(&lobby).await.unwrap();
+    let nothing = look().await;
+    let keys: Vec<String> = chat.queue.command(&["KEYS", &all_keys(&chat)]).await;
+    let said = chat.say_many(&lobby, 3).await;
+    let cold = look().await;
+    let still_cold = look().await;
+    let _worker = chat.worker();
+    chat.flush(&lobby).await;
+    chat.warm(&lobby).await;
+    let warm = look().await;
+    let log = chat.chat.log.keys().log(&lobby);
+    let _: u64 = chat.queue.command(&["DEL", &log]).await;
+    let deleted = look().await;
+
+    let seen = |top, warm| Seen {
+        warm,
+        top,
+        members: 0,
+    };
+    assert_eq!(nothing, seen(MessageId::ZERO, false));
+    assert_eq!(keys, [""; 0]);
+    assert_eq!((cold, still_cold), (seen(said[2], false), cold));
+    assert_eq!(warm, seen(said[2], true));
+    assert_eq!(deleted, seen(said[2], false));
+}
+
+fn all_keys(chat: &TestChat) -> String {
+    format!("{}*", chat.queue.keys.prefix())
 }

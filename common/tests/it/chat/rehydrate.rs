@@ -81,7 +81,7 @@ async fn a_room_that_was_restored_is_clean_and_may_rest() {
 async fn many_joiners_cause_one_rehydration() {
     let chat = TestChat::start().await;
     let (lobby, _) = cold_room(&chat, 5).await;
-    let before = chat.stat("enqueued:high").await;
+    let before = chat.stat("enqueued:default").await;
 
     let mut joiners = Vec::new();
     for _ in 0..20 {
@@ -92,12 +92,12 @@ async fn many_joiners_cause_one_rehydration() {
         joiner.await.unwrap().unwrap();
     }
 
-    assert_eq!(chat.stat("enqueued:high").await, before + 1);
+    assert_eq!(chat.stat("enqueued:default").await, before + 1);
     let _worker = chat.worker();
     chat.is_idle().await;
     chat.chat.ask_rehydrate(&lobby).await.unwrap();
     assert_eq!(
-        chat.stat("enqueued:high").await,
+        chat.stat("enqueued:default").await,
         before + 3,
         "a warm room needs none"
     );

@@ -69,6 +69,8 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
             "--window-size=1100,800",
+            // Modules of files may import one another: the tests of the client library.
+            "--allow-file-access-from-files",
             &format!("--user-data-dir={}", profile.display()),
         ];
         let wishes = json!({
@@ -133,7 +135,8 @@ impl Window {
         self.client.back().await.expect("the page before");
     }
 
-    async fn goto(&self, address: &str) {
+    /// Goes to an address.
+    pub(crate) async fn goto(&self, address: &str) {
         let gone = self.client.goto(address).await;
         gone.unwrap_or_else(|error| panic!("{} goes to {address}: {error}", self.name));
     }
@@ -159,10 +162,42 @@ impl Window {
             .await;
     }
 
-    async fn types(&self, css: &str, keys: &str) {
+    /// Types into a field.
+    pub(crate) async fn types(&self, css: &str, keys: &str) {
         let field = self.client.find(Locator::Css(css)).await;
         let field = field.unwrap_or_else(|error| panic!("{} finds {css}: {error}", self.name));
         field.send_keys(keys).await.expect("keys that are typed");
+    }
+
+    /// Presses keys, wherever the focus is. What follows a modifier is pressed with it.
+    pub(crate) async fn presses(&self, keys: &[char]) {
+        let keys: String = keys.iter().chain([&char::from(Key::Null)]).collect();
+        let focused = self.client.active_element().await;
+        let focused = focused.unwrap_or_else(|error| panic!("{} has a focus: {error}", self.name));
+        focused.send_keys(&keys).await.expect("keys that are typed");
+    }
+
+    /// Waits until an expression of JavaScript has this value in the page.
+    pub(crate) async fn finds(&self, expression: &str, wanted: impl Into<Value>) {
+        let wanted = wanted.into();
+        let what = format!("{}: {expression} is {wanted}", self.name);
+        let look = format!("return {expression}");
+        eventually(&what, async || {
+            (self.run(&look).await == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks the browser itself, by its devtools protocol.
+    pub(crate) async fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let session = self.client.session_id().await.expect("a session");
+        let session = session.expect("a session");
+        let path = format!("/session/{session}/goog/cdp/execute");
+        let body = json!({"cmd": command, "params": parameters});
+        let reply = http::post(self.driver, &path, &body).await;
+        let reply = reply.expect("an answer of the browser").json();
+        assert!(reply["value"]["error"].is_null(), "{command}: {reply}");
+        reply["value"].clone()
     }
 
     /// Waits until the page looks as `wanted`.

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{self, protocol::CloseFrame},
+    tungstenite::{
+        self, client::IntoClientRequest, handshake::client::Request, protocol::CloseFrame,
+    },
 };
 
 use super::transcript::Transcript;
@@ -51,11 +53,28 @@ impl Client {
     /// # Panics
     /// If that fails.
     pub(crate) async fn connect(port: u16, user: &str) -> Self {
-        let address = format!("ws://127.0.0.1:{port}/ws?userId={user}&username={user}");
-        let (socket, _) = timeout(PATIENCE, connect_async(&address))
+        Self::connect_with(port, user, &format!("userId={user}&username={user}")).await
+    }
+
+    /// Connects with another query, such as a token.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub(crate) async fn connect_with(port: u16, user: &str, query: &str) -> Self {
+        let address = format!("ws://127.0.0.1:{port}/ws?{query}");
+        let request = address.as_str().into_client_request();
+        Self::open(request.expect("an address"), user).await
+    }
+
+    /// Connects by this request.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub(crate) async fn open(request: Request, user: &str) -> Self {
+        let (socket, _) = timeout(PATIENCE, connect_async(request))
             .await
             .expect("a WebSocket in time")
-            .unwrap_or_else(|error| panic!("connect {user} to {address}: {error}"));
+            .unwrap_or_else(|error| panic!("connect {user}: {error}"));
         let (sink, mut stream) = socket.split();
         let (tell, heard) = mpsc::unbounded_channel();
         let hearing = tokio::spawn(async move {
@@ -197,7 +216,14 @@ impl Client {
         let _ = self.sink.send(message).await;
     }
 
-    async fn ask(&mut self, kind: &str, payload: &Value) -> u64 {
+    /// Asks anything; gives the whole answer.
+    pub(crate) async fn request(&mut self, kind: &str, payload: &Value) -> Value {
+        let id = self.ask(kind, payload).await;
+        self.reply(id).await
+    }
+
+    /// Sends a frame, and waits for nothing; gives its id.
+    pub(crate) async fn ask(&mut self, kind: &str, payload: &Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.send(&json!({"type": kind, "id": id, "payload": payload}).to_string())

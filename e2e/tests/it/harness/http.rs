@@ -53,12 +53,30 @@ pub(crate) async fn get(port: u16, path: &str) -> io::Result<Reply> {
     send(port, &format!("GET {path} HTTP/1.1\r\n")).await
 }
 
+/// Asks for a WebSocket in a way that is to be refused.
+pub(crate) async fn refused_upgrade(port: u16, query: &str, headers: &str) -> Reply {
+    let head = format!(
+        "GET /ws?{query} HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{headers}\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    );
+    send(port, &head).await.expect("an answer to an upgrade")
+}
+
 /// `POST`s JSON.
 pub(crate) async fn post(port: u16, path: &str, body: &serde_json::Value) -> io::Result<Reply> {
-    let body = body.to_string();
+    post_raw(port, path, "", &body.to_string()).await
+}
+
+/// `POST`s anything, with headers if there are any.
+pub(crate) async fn post_raw(
+    port: u16,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> io::Result<Reply> {
     let length = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n");
-    exchange(port, &head, &body).await
+    let head = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n{headers}");
+    exchange(port, &head, body).await
 }
 
 /// Sends a request line and headers, and reads the whole answer.

@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod server;
@@ -10,6 +11,7 @@ pub(crate) mod transcript;
 
 pub(crate) use browser::Browser;
 pub(crate) use client::Client;
+pub(crate) use events::Events;
 pub(crate) use process::Process;
 pub(crate) use server::Server;
 pub(crate) use stack::Stack;

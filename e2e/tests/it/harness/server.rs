@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::time::timeout;
 
 use super::{
-    Client, Process, Stack, http,
+    Client, Events, Process, Stack, http,
     transcript::{Message, read_all},
 };
 
@@ -31,6 +31,39 @@ impl Server {
         };
         server.serves().await;
         server
+    }
+
+    /// Starts another process on the same port, and waits until it serves.
+    pub(crate) async fn beside(&self, stack: &Stack) -> Process {
+        let mut process = stack.server_process(self.port);
+        process.writes("the chat is at http://").await;
+        process
+    }
+
+    /// Reads a room's events as `user`.
+    pub(crate) async fn events(&self, user: &str, room: &str) -> Events {
+        Events::open(self.port, user, room).await
+    }
+
+    /// What is told of a room.
+    pub(crate) async fn room(&self, room: &str) -> serde_json::Value {
+        let reply = self.get(&format!("/rooms/{room}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.json()
+    }
+
+    /// Posts a message over HTTP, with headers if there are any.
+    pub(crate) async fn say(
+        &self,
+        user: &str,
+        room: &str,
+        headers: &str,
+        body: &str,
+    ) -> http::Reply {
+        let path = format!("/rooms/{room}/messages?userId={user}&username={user}");
+        http::post_raw(self.port, &path, headers, body)
+            .await
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
     /// Connects somebody.

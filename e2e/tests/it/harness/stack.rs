@@ -13,6 +13,16 @@ use super::{Client, Process, Server, process::binary};
 /// No flush but one that is asked for: what the tests change is how, not when by itself.
 const QUIET: [(&str, &str); 2] = [("FLUSH_AGE", "3600"), ("FLUSH_COUNT", "1000000")];
 
+/// Everybody may, and as much as they like: the tests of who may and of limits set what they are about.
+const OPEN: [(&str, &str); 6] = [
+    ("GUESTS", "true"),
+    ("MESSAGE_RATE", "off"),
+    ("USER_MESSAGE_RATE", "off"),
+    ("JOIN_RATE", "off"),
+    ("FRAME_RATE", "off"),
+    ("CONNECT_RATE", "off"),
+];
+
 /// Where the processes of one test work, and what is looked at there.
 pub(crate) struct Stack {
     pub(crate) queue: TestQueue,
@@ -53,6 +63,7 @@ impl Stack {
         };
         QUIET
             .into_iter()
+            .chain(OPEN)
             .fold(stack, |stack, (name, value)| stack.with(name, value))
     }
 

@@ -1,6 +1,7 @@
 /**
- * A WebSocket that comes back: backoff with full jitter, dead-peer detection, orderly moves.
- * Speaks JSON frames and knows only `ping`, `pong` and `goaway`; client.js owns the rest.
+ * A connection that comes back: backoff with full jitter, dead-peer detection, orderly moves.
+ * Over what it runs is the transport's business (transport.js). Knows only the frames `ping`, `pong`
+ * and `goaway`; client.js owns the rest.
  */
 
 const FIRST_WAIT_MS = 500;
@@ -15,12 +16,21 @@ const STABLE_AFTER_MS = 5_000;
  * @typedef {'connected' | 'connecting' | 'offline'} State
  *   offline: waiting for the next attempt, or stopped.
  *
+ * @typedef {object} Connection  what a transport opens
+ * @property {(frame: object) => boolean} send  false: not open
+ * @property {() => void} close  nothing is told after it
+ *
+ * @typedef {object} Ends        what a transport tells; the last once, and nothing after it
+ * @property {() => void} onOpen
+ * @property {(frame: any) => void} onFrame
+ * @property {() => void} onClose
+ *
  * @typedef {object} Status
  * @property {State} state
  * @property {number} retryAt  ms since 1970 of the next attempt; 0 when none is planned
  *
  * @typedef {object} Hooks
- * @property {() => string} address            where to connect, asked before each attempt
+ * @property {(ends: Ends) => Connection} connect
  * @property {() => void} onOpen
  * @property {() => void} onDown               an open connection is gone
  * @property {(frame: any) => void} onFrame
@@ -36,12 +46,12 @@ export function jitter(failures, first = FIRST_WAIT_MS, cap = LONGEST_WAIT_MS) {
   return Math.random() * Math.min(cap, first * 2 ** Math.min(failures, 30));
 }
 
-export class ReconnectingSocket {
+export class Link {
   /** @type {Status} */
   status = { state: 'offline', retryAt: 0 };
 
   /** @type {Hooks} */ #hooks;
-  /** @type {WebSocket | null} */ #socket = null;
+  /** @type {Connection | null} */ #connection = null;
   #running = false;
   #failures = 0;
   #heardAt = 0;
@@ -86,9 +96,7 @@ export class ReconnectingSocket {
 
   /** @param {object} frame @returns {boolean} whether it was handed to an open connection */
   send(frame) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
-    this.#socket.send(JSON.stringify(frame));
-    return true;
+    return this.#connection?.send(frame) ?? false;
   }
 
   #listenToBrowser() {
@@ -102,7 +110,7 @@ export class ReconnectingSocket {
     globalThis.document?.addEventListener('visibilitychange', () => document.hidden || wake(), { signal });
   }
 
-  /** The person has left the page. The browser may keep it, with the socket, to bring it back: `pageshow`. */
+  /** The person has left the page. The browser may keep it, with the connection, to bring it back: `pageshow`. */
   #rest() {
     this.#drop();
     this.#say('offline');
@@ -110,18 +118,20 @@ export class ReconnectingSocket {
 
   #open() {
     this.#moveAt = 0;
-    const socket = new WebSocket(this.#hooks.address());
-    this.#socket = socket;
     this.#say('connecting');
     this.#after('open', OPEN_TIMEOUT_MS, () => this.#lost());
 
-    // A replaced socket may still report events; only the current one counts.
-    const current = (/** @type {(event: any) => void} */ act) => (/** @type {any} */ event) => {
-      if (this.#socket === socket) act(event);
+    // A replaced connection may still report events; only the current one counts.
+    /** @type {Connection | null} */ let connection = null;
+    const current = (/** @type {(detail?: any) => void} */ act) => (/** @type {any} */ detail = undefined) => {
+      if (this.#connection === connection) act(detail);
     };
-    socket.addEventListener('open', current(() => this.#opened()));
-    socket.addEventListener('message', current((event) => this.#heard(event.data)));
-    socket.addEventListener('close', current(() => this.#lost()));
+    connection = this.#hooks.connect({
+      onOpen: current(() => this.#opened()),
+      onFrame: current((frame) => this.#heard(frame)),
+      onClose: current(() => this.#lost()),
+    });
+    this.#connection = connection;
   }
 
   #opened() {
@@ -133,16 +143,10 @@ export class ReconnectingSocket {
     this.#hooks.onOpen();
   }
 
-  /** @param {string} data */
-  #heard(data) {
+  /** @param {any} frame */
+  #heard(frame) {
     this.#heardAt = Date.now();
     this.#clear('pong');
-    let frame;
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      return; // not of this protocol
-    }
     if (frame?.type === 'goaway') this.#planMove(frame.payload?.reconnectInMs);
     else if (frame?.type && frame.type !== 'pong') this.#hooks.onFrame(frame);
   }
@@ -175,14 +179,14 @@ export class ReconnectingSocket {
     this.#say('offline', Date.now() + wait);
   }
 
-  /** Lets go of the socket without waiting for the peer's farewell, which may never come. */
+  /** Lets go of the connection without waiting for the peer's farewell, which may never come. */
   #drop() {
     Object.keys(this.#timers).forEach((name) => this.#clear(name));
-    const socket = this.#socket;
-    this.#socket = null;
+    const connection = this.#connection;
+    this.#connection = null;
     this.#moveAt = 0;
-    if (!socket) return;
-    socket.close();
+    if (!connection) return;
+    connection.close();
     if (this.status.state === 'connected') this.#hooks.onDown();
   }
 

@@ -1,19 +1,18 @@
-/** Keeps what is still to be sent over a reload of the page. */
+/** Keeps what is still to be sent over a reload of the page, by user and room. */
 
-/** @typedef {import('./room.js').Outgoing} Outgoing */
-/** @typedef {import('./room.js').Room} Room */
+/** @typedef {import('./sender.js').Outgoing} Outgoing */
 
-const KEY = 'rhubarb.outbox';
-
-export class OutboxStore {
-  /** @type {Storage | null} */ #storage;
+export class UnsentStore {
+  /** @type {Storage | null | undefined} */ #storage;
+  #key = '';
   /** Of rooms that are not joined again yet. @type {Record<string, Outgoing[]>} */ #left = {};
 
-  /** @param {Storage | null} storage */
-  constructor(storage) {
+  /** @param {Storage | null} [storage] @param {string} [userId]  nobody else may send them */
+  constructor(storage, userId = '') {
     this.#storage = storage;
+    this.#key = `rhubarb.unsent.${userId}`;
     try {
-      this.#left = JSON.parse(storage?.getItem(KEY) ?? '{}');
+      this.#left = JSON.parse(storage?.getItem(this.#key) ?? '{}') ?? {};
     } catch {
       // nothing that can be read
     }
@@ -30,12 +29,13 @@ export class OutboxStore {
     return entries;
   }
 
-  /** @param {Iterable<Room>} rooms */
+  /** @param {Iterable<{ id: string, outbox: Outgoing[] }>} rooms */
   save(rooms) {
+    if (!this.#storage) return;
     const kept = { ...this.#left };
     for (const { id, outbox } of rooms) if (outbox.length) kept[id] = outbox;
     try {
-      this.#storage?.setItem(KEY, JSON.stringify(kept));
+      this.#storage.setItem(this.#key, JSON.stringify(kept));
     } catch {
       // A full storage costs the safety over a reload, not the message.
     }

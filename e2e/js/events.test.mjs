@@ -1,0 +1,132 @@
+/** Without WebSockets: the same rooms over server-sent events and POST. */
+
+import { Rhubarb } from '../../server/static/rhubarb.js';
+import { equal, eventually, FakeServer, message, test } from './testing.mjs';
+
+/** A server that is asked over HTTP. */
+class FakeHttp {
+  /** @type {{ url: URL, init: any }[]} */ asked = [];
+  /** The streams that are open, by room. @type {Map<string, ReadableStreamDefaultController<Uint8Array>>} */ streams = new Map();
+
+  fetch = async (/** @type {URL} */ url, /** @type {any} */ init = {}) => {
+    this.asked.push({ url, init });
+    const room = /^\/rooms\/(.*)\/events$/.exec(url.pathname)?.[1];
+    if (room) {
+      const body = new ReadableStream({
+        start: (stream) => {
+          this.streams.set(room, stream);
+          init.signal?.addEventListener('abort', () => stream.error(new Error('aborted')));
+        },
+      });
+      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+    }
+    if (init.method === 'POST') return Response.json({ messageId: 30, duplicate: false }, { status: 201 });
+    return Response.json({ ready: true });
+  };
+
+  /** @param {string} event @param {any} data @param {number} [cutAt]  in two pieces */
+  async tells(event, data, cutAt = 10) {
+    const stream = await eventually(() => this.streams.get('r'), 'a stream');
+    const text = new TextEncoder().encode(`event: ${event}\nid: ${data.messageId ?? ''}\ndata: ${JSON.stringify({ roomId: 'r', ...data })}\n\n`);
+    stream.enqueue(text.slice(0, cutAt));
+    stream.enqueue(text.slice(cutAt));
+  }
+}
+
+function joined() {
+  const http = new FakeHttp();
+  const chat = new Rhubarb({
+    url: 'http://chat.test', guest: { userId: 'ada', username: 'Ada' }, transports: ['events'],
+    fetch: /** @type {any} */ (http.fetch),
+  });
+  const room = chat.join('r');
+  void chat.connect();
+  return { http, chat, room };
+}
+
+test('a room\'s history and what follows come as events, what is sent as POST', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: true, top: 20, members: 2 });
+  await http.tells('message', message(10, 5, { message: 'é' }), 120); // in the middle of a character
+  await http.tells('message', message(20, 10));
+  await eventually(() => room.state === 'joined');
+
+  const ack = await room.send('hi', { clientId: 'c1' });
+  await http.tells('message', message(30, 20, { userId: 'ada', clientId: 'c1', message: 'hi' }));
+  await http.tells('message', message(40, 30));
+  await http.tells('presence', { members: 3 });
+  await eventually(() => room.members === 3);
+
+  equal(room.messages.map((one) => one.message), ['é', 'm20', 'hi', 'm40']);
+  equal([ack.messageId, room.more, chat.status.transport], [30, true, 'events']);
+  const post = http.asked.find(({ init }) => init.method === 'POST');
+  equal([post?.url.href, JSON.parse(post?.init.body)],
+    ['http://chat.test/rooms/r/messages?userId=ada&username=Ada', { clientId: 'c1', message: 'hi' }]);
+  chat.close();
+});
+
+test('a stream that ends is opened again from the last message', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
+  await http.tells('message', message(10, 0));
+  await eventually(() => room.state === 'joined');
+  const first = http.streams.get('r');
+
+  first?.close();
+  await eventually(() => http.streams.get('r') !== first);
+  await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
+  await http.tells('message', message(20, 10));
+  await eventually(() => room.messages.length === 2);
+
+  const { url } = /** @type {any} */ (http.asked.findLast(({ url: one }) => one.pathname.endsWith('/events')));
+  equal(url.searchParams.get('since'), '10');
+  chat.close();
+});
+
+test('what cannot be resumed replaces what was there', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
+  await http.tells('message', message(10, 0));
+  await eventually(() => room.state === 'joined');
+  const first = http.streams.get('r');
+  first?.close();
+  await eventually(() => http.streams.get('r') !== first);
+
+  await http.tells('reset', { reason: 'not all since your last message is at hand' });
+  await http.tells('joined', { complete: false, more: true, top: 90, members: 1 });
+  await http.tells('message', message(90, 80));
+  await eventually(() => room.messages[0]?.messageId === 90);
+
+  equal(room.messages.length, 1);
+  chat.close();
+});
+
+test('edits need a WebSocket, and say so', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
+
+  const outcome = await room.edit(10, 'new').catch((error) => error.code);
+
+  equal(outcome, 'unknown_type');
+  chat.close();
+});
+
+test('where WebSockets fail and HTTP answers, events are used', async () => {
+  const http = new FakeHttp();
+  const server = new FakeServer();
+  server.isUp = false;
+  const chat = new Rhubarb({
+    url: 'http://chat.test', fetch: /** @type {any} */ (http.fetch), WebSocket: /** @type {any} */ (server.WebSocket),
+  });
+
+  const connected = chat.connect();
+  for (let n = 1; n <= 3; n += 1) {
+    await eventually(() => server.sockets.length === n && chat.status.state === 'offline');
+    await new Promise((resolve) => setTimeout(resolve)); // HTTP has answered
+    chat.reconnect();
+  }
+  await connected;
+
+  equal([chat.status.transport, server.sockets.length], ['events', 3]);
+  chat.close();
+});

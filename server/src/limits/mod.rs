@@ -1,0 +1,237 @@
+//! Limits: what one connection, one user and all together may ask of this server. Each has a setting, a code
+//! that its refusals bear, and a count of them in `rhubarb_limited_total`.
+
+mod rate;
+mod users;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use clap::Args;
+use rand::RngExt;
+use tokio::time::Instant;
+
+use crate::{
+    frame::{Refusal, millis},
+    person::Person,
+};
+
+use rate::{Bucket, Rate};
+pub(crate) use users::Seat;
+use users::Users;
+
+/// Who is told to connect later comes after a random time between what is needed and so much more, so that
+/// those who were refused together do not come back together.
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// What this server is asked at most. Each server has its own count. Rates are `A_SECOND:AT_ONCE`, or `off`.
+#[derive(Debug, Clone, Args)]
+#[group(id = "limits")]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Settings {
+    /// Messages of one connection
+    #[arg(
+        long,
+        env = "MESSAGE_RATE",
+        default_value = "20:100",
+        value_name = "RATE"
+    )]
+    pub(crate) message_rate: Rate,
+
+    /// Messages of one user, over all connections
+    #[arg(
+        long,
+        env = "USER_MESSAGE_RATE",
+        default_value = "40:200",
+        value_name = "RATE"
+    )]
+    pub(crate) user_message_rate: Rate,
+
+    /// Joins of one connection
+    #[arg(long, env = "JOIN_RATE", default_value = "10:100", value_name = "RATE")]
+    pub(crate) join_rate: Rate,
+
+    /// Tokens of one connection: to check one costs more than any other frame
+    #[arg(long, env = "AUTH_RATE", default_value = "1:5", value_name = "RATE")]
+    pub(crate) auth_rate: Rate,
+
+    /// Frames of any kind of one connection; one that sends more is closed
+    #[arg(
+        long,
+        env = "FRAME_RATE",
+        default_value = "100:500",
+        value_name = "RATE"
+    )]
+    pub(crate) frame_rate: Rate,
+
+    /// Connections that are taken; others are told when to come back
+    #[arg(
+        long,
+        env = "CONNECT_RATE",
+        default_value = "2000:4000",
+        value_name = "RATE"
+    )]
+    pub(crate) connect_rate: Rate,
+
+    /// Connections of one user at once
+    #[arg(
+        long,
+        env = "CONNECTIONS_PER_USER",
+        default_value_t = 50,
+        value_name = "N"
+    )]
+    pub(crate) connections_per_user: usize,
+
+    /// Rooms of one connection at once
+    #[arg(
+        long,
+        env = "ROOMS_PER_CONNECTION",
+        default_value_t = 50,
+        value_name = "N"
+    )]
+    pub(crate) rooms_per_connection: usize,
+
+    /// Size of a message
+    #[arg(long, env = "MESSAGE_BYTES", default_value_t = 16 * 1024, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=48 * 1024))]
+    pub(crate) message_bytes: u32,
+}
+
+/// The limits of this server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) settings: Arc<Settings>,
+    users: Users,
+    connects: Arc<Mutex<Bucket>>,
+}
+
+/// What one connection has used up of its limits.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    frames: Bucket,
+    messages: Bucket,
+    joins: Bucket,
+    tokens: Bucket,
+}
+
+impl Limits {
+    /// Limits that nobody has used yet.
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            users: Users::default(),
+            connects: Arc::default(),
+        }
+    }
+
+    /// Takes a connection, unless too many come at once.
+    pub(crate) fn connect(&self) -> Result<(), Refusal> {
+        let mut connects = self.connects.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = connects.take(self.settings.connect_rate, Instant::now());
+        drop(connects);
+        taken.map_err(|wait| {
+            let wait = wait + SPREAD.mul_f64(rand::rng().random());
+            let message = "many connect at once; try again after a while";
+            limited("connects", "rate_limited", message, Some(wait))
+        })
+    }
+
+    /// Counts a connection of a person, unless there are too many.
+    pub(crate) fn sit(&self, person: &Person) -> Result<Seat, Refusal> {
+        let most = self.settings.connections_per_user;
+        self.users.sit(&person.user_id, most).ok_or_else(|| {
+            let message = format!("you have {most} connections to this server; end one first");
+            let wait = Duration::from_secs(1) + SPREAD.mul_f64(rand::rng().random());
+            limited("connections", "too_many_connections", message, Some(wait))
+        })
+    }
+
+    /// Counts a message of a person, whichever way it came.
+    pub(crate) fn message(&self, person: &Person) -> Result<(), Refusal> {
+        let counted = self.users.message(
+            &person.user_id,
+            self.settings.user_message_rate,
+            Instant::now(),
+        );
+        counted.map_err(|wait| {
+            let message = "you send more messages than a user may; wait";
+            limited("user_messages", "rate_limited", message, Some(wait))
+        })
+    }
+
+    /// Refuses a message that is too large.
+    pub(crate) fn message_size(&self, message: &str) -> Result<(), Refusal> {
+        let most = self.settings.message_bytes as usize;
+        if message.is_empty() || message.len() > most {
+            let text = format!("a message has 1 to {most} bytes");
+            return Err(limited("message_bytes", "bad_message", text, None));
+        }
+        Ok(())
+    }
+
+    /// Refuses a room more than a connection may have.
+    pub(crate) fn room(&self, rooms: usize) -> Result<(), Refusal> {
+        let most = self.settings.rooms_per_connection;
+        if rooms >= most {
+            let text = format!("{most} rooms are the most for a connection; leave one first");
+            return Err(limited("rooms", "too_many_rooms", text, None));
+        }
+        Ok(())
+    }
+}
+
+impl Pace {
+    /// Counts a frame; false if there are too many.
+    pub(crate) fn frame(&mut self, limits: &Limits) -> bool {
+        let counted = self.frames.take(limits.settings.frame_rate, Instant::now());
+        if counted.is_err() {
+            metrics::counter!("rhubarb_limited_total", "limit" => "frames").increment(1);
+        }
+        counted.is_ok()
+    }
+
+    /// Counts a message of this connection, and of its user.
+    pub(crate) fn message(&mut self, limits: &Limits, person: &Person) -> Result<(), Refusal> {
+        let counted = self
+            .messages
+            .take(limits.settings.message_rate, Instant::now());
+        counted.map_err(|wait| {
+            let message = "you send more messages than a connection may; wait";
+            limited("messages", "rate_limited", message, Some(wait))
+        })?;
+        limits.message(person)
+    }
+
+    /// Counts a token, before it is looked at.
+    pub(crate) fn token(&mut self, limits: &Limits) -> Result<(), Refusal> {
+        let counted = self.tokens.take(limits.settings.auth_rate, Instant::now());
+        counted.map_err(|wait| {
+            let message = "you send more tokens than a connection may; wait";
+            limited("tokens", "rate_limited", message, Some(wait))
+        })
+    }
+
+    /// Counts a join.
+    pub(crate) fn join(&mut self, limits: &Limits) -> Result<(), Refusal> {
+        let counted = self.joins.take(limits.settings.join_rate, Instant::now());
+        counted.map_err(|wait| {
+            let message = "you join more often than a connection may; wait";
+            limited("joins", "rate_limited", message, Some(wait))
+        })
+    }
+}
+
+fn limited(
+    limit: &'static str,
+    code: &'static str,
+    message: impl Into<std::borrow::Cow<'static, str>>,
+    wait: Option<Duration>,
+) -> Refusal {
+    metrics::counter!("rhubarb_limited_total", "limit" => limit).increment(1);
+    Refusal {
+        // Rounded up: who comes back when told is not refused again.
+        retry_after_ms: wait.map(|wait| millis(wait) + 1),
+        ..Refusal::new(code, message)
+    }
+}

@@ -1,0 +1,118 @@
+//! Post, edit, delete: what a connection adds to a room, and when it is acknowledged.
+
+use std::{borrow::Cow, sync::Arc};
+
+use common::{
+    chat::{Appended, ChangeError, archived::NotArchived},
+    error::Chain,
+    id::{MessageId, RoomId},
+};
+
+use crate::{
+    frame::{self, AckLevel, Change, FrameId, Post, Refusal},
+    post::{self, Via, check_client_id, check_text, content, not_kept},
+    session::Session,
+};
+
+/// An archive that cannot be reached may be back soon, in ms.
+const ARCHIVE_AGAIN: u64 = 2000;
+
+impl Session {
+    pub(crate) async fn post(&self, id: &FrameId, said: Post) -> Result<(), Refusal> {
+        let room = self.room_of(said.room_id)?;
+        let client_id = said.client_id.unwrap_or_else(post::fresh_client_id);
+        let (app, person, text) = (&self.app, &self.person, &said.message);
+        let appended = post::post(app, person, &room, &client_id, text, Via::Socket).await?;
+        self.acknowledge(id, room, client_id, appended, said.ack);
+        Ok(())
+    }
+
+    pub(crate) async fn edit(&self, id: &FrameId, edit: Change) -> Result<(), Refusal> {
+        let text = edit.message.as_deref().unwrap_or_default();
+        check_text(&self.app.limits, text)?;
+        let room = self.room_of(edit.room_id)?;
+        let client_id = own_id(edit.client_id)?;
+        let content = content(&self.person, &client_id, text);
+        let edited = self.app.chat.edit(&room, edit.message_id, &content).await;
+        let appended = edited.map_err(|error| not_changed(error, edit.message_id, &room))?;
+        metrics::counter!("rhubarb_edits_total").increment(1);
+        self.acknowledge(id, room, client_id, appended, edit.ack);
+        Ok(())
+    }
+
+    pub(crate) async fn delete(&self, id: &FrameId, delete: Change) -> Result<(), Refusal> {
+        let room = self.room_of(delete.room_id)?;
+        let client_id = own_id(delete.client_id)?;
+        let content = content(&self.person, &client_id, "");
+        let deleted = self
+            .app
+            .chat
+            .delete(&room, delete.message_id, &content)
+            .await;
+        let appended = deleted.map_err(|error| not_changed(error, delete.message_id, &room))?;
+        metrics::counter!("rhubarb_deletions_total").increment(1);
+        self.acknowledge(id, room, client_id, appended, delete.ack);
+        Ok(())
+    }
+
+    /// Answers at once, or when the entry is in the archive. Who waits for that does not hold the
+    /// connection's next frames up.
+    fn acknowledge(
+        &self,
+        id: &FrameId,
+        room: RoomId,
+        client_id: String,
+        appended: Appended,
+        level: AckLevel,
+    ) {
+        if level == AckLevel::Redis {
+            let ack = frame::ack(id, &room, &client_id, appended, false);
+            self.outbox.push(ack);
+            return;
+        }
+        let (waits, id) = (self.app.waits.clone(), id.clone());
+        // A connection that ends takes its outbox with it.
+        let outbox = Arc::downgrade(&self.outbox);
+        tokio::spawn(async move {
+            let told = waits.archived(&room, appended.id).await;
+            let Some(outbox) = outbox.upgrade() else {
+                return;
+            };
+            outbox.push(match told {
+                Ok(()) => frame::ack(&id, &room, &client_id, appended, true),
+                Err(late) => {
+                    metrics::counter!("rhubarb_refused_frames_total", "code" => "not_archived")
+                        .increment(1);
+                    frame::error(&id, &not_archived(late))
+                }
+            });
+        });
+    }
+}
+
+/// It is kept, and will be archived, but not in time for its ack.
+pub(crate) fn not_archived(late: NotArchived) -> Refusal {
+    Refusal::later("not_archived", late.to_string(), ARCHIVE_AGAIN)
+}
+
+/// The sender's own id; one of ours if it gave none.
+fn own_id(given: Option<String>) -> Result<String, Refusal> {
+    let client_id = given.unwrap_or_else(post::fresh_client_id);
+    check_client_id(&client_id)?;
+    Ok(client_id)
+}
+
+fn not_changed(error: ChangeError, message: MessageId, room: &RoomId) -> Refusal {
+    match error {
+        ChangeError::Refused(why) => {
+            Refusal::new(why.code(), Cow::Owned(format!("message {message}: {why}")))
+        }
+        ChangeError::Redis(error) => not_kept(&error, room),
+        error => {
+            tracing::warn!(error = %Chain(&error), room.id = %room, "a message could not be changed");
+            let text = "the message is in the archive only, which cannot be read now; \
+                        send this again with the same clientId";
+            Refusal::later("archive_unavailable", text, ARCHIVE_AGAIN)
+        }
+    }
+}

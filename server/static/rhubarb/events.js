@@ -1,0 +1,177 @@
+/**
+ * The same frames without a WebSocket: each joined room is a stream of server-sent events, what we
+ * send is a POST. Read with `fetch`, because an EventSource cannot carry a token in a header.
+ */
+
+/** @typedef {import('./http.js').Http} Http */
+/** @typedef {import('./link.js').Connection} Connection */
+/** @typedef {import('./link.js').Ends} Ends */
+/** @typedef {import('./error.js').RhubarbError} RhubarbError */
+
+/**
+ * A browser opens six connections to a server over HTTP/1.1, and each stream takes one for good: the
+ * rest are for sending and paging.
+ */
+const ROOMS_AT_MOST = 4;
+const PAUSE_MS = 250;
+
+/** @param {Http} http @param {Ends} ends @returns {Connection} */
+export function openEvents(http, ends) {
+  /** @type {Map<string, AbortController>} */
+  const streams = new Map();
+  let isOpen = false;
+  let isClosed = false;
+
+  const end = () => {
+    isClosed = true;
+    streams.forEach((stream) => stream.abort());
+    streams.clear();
+  };
+  const lost = () => {
+    if (isClosed) return;
+    end();
+    ends.onClose();
+  };
+  const told = (/** @type {object} */ frame) => isClosed || ends.onFrame(frame);
+  const refused = (/** @type {number} */ id) => (/** @type {RhubarbError} */ error) => {
+    if (error.code === 'unreachable') return lost();
+    const { code = 'unreachable', message, retryAfterMs } = error;
+    told({ type: 'error', id, payload: { code, message, retryAfterMs } });
+  };
+
+  /** @type {Record<string, (id: number, payload: any) => void>} */
+  const does = {
+    join: (id, { roomId, since, limit }) => {
+      streams.get(roomId)?.abort();
+      if (!streams.has(roomId) && streams.size >= ROOMS_AT_MOST) {
+        const message = `Without WebSockets at most ${ROOMS_AT_MOST} rooms can be open at a time.`;
+        return told({ type: 'error', id, payload: { code: 'too_many_rooms', message } });
+      }
+      const stream = new AbortController();
+      streams.set(roomId, stream);
+      follow(http, { id, roomId, since, limit }, stream.signal, told).then(lost, (error) => {
+        if (stream.signal.aborted) return;
+        streams.delete(roomId);
+        refused(id)(error);
+      });
+    },
+    leave: (id, { roomId }) => {
+      streams.get(roomId)?.abort();
+      streams.delete(roomId);
+    },
+    message: (id, { roomId, ...body }) => {
+      http.send(`/rooms/${encodeURIComponent(roomId)}/messages`, body)
+        .then((ack) => told({ type: 'ack', id, payload: { ...ack, roomId, clientId: body.clientId } }), refused(id));
+    },
+    ping: (id) => void http.get('/health/live').then(() => told({ type: 'pong', id }), refused(id)),
+  };
+
+  http.get('/health/ready').then(() => {
+    if (isClosed) return;
+    isOpen = true;
+    ends.onOpen();
+  }, lost);
+  return {
+    send: (/** @type {any} */ { type, id, payload }) => {
+      if (!isOpen || isClosed) return false;
+      if (does[type]) does[type](id, payload);
+      else if (id) told({ type: 'error', id, payload: { code: 'unknown_type', message: `Not without WebSockets: ${type}.` } });
+      return true;
+    },
+    close: end,
+  };
+}
+
+/**
+ * Joins a room: what there is, then what comes, as the frames that a WebSocket would bring.
+ * @param {Http} http
+ * @param {{ id: number, roomId: string, since?: number, limit?: number }} join
+ * @param {AbortSignal} signal
+ * @param {(frame: object) => void} told
+ */
+async function follow(http, { id, roomId, since, limit = 100 }, signal, told) {
+  const from = since ? `since=${since}` : `limit=${limit}`;
+  const headers = { accept: 'text/event-stream' };
+  const path = `/rooms/${encodeURIComponent(roomId)}/events?${from}`;
+  const stream = await http.open(path, { headers, signal, cache: 'no-store' });
+  const beginning = new Beginning((page) => told({ type: 'joined', id, payload: page }));
+  signal.addEventListener('abort', () => beginning.end());
+  await readEvents(stream, ({ event, data }) => {
+    const payload = JSON.parse(data);
+    if (!beginning.takes(event, payload)) told({ type: event, payload });
+  }).finally(() => beginning.end());
+}
+
+/**
+ * The history at the beginning of a stream. It comes message by message; a room takes it as one page,
+ * up to the id that `joined` names.
+ */
+class Beginning {
+  /** @type {(page: object) => void} */ #told;
+  /** @type {any} */ #joined;
+  /** @type {any[]} */ #messages = [];
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  #isOver = false;
+
+  /** @param {(page: object) => void} told */
+  constructor(told) {
+    this.#told = told;
+  }
+
+  /** @param {string} event @param {any} payload @returns {boolean} whether it was a part of it */
+  takes(event, payload) {
+    if (this.#isOver) return event === 'joined';
+    if (event === 'joined') this.#joined = payload;
+    else if (event === 'message') this.#messages.push(payload);
+    else if (event !== 'reset') return false; // `joined` says the same: not complete
+    if (this.#joined && (payload.messageId ?? 0) >= this.#joined.top) this.#tell();
+    else this.#tellSoon();
+    return true;
+  }
+
+  end() {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** The last one may be none that is shown: what pauses has come. */
+  #tellSoon() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#joined && this.#tell(), PAUSE_MS);
+  }
+
+  #tell() {
+    this.end();
+    this.#told({ ...this.#joined, messages: this.#messages });
+  }
+}
+
+/**
+ * Reads a stream of events until it ends.
+ * @param {Response} response @param {(event: { event: string, data: string }) => void} take
+ */
+export async function readEvents(response, take) {
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  const decoder = new TextDecoder();
+  let rest = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    rest += decoder.decode(value, { stream: true });
+    const blocks = rest.split(/\r?\n\r?\n/);
+    rest = blocks.pop() ?? '';
+    blocks.map(readEvent).forEach((event) => event.data && take(event));
+  }
+}
+
+/** @param {string} block the lines of one event */
+function readEvent(block) {
+  let event = 'message';
+  const data = [];
+  for (const line of block.split(/\r?\n/)) {
+    const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line) ?? [];
+    if (name === 'event') event = value;
+    if (name === 'data') data.push(value);
+  }
+  return { event, data: data.join('\n') };
+}
