@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use common::shutdown::Shutdown;
 use futures_util::{SinkExt, StreamExt};
 use rand::RngExt;
 use tokio::{
@@ -26,7 +27,8 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    app::App,
+    app::{App, Open},
+    drain::Drain,
     frame::{self, Refusal},
     limits::Seat,
     outbox::{Outbox, Standing},
@@ -64,6 +66,11 @@ enum End {
 type Handling = Pin<Box<dyn Future<Output = Box<Session>> + Send>>;
 
 struct Connection {
+    /// The server drains.
+    shutdown: Shutdown,
+    /// The server ends.
+    closing: Shutdown,
+    drain: Drain,
     socket: Socket,
     outbox: Arc<Outbox>,
     /// None while a frame is being handled.
@@ -72,48 +79,67 @@ struct Connection {
     heard: Instant,
     /// Since when the peer has taken nothing of what waits for it.
     blocked: Option<Instant>,
+    /// Counts it.
+    _open: Open,
 }
 
-/// Serves one socket to its end.
-pub(crate) async fn serve(app: App, person: Person, seat: Option<Seat>, socket: Socket) {
+/// Serves one socket to its end. What it needs is in a box: an async function would keep room for each of
+/// its arguments twice.
+pub(crate) fn serve(
+    app: App,
+    person: Person,
+    seat: Option<Seat>,
+    open: Open,
+    socket: Socket,
+) -> impl Future<Output = ()> + Send {
     let outbox = Arc::clone(&socket.get_ref().outbox);
-    let session = Session::new(app.clone(), person, seat, Arc::clone(&outbox));
+    let (shutdown, closing, drain) = (app.shutdown.clone(), app.closing.clone(), app.drain.clone());
+    let session = Session::new(app, person, seat, Arc::clone(&outbox));
     session.greet();
-    let mut connection = Connection {
+    let connection = Box::new(Connection {
+        shutdown,
+        closing,
+        drain,
         socket,
         outbox,
         session: Some(Box::new(session)),
         handling: None,
         heard: Instant::now(),
         blocked: None,
-    };
-    if let End::Close(code, reason) = connection.run(&app).await {
-        let close = CloseFrame {
-            code,
-            reason: reason.into(),
-        };
-        // To the peer's own close: what it has sent and nobody reads would have the system reset the
-        // connection, and the peer might lose what it was told last.
-        let close = async {
-            let _ = connection.socket.close(Some(close)).await;
-            connection.outbox.emptied().await;
-            while let Some(Ok(_)) = connection.socket.next().await {}
-        };
-        let _ = timeout(LAST_WORDS, close).await;
-    } else {
-        let _ = timeout(LAST_WORDS, connection.outbox.emptied()).await;
-    }
+        _open: open,
+    });
+    connection.live()
 }
 
 impl Connection {
-    async fn run(&mut self, app: &App) -> End {
+    async fn live(mut self: Box<Self>) {
+        if let End::Close(code, reason) = self.run().await {
+            let close = CloseFrame {
+                code,
+                reason: reason.into(),
+            };
+            // To the peer's own close: what it has sent and nobody reads would have the system reset the
+            // connection, and the peer might lose what it was told last.
+            let close = async {
+                let _ = self.socket.close(Some(close)).await;
+                self.outbox.emptied().await;
+                while let Some(Ok(_)) = self.socket.next().await {}
+            };
+            let _ = timeout(LAST_WORDS, close).await;
+        } else {
+            let _ = timeout(LAST_WORDS, self.outbox.emptied()).await;
+        }
+    }
+
+    async fn run(&mut self) -> End {
+        let (shutdown, closing) = (self.shutdown.clone(), self.closing.clone());
         let outbox = Arc::clone(&self.outbox);
         // The first ping comes at a random time, so that those who came together do not beat together.
         let first = PING_EVERY.mul_f64(rand::rng().random_range(0.1..1.0));
         // Made once: whatever wakes this task polls them all.
         let mut ping = pin!(sleep_until(Instant::now() + first));
-        let mut draining = pin!(app.shutdown.asked());
-        let mut closing = pin!(app.closing.asked());
+        let mut draining = pin!(shutdown.asked());
+        let mut closing = pin!(closing.asked());
         // When the server closes it, once it drains and if the client stays.
         let mut cut_at = None;
         loop {
@@ -164,7 +190,7 @@ impl Connection {
                     }
                 }
                 () = &mut draining, if cut_at.is_none() => {
-                    let farewell = app.drain.farewell();
+                    let farewell = self.drain.farewell();
                     cut_at = Some(farewell.cut_at());
                     outbox.push(frame::goaway(farewell.reconnect_in_ms()));
                 }

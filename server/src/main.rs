@@ -18,6 +18,8 @@ mod limits;
 mod listener;
 mod meter;
 mod outbox;
+#[cfg(test)]
+mod outbox_test;
 mod packet;
 mod person;
 mod post;

@@ -6,14 +6,10 @@
 //! got. Answers are never dropped. While an outbox has no room for messages nothing more is read from its
 //! connection; one that has no room even for answers ends.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use common::id::MessageId;
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 pub(crate) use crate::queue::Standing;
 use crate::{
@@ -33,12 +29,10 @@ pub(crate) struct Outbox {
     /// Bytes at most when a message is put in: half of what a joiner's history may have, so that who
     /// misses them can have them in one.
     for_messages: usize,
-    /// Rings when its standing changes.
+    /// Rings when its standing changes, or, without a way, when something is in it.
     news: Notify,
     /// Rings when there is less in it.
     taken: Notify,
-    /// Rings when there is something in it and it has no way.
-    filled: Notify,
     /// Where it is emptied to; without one somebody takes what waits.
     way: OnceLock<Way>,
 }
@@ -59,7 +53,6 @@ impl Outbox {
             for_messages: bytes / 4,
             news: Notify::new(),
             taken: Notify::new(),
-            filled: Notify::new(),
             way: OnceLock::new(),
         }
     }
@@ -165,7 +158,7 @@ impl Outbox {
             way.writer.enqueue(Arc::clone(self));
         } else {
             drop(queue);
-            self.filled.notify_one();
+            self.news.notify_one();
         }
     }
 
@@ -208,7 +201,7 @@ impl Outbox {
         }
     }
 
-    /// Waits until its standing may have changed.
+    /// Waits until its standing may have changed, or, where there is no socket, something is in it.
     pub(crate) async fn news(&self) {
         self.news.notified().await;
     }
@@ -253,20 +246,8 @@ impl Outbox {
         }
     }
 
-    /// Waits until there is something to take, where there is no socket.
-    pub(crate) async fn filled(&self) {
-        self.filled.notified().await;
-    }
-
-    /// Waits until the reader is too slow even for answers, where there is no socket.
-    pub(crate) async fn overflowed(&self) {
-        while self.standing() != Standing::Overflowed {
-            self.news().await;
-        }
-    }
-
     /// Takes what waits, where there is no socket.
-    pub(crate) fn take(&self) -> VecDeque<Utf8Bytes> {
+    pub(crate) fn take(&self) -> Vec<Packet> {
         let mut queue = self.queue();
         let mut taken = Vec::new();
         while queue.has_something() {
@@ -274,94 +255,10 @@ impl Outbox {
         }
         queue.bytes = 0;
         self.taken.notify_waiters();
-        taken.iter().map(|item| item.packet.text()).collect()
+        taken.into_iter().map(|item| item.packet).collect()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOMS: [RoomNumber; 2] = [RoomNumber(1), RoomNumber(2)];
-
-    /// Puts a message of 10 bytes in, 8 of them its text.
-    fn put(outbox: &Arc<Outbox>, room: RoomNumber, id: i64) -> bool {
-        let text = format!("{}-{id:06}", room.0);
-        outbox.push_message(room, MessageId(id - 1), text.into(), |since| {
-            Some(format!("room {} since {since}", room.0).into())
-        })
-    }
-
-    #[test]
-    fn frames_come_out_as_they_went_in() {
-        let outbox = Arc::new(Outbox::new(1000));
-
-        outbox.push("a");
-        assert!(put(&outbox, ROOMS[0], 1));
-        outbox.push_typing("t".into());
-        outbox.push("b");
-
-        assert_eq!(outbox.take(), ["a", "1-000001", "t", "b"]);
-        assert!(outbox.take().is_empty());
-    }
-
-    #[test]
-    fn typing_goes_first_and_of_counts_the_newest_stays() {
-        let outbox = Arc::new(Outbox::new(160));
-
-        outbox.push_typing("typing".into());
-        for members in ["one", "two"] {
-            outbox.push_presence(ROOMS[0], members.into());
-        }
-        outbox.push_presence(ROOMS[1], "other".into());
-        assert!(put(&outbox, ROOMS[0], 1) && put(&outbox, ROOMS[0], 2));
-        outbox.push_typing("late".into());
-
-        assert_eq!(outbox.take(), ["two", "other", "1-000001", "1-000002"]);
-    }
-
-    #[test]
-    fn who_is_behind_gets_the_other_rooms_and_answers_then_resumes_after_what_it_has() {
-        let outbox = Arc::new(Outbox::new(160));
-
-        assert!(put(&outbox, ROOMS[1], 7));
-        assert!((4..=6).all(|id| put(&outbox, ROOMS[0], id)));
-        outbox.push("ack");
-        assert!(!put(&outbox, ROOMS[0], 7));
-        assert!(put(&outbox, ROOMS[1], 8), "there is room for it again");
-
-        let told = outbox.take();
-        assert_eq!(told, ["2-000007", "ack", "2-000008", "room 1 since 3"]);
-        assert!(put(&outbox, ROOMS[0], 8), "it has joined again");
-    }
-
-    #[test]
-    fn who_joins_again_before_it_has_caught_up_is_not_told_to() {
-        let outbox = Arc::new(Outbox::new(60));
-
-        assert!(put(&outbox, ROOMS[0], 1));
-        assert!(!put(&outbox, ROOMS[0], 2));
-        outbox.forget(ROOMS[0]);
-
-        assert!(outbox.take().is_empty());
-    }
-
-    #[test]
-    fn who_reads_not_even_answers_costs_at_most_the_bound() {
-        let outbox = Arc::new(Outbox::new(20));
-
-        for _ in 0..5 {
-            outbox.push("12");
-        }
-        assert_eq!(outbox.standing(), Standing::Open);
-        outbox.push("1");
-        outbox.push("2");
-
-        assert_eq!(outbox.standing(), Standing::Overflowed);
-        assert!(outbox.take().is_empty(), "what it had is dropped");
     }
 }

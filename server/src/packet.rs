@@ -1,5 +1,7 @@
 //! A packet: a text frame as it goes over the wire, encoded once for however many members get it.
 
+use std::ops::Deref;
+
 use tokio_tungstenite::tungstenite::{
     Bytes, Utf8Bytes,
     protocol::frame::{
@@ -8,7 +10,7 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-/// A frame's header and text, shared.
+/// A frame's header and text, shared. It derefs to its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packet {
     bytes: Bytes,
@@ -26,12 +28,6 @@ impl Packet {
             bytes: Bytes::copy_from_slice(bytes),
             text: 0,
         }
-    }
-
-    /// Its text.
-    pub(crate) fn text(&self) -> Utf8Bytes {
-        let text = self.bytes.slice(usize::from(self.text)..);
-        Utf8Bytes::try_from(text).unwrap_or_default() // it was made of a text
     }
 
     /// All of it, as it goes over the wire.
@@ -70,6 +66,20 @@ impl From<Utf8Bytes> for Packet {
     }
 }
 
+impl Deref for Packet {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.bytes[usize::from(self.text)..]).unwrap_or_default()
+    }
+}
+
+impl PartialEq<&str> for Packet {
+    fn eq(&self, text: &&str) -> bool {
+        **self == **text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,7 +97,7 @@ mod tests {
             let packet = Packet::from(text.as_str());
 
             assert_eq!(packet.bytes(), [header, text.as_bytes()].concat());
-            assert_eq!(packet.text(), text);
+            assert_eq!(*packet, *text);
         }
     }
 }

@@ -6,8 +6,8 @@ use common::id::MessageId;
 
 use crate::{meter, packet::Packet, room::RoomNumber};
 
-/// A queue without anything in it keeps room for so many.
-const KEPT: usize = 64;
+/// A queue without anything in it keeps room for so many: idle connections are to be small.
+const KEPT: usize = 8;
 
 /// Packets that wait.
 #[derive(Debug, Default)]

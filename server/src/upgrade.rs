@@ -56,11 +56,11 @@ pub(crate) async fn upgrade(
             return;
         };
         if let Some(socket) = socket(upgraded, &app).await {
-            connection::serve(app, person, seat, socket).await;
+            // A task of its own, as this one's memory has room for the handshake too.
+            tokio::spawn(connection::serve(app, person, seat, open, socket));
         } else {
             tracing::error!("a connection is no TCP stream, so it cannot be served");
         }
-        drop(open);
     });
     Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)

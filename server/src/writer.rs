@@ -26,8 +26,8 @@ use crate::{
 };
 
 /// So long on average a call is to be after the one before it. It takes some 7 µs, so a busy writer spends
-/// less than a tenth of its time in calls.
-const BETWEEN_CALLS: Duration = Duration::from_micros(100);
+/// a seventh of its time in calls.
+const BETWEEN_CALLS: Duration = Duration::from_micros(50);
 /// So much a writer may be ahead of that before it pauses: a burst is written at once.
 const BURST: Duration = Duration::from_millis(2);
 /// The longest that a copy waits for others.
@@ -52,10 +52,10 @@ pub(crate) struct Writer {
 }
 
 impl Writers {
-    /// Starts one a core.
+    /// Starts one for every two cores: with one a core, each message of a small room would wake all.
     pub(crate) fn start() -> Self {
-        let writers = 0..available_parallelism().map_or(1, usize::from);
-        let each: Arc<[_]> = writers.map(|_| Arc::<Writer>::default()).collect();
+        let writers = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+        let each: Arc<[_]> = (0..writers).map(|_| Arc::<Writer>::default()).collect();
         for writer in &*each {
             tokio::spawn(Arc::clone(writer).run());
         }

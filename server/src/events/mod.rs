@@ -11,13 +11,13 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     app::{App, Open},
     events::show::{Showing, Then},
     frame::{self, Refusal},
-    outbox::Outbox,
+    outbox::{Outbox, Standing},
+    packet::Packet,
     person::{Person, Proof},
     session::Session,
 };
@@ -75,7 +75,7 @@ struct Stream {
     again: bool,
     showing: Showing,
     /// Taken out of the outbox and not shown yet.
-    frames: VecDeque<Utf8Bytes>,
+    frames: VecDeque<Packet>,
     /// Shown and not written yet.
     text: String,
     /// When the text that waits is given up.
@@ -129,7 +129,7 @@ pub(crate) async fn open(
                 stream.joined(session);
                 joined?;
             }
-            () = outbox.filled() => stream.frames = outbox.take(),
+            () = outbox.news() => stream.frames.extend(outbox.take()),
         }
     }
     // One chunk is on its way to the socket, one waits.
@@ -158,7 +158,14 @@ impl Stream {
                     }
                 }
                 // What the reader does not take stays in the outbox, which is bounded.
-                () = outbox.filled(), if !waits => self.frames.extend(outbox.take()),
+                () = outbox.news() => {
+                    if outbox.standing() == Standing::Overflowed {
+                        return End::Slow;
+                    }
+                    if !waits {
+                        self.frames.extend(outbox.take());
+                    }
+                }
                 permit = send.reserve(), if waits => {
                     let Ok(permit) = permit else {
                         return End::Gone;
@@ -166,9 +173,9 @@ impl Stream {
                     permit.send(mem::take(&mut self.text));
                     self.patience = Instant::now() + SILENCE;
                     self.beat_at = next_beat();
+                    self.frames.extend(outbox.take()); // what came meanwhile
                 }
                 () = send.closed() => return End::Gone,
-                () = outbox.overflowed() => return End::Slow,
                 () = sleep_until(self.patience), if waits => return End::Slow,
                 () = sleep_until(self.beat_at), if !waits => self.write(":\n\n"),
                 () = self.app.shutdown.asked(), if self.leaves_at.is_none() => self.goes(),
