@@ -1,10 +1,11 @@
-//! The finish: when no more goes wrong, all guests gather and catch up, one server is killed to see its
-//! members fade, then all part, and what is left is looked at.
+//! The finish: when no more goes wrong, all guests gather and catch up, also with messages that no server
+//! heard; one server is killed to see its members fade, then all part, and what is left is looked at.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use client::MessageId;
+use common::chat::{Content, RoomLog, Settings};
 use diesel::{
     QueryableByName,
     sql_types::{BigInt, Text},
@@ -19,14 +20,17 @@ use tokio::{
 
 use super::{
     crew::LEASE,
-    event::{Event, RoomNumber, Shown},
+    event::{Event, Key, RoomNumber, Shown},
     faults::Fault,
-    guest::{Phase, room_of},
+    guest::{Phase, name, room_of},
     status::Status,
     storm::Storm,
     wrong::Remains,
 };
-use crate::{chaos::ledger::Who, number::count};
+use crate::{
+    chaos::ledger::{Role, Who},
+    number::count,
+};
 
 /// How long each step may take. A job whose worker was killed alone waits for seven seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,6 +95,7 @@ impl Finish<'_> {
             sleep(LOOK).await;
         }
         remains.members = self.status.counted(rooms, everybody);
+        self.say_unheard().await?;
         self.level(&mut remains).await?;
         remains.shown = self.status.shown();
 
@@ -130,11 +135,47 @@ impl Finish<'_> {
         Ok(remains)
     }
 
+    /// Says something in each room that no server hears, as the subscribers were cut a moment before; and
+    /// nothing follows that would show it.
+    async fn say_unheard(&self) -> Result<()> {
+        let (redis, notes) = (&self.storm.redis, &self.storm.notes);
+        let settings = Settings::default();
+        let log = RoomLog::new(redis.redis().clone(), redis.keys.clone(), settings);
+        let guest = self.number; // one more than there are
+        let (role, slot, life) = (Role::Client, guest, 0);
+        let who = Who { role, slot, life };
+        let user = format!("c{guest}");
+        for room in 0..self.rooms {
+            let number = room.into();
+            let key = Key { guest, number };
+            let (own, text) = (key.to_string(), key.text(key.length()));
+            let content = Content {
+                user_id: user.as_str().into(),
+                username: user.as_str().into(),
+                client_id: own.as_str().into(),
+                message: text.as_str().into(),
+            };
+            let id = name(room).parse().context("a room's name")?;
+            notes.note(who, Event::Posts { room, key });
+            redis.cut_subscribers().await?;
+            let appended = log.append(&id, &content).await?;
+            let acked = Event::Acked {
+                room,
+                key,
+                id: MessageId(appended.id.0),
+                duplicate: appended.duplicate,
+                archived: false,
+            };
+            notes.note(who, acked);
+        }
+        Ok(())
+    }
+
     /// Waits until the clients show what is newest.
     async fn level(&self, remains: &mut Remains) -> Result<()> {
         let mut tops = BTreeMap::new();
         for room in 0..self.rooms {
-            let id = super::guest::name(room).parse().context("a room's name")?;
+            let id = name(room).parse().context("a room's name")?;
             let log = self.storm.redis.keys.log(&id);
             let newest: Vec<(String, i64)> = self
                 .storm

@@ -123,10 +123,11 @@ fn latencies(lines: &[Line<Event>]) -> (BTreeMap<&'static str, Spread>, Spread) 
     for Line { t, event, .. } in lines {
         match event {
             Event::Posts { key, .. } => {
-                sent.entry(*key).or_insert(*t);
+                sent.entry(*key).or_insert(Some(*t));
             }
             Event::Acked { key, .. } => {
-                if let Some(sent) = sent.remove(key) {
+                // Those that are sent again later do not count twice.
+                if let Some(sent) = sent.get_mut(key).and_then(Option::take) {
                     acks.push(t - sent);
                     // Of a message that was kept before it was away, too: this says that it is back.
                     for (kind, over) in ended.drain(..) {
