@@ -131,7 +131,7 @@ async fn the_first_who_asks_after_a_restart_of_redis_is_answered() {
     assert_eq!(
         chat.elsewhere()
             .log
-            .look(&lobby, None, 10)
+            .beginning(&lobby, None, 10)
             .await
             .unwrap()
             .top,

@@ -215,7 +215,7 @@ async fn without_an_archive_what_the_log_tells_stays_true() {
     let behind = chat
         .chat
         .log
-        .look(&lobby, Some(said[3]), 100)
+        .beginning(&lobby, Some(said[3]), 100)
         .await
         .unwrap();
     let further = chat
