@@ -24,6 +24,8 @@ use crate::{
 
 /// Between two joins.
 const EVERY: Duration = Duration::from_millis(20);
+/// So long before a join its connection is made.
+const AHEAD: Duration = Duration::from_millis(150);
 /// Joins of one figure.
 const JOINS: usize = 150;
 /// The longest that is recorded, in microseconds.
@@ -98,21 +100,15 @@ pub(super) async fn measure(stack: &Stack, figures: &mut Figures) -> Result<()> 
 
 /// Joins when it is due, each with a connection of its own, whether the others have their answers or not.
 async fn join_all(stack: &Stack, case: &Case, rooms: &[RoomId]) -> Result<Histogram<u64>> {
-    let begin = Instant::now() + Duration::from_millis(200);
+    let begin = Instant::now();
     let mut joins = JoinSet::new();
-    let places = rooms
-        .iter()
-        .zip(0..)
-        .cycle()
-        .zip(stack.ports().iter().cycle());
-    for ((due, ((room, _), port)), n) in
-        std::iter::successors(Some(begin), |due| Some(*due + EVERY))
-            .zip(places)
-            .zip(0..JOINS)
-    {
+    let places = rooms.iter().cycle().zip(stack.ports().iter().cycle());
+    for (n, (room, port)) in places.take(JOINS).enumerate() {
+        let ready = begin + EVERY * u32::try_from(n).unwrap_or(u32::MAX);
+        let due = ready + AHEAD;
         let (room, port, stored) = (room.clone(), *port, length(case.stored));
         joins.spawn(async move {
-            tokio::time::sleep_until((due - Duration::from_millis(150)).into()).await;
+            tokio::time::sleep_until(ready.into()).await;
             let mut client = Client::connect(port, &format!("joiner-{n}")).await?;
             tokio::time::sleep_until(due.into()).await;
             let history = client.join_unread(room.as_str(), stored).await?;
