@@ -63,6 +63,10 @@ struct Client {
     last: i64,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the world"
+)]
 struct World {
     room: Arc<Room>,
     clients: Vec<Client>,

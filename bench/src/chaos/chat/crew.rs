@@ -26,7 +26,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// How the chat is set up here: so that rooms leave Redis and come back all the time, in many pieces.
-pub(super) const SETTINGS: [(&str, &str); 11] = [
+pub(super) const SETTINGS: [(&str, &str); 17] = [
     ("HOT_WINDOW", "60"),
     ("FLUSH_CHUNK", "7"),
     ("FLUSH_COUNT", "40"),
@@ -37,6 +37,12 @@ pub(super) const SETTINGS: [(&str, &str); 11] = [
     ("OUTBOX_BYTES", "65536"),
     ("DRAIN_SECONDS", "2"),
     ("GUESTS", "true"),
+    ("MESSAGE_RATE", "off"),
+    ("USER_MESSAGE_RATE", "off"),
+    ("USER_READ_RATE", "off"),
+    ("JOIN_RATE", "off"),
+    ("FRAME_RATE", "off"),
+    ("CONNECT_RATE", "off"),
     ("RUST_LOG", "info"),
 ];
 /// As [`SETTINGS`] has it.
