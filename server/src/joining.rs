@@ -127,6 +127,7 @@ impl Joining<'_> {
     /// Sends the history part by part. False if what was read is out of date before the end.
     async fn show(&self, opened: &Opened, shown: &mut Shown) -> Result<bool, HistoryError> {
         let (histories, room) = (&self.app.histories, self.room.id());
+        let room_number = self.room.number();
         let mut at = opened.after;
         loop {
             let part = if opened.whole {
@@ -150,7 +151,7 @@ impl Joining<'_> {
                     },
                 ));
             }
-            self.outbox.push(frame);
+            self.outbox.push_history(room_number, frame);
             let whole = if opened.whole {
                 Wholeness::Whole
             } else {

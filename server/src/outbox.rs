@@ -118,10 +118,16 @@ impl Outbox {
         fits
     }
 
-    /// Puts a room's history in, which has all that its messages that still wait would tell.
+    /// Puts a part of a room's history in, which has all that its messages that still wait would tell. It fits
+    /// whatever the bound: who joins waits until little is left of it before the next part.
     pub(crate) fn push_history(self: &Arc<Self>, room: RoomNumber, packet: impl Into<Packet>) {
-        self.queue().drop_messages(room);
-        self.push(packet);
+        let mut queue = self.queue();
+        if queue.is_over() {
+            return;
+        }
+        queue.drop_messages(room);
+        queue.add(packet.into(), Kind::Answer);
+        self.hand_over(queue);
     }
 
     /// Forgets that a room's reader is to be told to resume: it joins again, reloads, or leaves.

@@ -8,7 +8,7 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Archive, Chat, Entry, IdRange, RoomLog, archive::Columns, change::Unchangeable,
+    Archive, Chat, Entry, IdRange, RoomLog, change::Unchangeable, columns::Columns,
     flush::FlushError,
 };
 use crate::{

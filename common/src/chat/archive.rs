@@ -1,14 +1,12 @@
 //! The archive: every flushed message in Postgres, by room and id.
 
-use std::borrow::Cow;
-
 use diesel::{
     ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper,
     sql_types::{Array, BigInt, Bool, Nullable, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
 
-use super::{Content, Entry, IdRange, message::Marks};
+use super::{Content, Entry, IdRange, columns::Columns, message::Marks};
 use crate::{
     id::{MessageId, RoomId},
     pg::{PgError, Pool, schema::messages},
@@ -39,48 +37,6 @@ struct Row {
     deletes: Option<i64>,
     edited_id: Option<i64>,
     deleted: bool,
-}
-
-/// Entries as columns, for one statement.
-#[derive(Default)]
-pub(super) struct Columns {
-    pub(super) ids: Vec<i64>,
-    prevs: Vec<i64>,
-    users: Vec<String>,
-    names: Vec<String>,
-    clients: Vec<String>,
-    pub(super) bodies: Vec<String>,
-    edits: Vec<Option<i64>>,
-    deletes: Vec<Option<i64>>,
-    pub(super) edited_ids: Vec<Option<i64>>,
-    pub(super) deleted: Vec<bool>,
-}
-
-impl Columns {
-    pub(super) fn of(entries: &[Entry]) -> Self {
-        let mut columns = Self::default();
-        for entry in entries {
-            // What cannot be read as this version's content is kept as it is, rather than lost.
-            let content = entry.content().unwrap_or_else(|_| Content {
-                user_id: "".into(),
-                username: "".into(),
-                client_id: "".into(),
-                message: entry.text().into(),
-            });
-            let marks = entry.marks();
-            columns.ids.push(entry.id.0);
-            columns.prevs.push(entry.prev.0);
-            columns.users.push(storable(content.user_id));
-            columns.names.push(storable(content.username));
-            columns.clients.push(storable(content.client_id));
-            columns.bodies.push(storable(content.message));
-            columns.edits.push(marks.edits.map(|id| id.0));
-            columns.deletes.push(marks.deletes.map(|id| id.0));
-            columns.edited_ids.push(marks.edited_at.map(|id| id.0));
-            columns.deleted.push(marks.deleted);
-        }
-        columns
-    }
 }
 
 /// What of a room's archive is to be brought back.
@@ -371,16 +327,6 @@ impl Archive {
 
     pub(super) async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {
         self.pool.get().await.map_err(PgError::Get)
-    }
-}
-
-/// Postgres stores no NUL. Servers let none in; one that came all the same must not keep its room from
-/// being flushed.
-fn storable(text: Cow<'_, str>) -> String {
-    if text.contains('\0') {
-        text.replace('\0', "\u{FFFD}")
-    } else {
-        text.into_owned()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod archived;
 pub mod ask;
 pub mod bus;
 pub mod change;
+mod columns;
 pub mod flush;
 pub mod history;
 pub mod log;

@@ -39,6 +39,7 @@ impl Slow {
     /// Reads until there is a frame of this type; gives its payload. Messages that come before it
     /// follow one another.
     async fn until(&mut self, kind: &str) -> Value {
+        let mut joined = Value::Null;
         loop {
             let frame = timeout(PATIENCE, self.socket.next()).await;
             let frame = frame.expect("a frame in time").expect("a connection");
@@ -49,14 +50,25 @@ impl Slow {
             let payload = &frame["payload"];
             match frame["type"].as_str() {
                 Some("message") => self.take(payload),
-                Some("joined") => {
+                Some("joined" | "history") => {
                     for message in payload["messages"].as_array().unwrap() {
                         self.take(message);
                     }
                 }
                 _ => {}
             }
-            if frame["type"] == kind {
+            if frame["type"] == "joined" {
+                joined = payload.clone();
+            }
+            // A history has ended when nothing is to come of it.
+            let is_whole = payload["continues"] != true;
+            if kind == "joined"
+                && is_whole
+                && matches!(frame["type"].as_str(), Some("joined" | "history"))
+            {
+                return joined;
+            }
+            if frame["type"] == kind && kind != "joined" {
                 return payload.clone();
             }
         }

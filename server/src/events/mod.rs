@@ -129,7 +129,12 @@ pub(crate) async fn open(
                 stream.joined(session);
                 joined?;
             }
-            () = outbox.news() => stream.frames.extend(outbox.take()),
+            () = outbox.news() => {
+                if outbox.standing() == Standing::Overflowed {
+                    return Err(Refusal::unavailable("more came at once than a stream may hold"));
+                }
+                stream.frames.extend(outbox.take());
+            }
         }
     }
     // One chunk is on its way to the socket, one waits.

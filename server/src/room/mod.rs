@@ -2,6 +2,8 @@
 //! of them, where holes are seen and filled, and where a joiner's history and the live messages are
 //! joined without a gap. It reads and writes nothing itself; [`crate::hub`] does.
 
+mod member;
+
 use std::{
     collections::HashMap,
     mem,
@@ -18,7 +20,8 @@ use common::{
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::{frame, hub::ConnectionId, meter, outbox::Outbox, packet::Packet};
+use self::member::{Delivery, Joining, KEPT_BACK, Member};
+use crate::{hub::ConnectionId, meter, outbox::Outbox, packet::Packet};
 
 /// A room's number in this process, for what must not hold its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,9 +38,6 @@ pub(crate) struct Room {
     /// Rings when the room's log is complete.
     pub(crate) hydrated: Notify,
 }
-
-/// Messages that are kept back for one joiner at most, or while one hole is filled. More are read again.
-const KEPT_BACK: usize = if cfg!(test) { 2 } else { 256 };
 
 /// The end of a joiner's history.
 #[derive(Debug)]
@@ -76,41 +76,6 @@ struct CatchingUp {
     lapsed: bool,
 }
 
-#[derive(Debug)]
-struct Member {
-    outbox: Arc<Outbox>,
-    /// The last message that it has.
-    seen: MessageId,
-    /// While its history is read.
-    joining: Option<Joining>,
-    /// Whether its history was incomplete, so that it must reload when the log is complete.
-    incomplete: bool,
-    /// Whether it was told to reload; once is enough.
-    reloading: bool,
-    /// Whether it was so slow that its messages were dropped: it gets none until it joins again.
-    behind: bool,
-}
-
-/// A message as it is delivered: built once for all members.
-#[derive(Debug, Clone)]
-struct Delivery {
-    id: MessageId,
-    prev: MessageId,
-    packet: Packet,
-}
-
-#[derive(Debug, Default)]
-struct Joining {
-    /// What is delivered meanwhile.
-    kept_back: Vec<Delivery>,
-    /// How many members there are now.
-    presence: Option<Packet>,
-    /// Something was missed meanwhile.
-    lapsed: bool,
-    /// The log was completed meanwhile.
-    hydrated: bool,
-}
-
 impl Room {
     /// A room without members.
     pub(crate) fn new(id: &RoomId) -> Arc<Self> {
@@ -122,6 +87,11 @@ impl Room {
             subscribed: tokio::sync::Mutex::new(false),
             hydrated: Notify::new(),
         })
+    }
+
+    /// Its number in this process.
+    pub(crate) fn number(&self) -> RoomNumber {
+        self.number
     }
 
     /// Its name.
@@ -349,19 +319,6 @@ impl Room {
     }
 }
 
-impl Joining {
-    /// Keeps a message back for a joiner; of one that is slow or far behind, nothing, and it reads on.
-    fn keep_back(&mut self, delivery: Delivery) {
-        if self.kept_back.len() == KEPT_BACK {
-            self.kept_back = Vec::new();
-            self.lapsed = true;
-        }
-        if !self.lapsed {
-            self.kept_back.push(delivery);
-        }
-    }
-}
-
 impl CatchingUp {
     /// Keeps a message back until the hole before it is filled; of too many, none, and they are read too.
     fn hear(&mut self, entry: Entry) {
@@ -371,39 +328,6 @@ impl CatchingUp {
         }
         if !self.lapsed {
             self.heard.push(entry);
-        }
-    }
-}
-
-impl Member {
-    /// Gives it a message, unless it has it; tells it first if it lacks the one before. Returns how many
-    /// copies were made.
-    fn give(&mut self, room: &Room, delivery: &Delivery) -> u64 {
-        if self.behind || delivery.id <= self.seen {
-            return 0;
-        }
-        if delivery.prev != self.seen {
-            self.reload(room, "messages were missed that are no longer at hand");
-        }
-        let before = mem::replace(&mut self.seen, delivery.id);
-        // Who reloads anyway need not be told from where to resume.
-        let reset = |since| (!self.reloading).then(|| frame::resume(&room.id, since).into());
-        let packet = delivery.packet.clone();
-        let fits = self.outbox.push_message(room.number, before, packet, reset);
-        self.behind = !fits;
-        fits.into()
-    }
-
-    fn reload_if_incomplete(&mut self, room: &Room) {
-        if self.incomplete {
-            self.reload(room, "the room's history is at hand now");
-        }
-    }
-
-    fn reload(&mut self, room: &Room, reason: &str) {
-        // Who is behind joins again in any case.
-        if !self.behind && !mem::replace(&mut self.reloading, true) {
-            self.outbox.push(frame::reset(&room.id, reason));
         }
     }
 }

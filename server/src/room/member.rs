@@ -1,0 +1,92 @@
+//! A room's member in this process: what it has, and what it is given.
+
+use std::{mem, sync::Arc};
+
+use common::id::MessageId;
+
+use super::Room;
+use crate::{frame, outbox::Outbox, packet::Packet};
+
+/// Messages that are kept back for one joiner at most, or while one hole is filled. More are read again.
+pub(super) const KEPT_BACK: usize = if cfg!(test) { 2 } else { 256 };
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) outbox: Arc<Outbox>,
+    /// The last message that it has.
+    pub(super) seen: MessageId,
+    /// While its history is read.
+    pub(super) joining: Option<Joining>,
+    /// Whether its history was incomplete, so that it must reload when the log is complete.
+    pub(super) incomplete: bool,
+    /// Whether it was told to reload; once is enough.
+    pub(super) reloading: bool,
+    /// Whether it was so slow that its messages were dropped: it gets none until it joins again.
+    pub(super) behind: bool,
+}
+
+/// A message as it is delivered: built once for all members.
+#[derive(Debug, Clone)]
+pub(super) struct Delivery {
+    pub(super) id: MessageId,
+    pub(super) prev: MessageId,
+    pub(super) packet: Packet,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Joining {
+    /// What is delivered meanwhile.
+    pub(super) kept_back: Vec<Delivery>,
+    /// How many members there are now.
+    pub(super) presence: Option<Packet>,
+    /// Something was missed meanwhile.
+    pub(super) lapsed: bool,
+    /// The log was completed meanwhile.
+    pub(super) hydrated: bool,
+}
+
+impl Joining {
+    /// Keeps a message back for a joiner; of one that is slow or far behind, nothing, and it reads on.
+    pub(super) fn keep_back(&mut self, delivery: Delivery) {
+        if self.kept_back.len() == KEPT_BACK {
+            self.kept_back = Vec::new();
+            self.lapsed = true;
+        }
+        if !self.lapsed {
+            self.kept_back.push(delivery);
+        }
+    }
+}
+
+impl Member {
+    /// Gives it a message, unless it has it; tells it first if it lacks the one before. Returns how many
+    /// copies were made.
+    pub(super) fn give(&mut self, room: &Room, delivery: &Delivery) -> u64 {
+        if self.behind || delivery.id <= self.seen {
+            return 0;
+        }
+        if delivery.prev != self.seen {
+            self.reload(room, "messages were missed that are no longer at hand");
+        }
+        let before = mem::replace(&mut self.seen, delivery.id);
+        // Who reloads anyway need not be told from where to resume.
+        let reset = |since| (!self.reloading).then(|| frame::resume(&room.id, since).into());
+        let packet = delivery.packet.clone();
+        let fits = self.outbox.push_message(room.number, before, packet, reset);
+        self.behind = !fits;
+        fits.into()
+    }
+
+    pub(super) fn reload_if_incomplete(&mut self, room: &Room) {
+        if self.incomplete {
+            self.reload(room, "the room's history is at hand now");
+        }
+    }
+
+    pub(super) fn reload(&mut self, room: &Room, reason: &str) {
+        // Who is behind joins again in any case.
+        if !self.behind && !mem::replace(&mut self.reloading, true) {
+            self.outbox.push(frame::reset(&room.id, reason));
+        }
+    }
+}
