@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Joining;
+use super::world::Joining;
 use crate::{hub::ConnectionId, outbox::Outbox};
 
 /// One client and its connection.
