@@ -1,6 +1,8 @@
 //! A chat client on a real socket. It checks all that it hears (see [`super::transcript`]), and joins
 //! anew when it is told to.
 
+mod note;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use common::testing::{PATIENCE, unique};
@@ -371,45 +373,6 @@ impl Client {
         if let Some(room) = reset {
             self.ask_to_join(&room, None).await;
         }
-    }
-
-    /// Enters a frame into the transcripts.
-    fn note(&mut self, frame: Value) {
-        let payload = &frame["payload"];
-        let room = payload["roomId"].as_str().unwrap_or_default().to_owned();
-        match frame["type"].as_str() {
-            Some("message") => {
-                if let Some(seen) = self.rooms.get_mut(&room) {
-                    seen.live(payload);
-                }
-                return;
-            }
-            Some("presence") => {
-                if let Some(seen) = self.rooms.get_mut(&room) {
-                    seen.members = payload["members"].as_u64().expect("a number of members");
-                }
-                return;
-            }
-            Some("reset") => {
-                let seen = self.rooms.entry(room).or_default();
-                seen.stale = true;
-                seen.resets += 1;
-                return;
-            }
-            Some("history") => {
-                if let Some(seen) = self.rooms.get_mut(&room) {
-                    seen.history(payload);
-                }
-                return;
-            }
-            Some("joined") => {
-                let id = frame["id"].as_u64().expect("an answer's id");
-                let since = self.joins.remove(&id).expect("a join that was asked for");
-                self.rooms.entry(room).or_default().joined(payload, since);
-            }
-            _ => {}
-        }
-        self.unread.push_back(frame);
     }
 }
 
