@@ -76,6 +76,8 @@ struct Connection {
     /// None while a frame is being handled.
     session: Option<Box<Session>>,
     handling: Option<Handling>,
+    /// When the token is no longer believed that the frame under way came with.
+    ends_at: Option<Instant>,
     heard: Instant,
     /// Since when the peer has taken nothing of what waits for it.
     blocked: Option<Instant>,
@@ -104,6 +106,7 @@ pub(crate) fn serve(
         outbox,
         session: Some(Box::new(session)),
         handling: None,
+        ends_at: None,
         heard: Instant::now(),
         blocked: None,
         _open: open,
@@ -162,6 +165,7 @@ impl Connection {
                 session = handled(&mut self.handling), if self.handling.is_some() => {
                     self.handling = None;
                     self.session = Some(session);
+                    self.heard = Instant::now(); // it was not listened to
                 }
                 () = outbox.news() => match outbox.standing() {
                     Standing::Open => {}
@@ -170,11 +174,12 @@ impl Connection {
                     }
                     Standing::Overflowed | Standing::Broken => return End::Gone,
                 },
-                () = outbox.has_room(), if is_full => {}
+                () = outbox.has_room(), if is_full => self.heard = Instant::now(),
                 () = outbox.unblock(), if self.blocked.is_some() => self.blocked = None,
                 () = &mut ping => {
                     let is_stuck = self.blocked.is_some_and(|since| since.elapsed() > SILENCE);
-                    if is_stuck || self.heard.elapsed() > SILENCE {
+                    let listens = self.handling.is_none() && !is_full;
+                    if is_stuck || (listens && self.heard.elapsed() > SILENCE) {
                         return End::Gone;
                     }
                     ping.as_mut().reset(Instant::now() + PING_EVERY);
@@ -188,6 +193,10 @@ impl Connection {
                     {
                         return End::Close(CloseCode::Library(4401), reason);
                     }
+                }
+                // A frame that takes long, such as a slow reader's join, does not outlive the token.
+                () = until(self.ends_at), if self.handling.is_some() && self.ends_at.is_some() => {
+                    return End::Close(CloseCode::Library(4401), "the token has expired");
                 }
                 () = &mut draining, if cut_at.is_none() => {
                     let farewell = self.drain.farewell();
@@ -220,7 +229,11 @@ impl Connection {
             return Err(FLOOD);
         }
         match frame {
-            Message::Text(text) => self.handling = Some(Box::pin(session.handle(text))),
+            Message::Text(text) => {
+                // After its end only what may renew it is answered.
+                self.ends_at = session.ends_at().filter(|at| *at > Instant::now());
+                self.handling = Some(Box::pin(session.handle(text)));
+            }
             Message::Binary(_) => {
                 let refusal = Refusal::new("bad_frame", "frames are JSON texts, not binary");
                 session.refuse(&None, &refusal);

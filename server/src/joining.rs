@@ -58,17 +58,16 @@ impl Joining<'_> {
         let mut shown = Shown::Nothing;
         loop {
             let opened = match (self.open(&shown).await, &shown) {
-                (Ok(opened), Shown::UpTo(_, whole))
+                (Ok(opened), Shown::UpTo(seen, whole))
                     if !opened.complete || *whole == Wholeness::Pieces =>
                 {
-                    self.give_up(&opened);
+                    self.give_up(*seen);
                     return Ok(());
                 }
                 (Ok(opened), _) => opened,
                 (Err(refusal), Shown::Nothing) => return Err(refusal),
-                // It was answered already. When Redis is back, the room is read on from where it is.
                 (Err(_), Shown::UpTo(seen, _)) => {
-                    self.end_early(*seen);
+                    self.give_up(*seen);
                     return Ok(());
                 }
             };
@@ -80,8 +79,8 @@ impl Joining<'_> {
                     tracing::warn!(error = %Chain(&error), room.id = %room, "a joiner's history cannot be read");
                     match shown {
                         Shown::Nothing => return Err(away()),
-                        Shown::UpTo(..) => {
-                            self.give_up(&opened);
+                        Shown::UpTo(seen, _) => {
+                            self.give_up(seen);
                             return Ok(());
                         }
                     }
@@ -162,17 +161,12 @@ impl Joining<'_> {
         }
     }
 
-    /// The rest of the history cannot be had: the client is told to begin anew.
-    fn give_up(&self, opened: &Opened) {
-        self.end_early(opened.top);
-        self.room
-            .reload(self.connection, "the rest of the history is not at hand");
-    }
-
-    /// Ends the history with what the client has.
-    fn end_early(&self, seen: MessageId) {
+    /// The rest of the history cannot be had: it ends with what the client has, which is told to begin anew.
+    fn give_up(&self, seen: MessageId) {
         let last_frame = frame::history(self.room.id(), &Part::default(), false);
         self.room.go_live_anyway(self.connection, last_frame, seen);
+        self.room
+            .reload(self.connection, "the rest of the history is not at hand");
     }
 }
 

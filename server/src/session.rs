@@ -142,6 +142,14 @@ impl Session {
         self.standing.take_frame(&self.app)
     }
 
+    /// When its token is no longer believed.
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
+        match self.person.proof {
+            Proof::Token { ends, .. } => Some(ends),
+            Proof::Word | Proof::Awaited => None,
+        }
+    }
+
     /// When [`Self::ring`] has something to do.
     pub(crate) fn rings_at(&self) -> Option<Instant> {
         self.standing.rings_at()

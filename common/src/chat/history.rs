@@ -45,10 +45,10 @@ impl Chat {
         let (hot, from) = self.log.after(room, after, limit).await?;
         // In a cold log there may be pieces; a warm one is complete from some id on, and nothing is
         // missing before its first message if that names the one asked for.
-        let follows = from.is_some()
-            && hot
-                .first()
-                .is_some_and(|first| after > MessageId::ZERO && first.prev == after);
+        // Below that id a late child of a rehydration may have left pieces.
+        let follows = from.zip(hot.first()).is_some_and(|(from, first)| {
+            first.id >= from && after > MessageId::ZERO && first.prev == after
+        });
         if follows || from.is_some_and(|from| from.0 <= after.0 + 1) {
             return Ok(hot);
         }
@@ -174,11 +174,15 @@ async fn within<T>(asking: impl Future<Output = Result<T, PgError>>) -> Result<T
         .map_err(|_| HistoryError::Late)??)
 }
 
-fn merge(hot: Vec<Entry>, cold: Vec<Entry>) -> Vec<Entry> {
-    let by_id: BTreeMap<_, _> = cold
-        .into_iter()
-        .chain(hot)
-        .map(|entry| (entry.id, entry))
-        .collect();
+/// Joins what log and archive have: every message is in one of them, or in both; then the copy counts that was
+/// changed later.
+pub fn merge(hot: Vec<Entry>, cold: Vec<Entry>) -> Vec<Entry> {
+    let mut by_id: BTreeMap<_, _> = hot.into_iter().map(|entry| (entry.id, entry)).collect();
+    for entry in cold {
+        match by_id.get(&entry.id) {
+            Some(hot) if hot.version() >= entry.version() => {}
+            _ => drop(by_id.insert(entry.id, entry)),
+        }
+    }
     by_id.into_values().collect()
 }

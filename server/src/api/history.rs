@@ -1,9 +1,7 @@
 //! Older and newer messages of a room, on the same ids as the live ones.
 
-use std::collections::BTreeMap;
-
 use common::{
-    chat::Entry,
+    chat::{Entry, history::merge},
     error::Chain,
     id::{MessageId, RoomId},
 };
@@ -130,18 +128,6 @@ async fn newer(
     let mut all = merge(hot, cold);
     all.truncate(limit);
     Ok(all)
-}
-
-/// Every message is in the log or in the archive, or in both; then the copy counts that was changed later.
-fn merge(hot: Vec<Entry>, cold: Vec<Entry>) -> Vec<Entry> {
-    let mut by_id: BTreeMap<_, _> = hot.into_iter().map(|entry| (entry.id, entry)).collect();
-    for entry in cold {
-        match by_id.get(&entry.id) {
-            Some(hot) if hot.version() >= entry.version() => {}
-            _ => drop(by_id.insert(entry.id, entry)),
-        }
-    }
-    by_id.into_values().collect()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]

@@ -178,7 +178,10 @@ impl Stream {
                     permit.send(mem::take(&mut self.text));
                     self.patience = Instant::now() + SILENCE;
                     self.beat_at = next_beat();
-                    self.frames.extend(outbox.take()); // what came meanwhile
+                    // What is not shown yet is written first; more would be more than the outbox's bound.
+                    if self.frames.is_empty() {
+                        self.frames.extend(outbox.take());
+                    }
                 }
                 () = send.closed() => return End::Gone,
                 () = sleep_until(self.patience), if waits => return End::Slow,

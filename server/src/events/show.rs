@@ -78,7 +78,11 @@ impl Showing {
     /// The join that goes on from what was shown.
     pub(crate) fn join(&self) -> Join {
         // Whoever comes back gets as much as there may be.
-        let limit = self.cursor.map_or(self.limit, |_| Some(usize::MAX));
+        let limit = if self.cursor.is_some() {
+            None
+        } else {
+            self.limit
+        };
         Join::new(self.room.clone(), self.cursor, limit)
     }
 

@@ -69,8 +69,17 @@ impl Member {
             self.reload(room, "messages were missed that are no longer at hand");
         }
         let before = mem::replace(&mut self.seen, delivery.id);
-        // Who reloads anyway need not be told from where to resume.
-        let reset = |since| (!self.reloading).then(|| frame::resume(&room.id, since).into());
+        // Who reloads anyway need not be told from where to resume; who lacks something further back must reload.
+        let reset = |since| {
+            let frame = || {
+                if self.incomplete {
+                    frame::reset(&room.id, "slow")
+                } else {
+                    frame::resume(&room.id, since)
+                }
+            };
+            (!self.reloading).then(|| frame().into())
+        };
         let packet = delivery.packet.clone();
         let fits = self.outbox.push_message(room.number, before, packet, reset);
         self.behind = !fits;

@@ -3,4 +3,7 @@
 -- Returns 1, or 0 if something went since the archive was read, or a newer message came.
 local meta = room_key(ARGV[1], 'meta')
 if redis.call('HGET', meta, 'mark') ~= ARGV[3] then return 0 end
-return redis.call('HSETNX', meta, 'top', ARGV[2])
+local is_new = redis.call('HSETNX', meta, 'top', ARGV[2])
+-- What is in the archive is not new: the room is clean, as `hydrated.lua` has it.
+if is_new == 1 and not redis.call('ZSCORE', dirty, ARGV[1]) then redis.call('HSETNX', meta, 'watermark', ARGV[2]) end
+return is_new

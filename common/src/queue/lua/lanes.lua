@@ -118,7 +118,7 @@ function lanes.let_go(lane)
   end
   if interval and free > 0 then
     full = full + #gone * interval
-    if full > now_us then redis.call('SET', pace, integer(full), 'PX', math.ceil((full - now_us) / 1000)) end
+    if full > now_us then redis.call('SET', pace, integer(math.ceil(full)), 'PX', math.ceil((full - now_us) / 1000)) end
     -- Held up by its rate: care comes when there is a token, and if they come quickly, when there are some.
     if #gone == n and n < free and redis.call('EXISTS', line) == 1 then
       look_at(lane, math.max(full - slack, math.min(full, now_us + 1000 * PATIENCE)))

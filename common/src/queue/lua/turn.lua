@@ -78,8 +78,6 @@ for _ = 1, tonumber(next_arg()) do
   end
 end
 
-for _, group in ipairs(left_groups) do fire_if_done(group) end
-
 local settle = {}
 
 function settle.done(id, lease, ties, details)
@@ -166,6 +164,8 @@ for _, it in ipairs(ends) do
   settle[verdict](id, lease, ties, details)
 end
 if some_laned then lanes.let_all_go() end
+-- Last: a child may have taken its failure back just now.
+for _, group in ipairs(left_groups) do fire_if_done(group) end
 for queue, n in pairs(completed) do
   if n > 0 then count('completed:' .. queue, n) end
 end
