@@ -89,6 +89,14 @@ impl Person {
         self.proof == Proof::Awaited
     }
 
+    /// When the token is no longer believed by which it is known who that is.
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
+        match self.proof {
+            Proof::Token { ends, .. } => Some(ends),
+            Proof::Word | Proof::Awaited => None,
+        }
+    }
+
     /// Whether this person may enter a room.
     pub(crate) fn may_enter(&self, room: &RoomId) -> Result<(), Refusal> {
         if self.rooms.have(room) {

@@ -144,10 +144,7 @@ impl Session {
 
     /// When its token is no longer believed.
     pub(crate) fn ends_at(&self) -> Option<Instant> {
-        match self.person.proof {
-            Proof::Token { ends, .. } => Some(ends),
-            Proof::Word | Proof::Awaited => None,
-        }
+        self.person.ends_at()
     }
 
     /// When [`Self::ring`] has something to do.

@@ -13,7 +13,7 @@ use crate::{
     pg::PgError,
 };
 
-/// How long to wait for the archive, while a joiner waits.
+/// How long to wait for the archive, while somebody waits for the history.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a part of a room's history cannot be read.
@@ -176,7 +176,7 @@ async fn within<T>(asking: impl Future<Output = Result<T, PgError>>) -> Result<T
 
 /// Joins what log and archive have: every message is in one of them, or in both; then the copy counts that was
 /// changed later.
-pub fn merge(hot: Vec<Entry>, cold: Vec<Entry>) -> Vec<Entry> {
+fn merge(hot: Vec<Entry>, cold: Vec<Entry>) -> Vec<Entry> {
     let mut by_id: BTreeMap<_, _> = hot.into_iter().map(|entry| (entry.id, entry)).collect();
     for entry in cold {
         match by_id.get(&entry.id) {

@@ -1,10 +1,6 @@
 //! Older and newer messages of a room, on the same ids as the live ones.
 
-use common::{
-    chat::{Entry, history::merge},
-    error::Chain,
-    id::{MessageId, RoomId},
-};
+use common::{chat::history::HistoryError, error::Chain, id::MessageId};
 use http::header;
 use serde::Deserialize;
 use warp::reply::{Reply, with_header};
@@ -34,24 +30,25 @@ pub(crate) async fn page(
     person.may_enter(&room)?;
     app.limits.read(&person)?;
     let limit = page.limit.unwrap_or(50).clamp(1, MAX_LIMIT);
-    let (mut entries, from_end) = match (&page.before, &page.after) {
+    let (read, from_end) = match (&page.before, &page.after) {
         (Some(_), Some(_)) => {
             return Err(ApiError::BadRequest(
                 "give before or after, not both".to_owned(),
             ));
         }
-        (None, Some(after)) => (
-            newer(&app, &room, after.parse().map_err(bad)?, limit + 1).await?,
-            false,
-        ),
+        (None, Some(after)) => {
+            let after = after.parse().map_err(bad)?;
+            (app.chat.newer(&room, after, limit + 1).await, false)
+        }
         (before, None) => {
             let before = before
                 .as_deref()
                 .map_or(Ok(MessageId::MAX), str::parse)
                 .map_err(bad)?;
-            (older(&app, &room, before, limit + 1).await?, true)
+            (app.chat.older(&room, before, limit + 1).await, true)
         }
     };
+    let mut entries = read.map_err(unread)?;
     // One more than was asked for tells whether there are more.
     let more = entries.len() > limit;
     if more && from_end {
@@ -74,70 +71,12 @@ fn bad(error: common::id::IdError) -> ApiError {
     ApiError::BadRequest(error.to_string())
 }
 
-/// The messages before an id: from the log as far as it is complete, then from the archive.
-async fn older(
-    app: &App,
-    room: &RoomId,
-    before: MessageId,
-    limit: usize,
-) -> Result<Vec<Entry>, ApiError> {
-    let (hot, complete_from) = app
-        .chat
-        .log
-        .before(room, before, limit)
-        .await
-        .map_err(redis_away)?;
-    let covered =
-        complete_from == Some(MessageId::ZERO) || (complete_from.is_some() && hot.len() >= limit);
-    if covered {
-        return Ok(hot);
-    }
-    let cold = app
-        .chat
-        .archive
-        .before(room, before, limit)
-        .await
-        .map_err(archive_away)?;
-    let mut all = merge(hot, cold);
-    all.drain(..all.len().saturating_sub(limit));
-    Ok(all)
-}
-
-/// The messages after an id.
-async fn newer(
-    app: &App,
-    room: &RoomId,
-    after: MessageId,
-    limit: usize,
-) -> Result<Vec<Entry>, ApiError> {
-    let (hot, complete_from) = app
-        .chat
-        .log
-        .after(room, after, limit)
-        .await
-        .map_err(redis_away)?;
-    if complete_from.is_some_and(|from| from <= after || from == MessageId::ZERO) {
-        return Ok(hot);
-    }
-    let cold = app
-        .chat
-        .archive
-        .after(room, after, limit)
-        .await
-        .map_err(archive_away)?;
-    let mut all = merge(hot, cold);
-    all.truncate(limit);
-    Ok(all)
-}
-
+/// Why a page cannot be had.
 #[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
-fn redis_away(error: common::kv::KvError) -> ApiError {
+fn unread(error: HistoryError) -> ApiError {
     tracing::warn!(error = %Chain(&error), "a page of history could not be read");
-    ApiError::Unavailable
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
-fn archive_away(error: common::pg::PgError) -> ApiError {
-    tracing::warn!(error = %Chain(&error), "a page of history could not be read");
-    ApiError::ArchiveUnavailable
+    match error {
+        HistoryError::Redis(_) => ApiError::Unavailable,
+        _ => ApiError::ArchiveUnavailable,
+    }
 }

@@ -18,7 +18,7 @@ use crate::{
     frame::{self, Refusal},
     outbox::{Outbox, Standing},
     packet::Packet,
-    person::{Person, Proof},
+    person::Person,
     session::Session,
 };
 
@@ -98,10 +98,7 @@ pub(crate) async fn open(
     showing: Showing,
 ) -> Result<mpsc::Receiver<String>, Refusal> {
     let seat = app.limits.sit(&person)?;
-    let expires_at = match person.proof {
-        Proof::Token { ends, .. } => Some(ends),
-        Proof::Word | Proof::Awaited => None,
-    };
+    let expires_at = person.ends_at();
     let outbox = Arc::new(Outbox::new(app.outbox_bytes));
     let session = Session::new(app.clone(), person, Some(seat), Arc::clone(&outbox));
     let retry = rand::rng().random_range(RETRY_MS);

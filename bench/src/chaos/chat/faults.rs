@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::event::RoomNumber;
 use crate::{
-    chaos::seed::Dice,
-    number::{count, float, whole},
+    chaos::{schedule, seed::Dice},
+    number::{float, whole},
 };
 
 /// One thing that goes wrong.
@@ -171,14 +171,8 @@ pub(super) struct Extent {
     pub(super) rooms: u16,
 }
 
-/// A fault and its time, from the beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step {
-    /// When.
-    pub(super) at: Duration,
-    /// What.
-    pub(super) fault: Fault,
-}
+/// A fault and its time.
+pub(super) type Step = schedule::Step<Fault>;
 
 /// A run of this time has as many of each as [`draw`] says; a shorter one has fewer, but one of each.
 pub(super) const FULL: Duration = Duration::from_secs(360);
@@ -186,17 +180,8 @@ pub(super) const FULL: Duration = Duration::from_secs(360);
 /// All that goes wrong in a run, by time.
 pub(super) fn schedule(seed: u64, extent: &Extent) -> Vec<Step> {
     let mut dice = Dice::new(seed, &[u64::MAX - 2]);
-    let mut faults = draw(&mut dice, extent);
-    dice.shuffle(&mut faults);
-    let each = extent.time.as_secs_f64() / float(count(faults.len()));
-    let step = |(at, fault): (usize, Fault)| {
-        let jitter = float(dice.below(1000)) / 1000.0;
-        Step {
-            at: Duration::from_secs_f64((float(count(at)) + jitter) * each),
-            fault,
-        }
-    };
-    faults.into_iter().enumerate().map(step).collect()
+    let faults = draw(&mut dice, extent);
+    schedule::deal(&mut dice, faults, extent.time)
 }
 
 fn draw(dice: &mut Dice, extent: &Extent) -> Vec<Fault> {

@@ -137,21 +137,9 @@ impl Options {
 
 /// Runs the suite; fails if anything is wrong.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    // Short, so that it can be read out; any number will do.
-    let drawn = || u64::from(std::process::id()) ^ (crate::machine::now_ns() % 1_000_000_007);
-    let seed = options.seed.unwrap_or_else(drawn);
-    eprintln!("seed {seed}; again: {}", options.command(seed));
-    let folder = std::env::temp_dir().join(common::testing::unique("rhubarb-chaos-"));
-    std::fs::create_dir_all(&folder).context("make a folder for the notes")?;
-
-    let outcome = attempt(options, seed, &folder).await;
-    if outcome.is_ok() && !options.keep {
-        let _ = std::fs::remove_dir_all(&folder);
-    } else {
-        eprintln!("the notes and the logs are in {}", folder.display());
-        eprintln!("again: {}", options.command(seed));
-    }
-    outcome
+    let command = |seed| options.command(seed);
+    let suite = async |seed, folder: &Path| attempt(options, seed, folder).await;
+    super::attempt::attempt(options.seed, options.keep, "notes", command, suite).await
 }
 
 async fn attempt(options: &Options, seed: u64, folder: &Path) -> Result<()> {

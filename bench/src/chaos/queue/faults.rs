@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::point::{Act, Point};
 use crate::{
-    chaos::seed::Dice,
+    chaos::{schedule, seed::Dice},
     number::{count, float, whole},
 };
 
@@ -135,14 +135,8 @@ pub(super) struct Extent {
     pub(super) producers: u16,
 }
 
-/// A fault and its time, from the beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step {
-    /// When.
-    pub(super) at: Duration,
-    /// What.
-    pub(super) fault: Fault,
-}
+/// A fault and its time.
+pub(super) type Step = schedule::Step<Fault>;
 
 /// All that goes wrong in a run, by time.
 pub(super) fn schedule(seed: u64, extent: &Extent) -> Vec<Step> {
@@ -150,16 +144,7 @@ pub(super) fn schedule(seed: u64, extent: &Extent) -> Vec<Step> {
     let mut faults = kills(&mut dice, extent);
     faults.extend(cuts(&mut dice, extent.kills));
     faults.extend(others(&mut dice, extent));
-    dice.shuffle(&mut faults);
-    let each = extent.time.as_secs_f64() / float(count(faults.len()));
-    let step = |(at, fault): (usize, Fault)| {
-        let jitter = float(dice.below(1000)) / 1000.0;
-        Step {
-            at: Duration::from_secs_f64((float(count(at)) + jitter) * each),
-            fault,
-        }
-    };
-    faults.into_iter().enumerate().map(step).collect()
+    schedule::deal(&mut dice, faults, extent.time)
 }
 
 /// Three of four kills are at a point, each point in turn, and at each at least one; the others at any
