@@ -112,7 +112,7 @@ impl Keys {
         format!("{}periodic:{name}", self.prefix)
     }
 
-    /// HASH id → lease: what one worker runs. Written by claim, settle and reap.
+    /// HASH lease → ids, each with a space behind it: what one worker runs. Written by claim, settle and reap.
     pub fn claims(&self, worker: BootId) -> String {
         format!("{}claims:{worker}", self.prefix)
     }

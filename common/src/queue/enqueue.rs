@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    JobId, Lane, Queue, Task, TraceParent,
+    HEAD, JobId, Lane, Queue, Task, TraceParent,
     asked::Asked,
-    flow, head_of_lib,
+    flow,
     job::Body,
     lane::MAX_LANE,
     results::Hearing,
@@ -22,12 +22,8 @@ use super::{
 };
 use crate::kv::{Keys, KvError, Redis, Script};
 
-static ENQUEUE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "push jobs",
-        &[head_of_lib(), include_str!("lua/enqueue.lua")],
-    )
-});
+static ENQUEUE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("push jobs", &[HEAD, include_str!("lua/enqueue.lua")]));
 static ENQUEUE_LANED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "push jobs through their lanes",
@@ -376,7 +372,7 @@ impl Producer {
 /// The part of a script that makes a job in the same step as what the job is for: it has `push_new` and
 /// `refuse_draining`.
 pub(crate) fn makes_jobs() -> &'static str {
-    head_of_lib()
+    HEAD
 }
 
 impl EnqueueError {

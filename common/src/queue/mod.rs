@@ -109,20 +109,24 @@ pub use trace::TraceParent;
 pub use unique::{Enqueued, Unique};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 
+/// What a script needs that only makes jobs without lanes.
+const HEAD: &str = include_str!("lua/head.lua");
 /// What the scripts share.
-const LIB: &str = concat!(include_str!("lua/lib.lua"), include_str!("lua/lanes.lua"));
-/// What the scripts share that end jobs: what hears of an end may be a flow.
-const ENDS: &str = concat!(
+const LIB: &str = concat!(
+    include_str!("lua/head.lua"),
     include_str!("lua/lib.lua"),
     include_str!("lua/lanes.lua"),
+    include_str!("lua/claims.lua")
+);
+/// What the scripts share that end jobs: what hears of an end may be a flow.
+const ENDS: &str = concat!(
+    include_str!("lua/head.lua"),
+    include_str!("lua/lib.lua"),
+    include_str!("lua/lanes.lua"),
+    include_str!("lua/claims.lua"),
     include_str!("lua/flow.lua")
 );
 /// What the scripts share that take jobs out of where they wait.
 const WITHDRAW: &str = include_str!("lua/withdraw.lua");
 /// What the scripts share that end claims.
 const CANCELS: &str = include_str!("lua/cancels.lua");
-
-/// What of [`LIB`] a script needs that only makes jobs without a lane: it makes no function that it does not call.
-fn head_of_lib() -> &'static str {
-    LIB.split("\n-- ===").next().unwrap_or(LIB)
-}

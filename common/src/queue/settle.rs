@@ -159,7 +159,11 @@ pub(super) fn write_all(
     worker: BootId,
     call: &mut ScriptInvocation<'_>,
 ) {
-    let (plain, others): (Vec<_>, Vec<_>) = settlements.iter().partition(|s| s.is_plain());
+    let (mut plain, others): (Vec<_>, Vec<_>) = settlements.iter().partition(|s| s.is_plain());
+    // As they were claimed, if all of a lease are here: then Redis need not look at each.
+    plain.sort_by(|one, other| {
+        (&one.lease, one.ties.group, one.id).cmp(&(&other.lease, other.ties.group, other.id))
+    });
     let runs: Vec<_> = plain
         .chunk_by(|one, next| one.ties.group == next.ties.group && one.lease == next.lease)
         .collect();

@@ -33,8 +33,8 @@ static HELD: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The fence of one claim: `<attempt>@<claimed at, µs>`. Jobs that one turn claims share it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The fence of a claim: `<attempt>@<claimed at, µs>`. Jobs that one pop took share it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Lease(Arc<str>);
 
 impl Lease {
@@ -196,35 +196,24 @@ impl FromRedisValue for OnRecord {
     }
 }
 
-/// Claims of jobs that were never claimed before: the lease of all, then id, body, and so on.
-struct FirstTime(Vec<Claimed>);
+/// Claims of jobs that were never claimed before: a lease, the ids that share it, their bodies.
+type FirstTime = (String, Vec<JobId>, Vec<Vec<u8>>);
 
-impl FromRedisValue for FirstTime {
-    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let fields = Vec::<Vec<u8>>::from_redis_value(value)?;
-        let mut claims = Vec::with_capacity(fields.len() / 2);
-        let mut fields = fields.into_iter();
-        let Some(lease) = fields.next() else {
-            return Ok(Self(claims));
-        };
-        let lease = Lease::from(text(&lease)?);
-        while let (Some(id), Some(body)) = (fields.next(), fields.next()) {
-            claims.push(Claimed {
-                id: job_id(&id)?,
-                lease: lease.clone(),
-                deaths: 0,
-                body,
-            });
-        }
-        Ok(Self(claims))
-    }
+fn first_time((lease, ids, bodies): FirstTime) -> impl Iterator<Item = Claimed> {
+    let lease = Lease::from(&*lease);
+    ids.into_iter().zip(bodies).map(move |(id, body)| Claimed {
+        id,
+        lease: lease.clone(),
+        deaths: 0,
+        body,
+    })
 }
 
 impl FromRedisValue for TurnReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (refused, first_time, again, paused): (Vec<JobId>, FirstTime, OnRecord, Vec<String>) =
+        let (refused, firsts, again, paused): (_, Vec<FirstTime>, OnRecord, Vec<String>) =
             FromRedisValue::from_redis_value(value)?;
-        let mut claimed = first_time.0;
+        let mut claimed: Vec<_> = firsts.into_iter().flat_map(first_time).collect();
         claimed.extend(again.0);
         Ok(Self {
             refused,
@@ -246,13 +235,92 @@ fn text(bytes: &[u8]) -> Result<&str, ParsingError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::value::RawValue;
 
     use super::*;
     use crate::{
-        queue::{Options, Queue},
+        queue::{LIB, Options, Queue, settle::Verdict},
         testing::TestQueue,
     };
+
+    async fn waiting(queue: &TestQueue, n: usize) {
+        for _ in 0..n {
+            let options = Options::default();
+            let args = RawValue::NULL;
+            let producer = queue.producer();
+            producer
+                .enqueue_raw("test.any", args, &options)
+                .await
+                .unwrap();
+        }
+    }
+
+    fn wants(n: usize) -> Demand {
+        Demand {
+            order: vec![(Queue::Default, n)],
+            free: n,
+            ..Demand::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_of_one_lease_may_end_one_by_one_and_each_once() {
+        let queue = TestQueue::start();
+        let turns = Turns::on(&queue);
+        waiting(&queue, 12).await;
+        let claimed = turns.take(&[], None, &wants(12)).await.unwrap().claimed;
+        let leases: BTreeSet<_> = claimed.iter().map(|job| &job.lease).collect();
+        assert_eq!((claimed.len(), leases.len()), (12, 1));
+        let end = |n: usize| Settlement::of(claimed[n].id, &claimed[n].lease, Verdict::Done);
+        let back = |n: usize| Settlement::of(claimed[n].id, &claimed[n].lease, Verdict::Back);
+        let ids = |of: &[usize]| of.iter().map(|n| claimed[*n].id).collect::<Vec<_>>();
+
+        // default-1 is the beginning of default-10 to 12, and stays.
+        for (ends, refused) in [
+            (vec![end(10), end(5)], vec![]),
+            (vec![end(5), end(1), back(11)], vec![5]),
+            (vec![end(11), end(9)], vec![11]),
+        ] {
+            let reply = turns.take(&ends, None, &Demand::default()).await.unwrap();
+            assert_eq!(reply.refused, ids(&refused));
+        }
+
+        let held: Vec<_> = queue.held(turns.worker).await.into_keys().collect();
+        assert_eq!(held, ids(&[0, 2, 3, 4, 6, 7, 8]));
+        let of_another = Settlement::of(claimed[0].id, &Lease::from("1@5"), Verdict::Done);
+        let mut ends: Vec<_> = [8, 0, 2, 3, 4, 6, 7].map(end).into();
+        ends.push(of_another);
+        let reply = turns.take(&ends, None, &wants(5)).await.unwrap();
+        assert_eq!(reply.refused, ids(&[0]));
+        assert_eq!(reply.claimed[0].id, claimed[11].id, "it was given back");
+        let stats = queue.keys.stats();
+        let done: u64 = queue.command(&["HGET", &stats, "completed:default"]).await;
+        assert_eq!(done, 11);
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_a_clock_that_was_set_back_gives_out_again_loses_nothing() {
+        let queue = TestQueue::start();
+        let turns = Turns::on(&queue);
+        waiting(&queue, 1).await;
+        let first = turns.take(&[], None, &wants(1)).await.unwrap().claimed;
+        let (id, lease) = (first[0].id, &first[0].lease);
+        let script = format!("{LIB}\nhold(ARGV[1], ARGV[2], {{ ARGV[3] }})");
+        let _: () = redis::Script::new(&script)
+            .key(queue.keys.prefix())
+            .arg(turns.worker)
+            .arg(lease)
+            .arg("default-7")
+            .invoke_async(&mut queue.redis.connection().await.unwrap())
+            .await
+            .unwrap();
+
+        let held: Vec<_> = queue.held(turns.worker).await.into_keys().collect();
+
+        assert_eq!(held, [id, "default-7".parse().unwrap()]);
+    }
 
     #[tokio::test]
     async fn what_a_claim_that_falls_behind_gives_back_keeps_its_order() {
@@ -260,23 +328,11 @@ mod tests {
         let mark = queue.keys.mark(Queue::Default);
         // As if a list of 9000 had been deleted.
         let _: usize = queue.command(&["HSET", &mark, "last", "9000"]).await;
-        for _ in 0..4 {
-            let options = Options::default();
-            let args = RawValue::NULL;
-            queue
-                .producer()
-                .enqueue_raw("test.any", args, &options)
-                .await
-                .unwrap();
-        }
+        waiting(&queue, 4).await;
         let turns = Turns::on(&queue);
         let list = queue.keys.queue(Queue::Default);
         let listed: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
-        let demand = Demand {
-            order: vec![(Queue::Default, 3)],
-            free: 3,
-            ..Demand::default()
-        };
+        let demand = wants(3);
 
         for _ in 0..2 {
             let reply = turns.take(&[], None, &demand).await.unwrap();

@@ -1,6 +1,6 @@
 //! A queue of a test's own: fresh namespace, dropped at the end.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use redis::{Commands, FromRedisValue, ToRedisArgs};
 use tokio::task::JoinHandle;
@@ -9,7 +9,7 @@ use super::{required, unique};
 use crate::{
     id::BootId,
     kv::{Keys, KvError, Redis, blocking::BlockingHealth},
-    queue::{Producer, Registry, Worker, WorkerError, WorkerOptions},
+    queue::{JobId, Producer, Registry, Worker, WorkerError, WorkerOptions},
     shutdown::{Shutdown, Stop},
 };
 
@@ -80,6 +80,36 @@ impl TestQueue {
             stop,
             running: tokio::spawn(worker.run(shutdown)),
         }
+    }
+
+    /// What a worker holds, each job with its lease.
+    ///
+    /// # Panics
+    /// If something else stands there.
+    pub async fn held(&self, worker: BootId) -> BTreeMap<JobId, String> {
+        let by_lease: BTreeMap<String, String> =
+            self.command(&["HGETALL", &self.keys.claims(worker)]).await;
+        let claims = by_lease.iter().flat_map(|(lease, ids)| {
+            let ids = ids.split_whitespace();
+            ids.map(move |id| (id.parse().expect("the id of a job"), lease.clone()))
+        });
+        claims.collect()
+    }
+
+    /// As if a worker had been given up: it holds this job no more, as nobody does.
+    ///
+    /// # Panics
+    /// If it does not hold it.
+    pub async fn take_away(&self, worker: BootId, job: JobId) {
+        let key = self.keys.claims(worker);
+        let lease = &self.held(worker).await[&job];
+        let ids: String = self.command(&["HGET", &key, lease]).await;
+        let rest = ids.replace(&format!("{job} "), "");
+        let _: usize = if rest.is_empty() {
+            self.command(&["HDEL", &key, lease]).await
+        } else {
+            self.command(&["HSET", &key, lease, &rest]).await
+        };
     }
 
     /// Runs one Redis command, e.g. `["LLEN", "…"]`; a second time if the connection was broken.

@@ -2,8 +2,8 @@
 //!
 //! A *lease* is `<attempt>@<µs>` (or `#`, or `!#`), wherever it stands. It stands behind its job's id, and in a
 //! turn's command the verdict stands before that id. Or it stands before the ids of several jobs: in a
-//! command their number is between, and the verdict is `done`; in an answer it comes first in a list. So
-//! the scripts may move their arguments about.
+//! command their number is between, and the verdict is `done`; in an answer it comes first in a list, and they are
+//! in a list of their own behind it. So the scripts may move their arguments about.
 
 use common::queue::JobId;
 
@@ -36,28 +36,30 @@ pub(super) fn settlements(args: &[&str]) -> Vec<Settlement> {
 /// The jobs that an answer gives to a worker, each with its lease; and other jobs that it names, whose
 /// settlement was refused.
 pub(super) fn read_answer(answer: &Value<'_>) -> (Vec<(JobId, String)>, Vec<JobId>) {
-    let has_lists = answer
-        .parts()
-        .iter()
-        .any(|part| matches!(part, Value::List(_)));
-    let lists = if has_lists {
-        answer.parts()
-    } else {
-        std::slice::from_ref(answer)
-    };
     let (mut claimed, mut refused) = (Vec::new(), Vec::new());
-    for texts in lists.iter().map(Value::texts) {
-        let of_all = texts.first().filter(|text| is_lease(text));
-        for (at, text) in texts.iter().enumerate() {
-            let Ok(id) = text.parse() else { continue };
-            let own = texts.get(at + 1).filter(|text| is_lease(text));
-            match of_all.or(own) {
-                Some(lease) => claimed.push((id, (*lease).to_owned())),
-                None => refused.push(id),
+    read_list(answer, &mut claimed, &mut refused);
+    (claimed, refused)
+}
+
+fn read_list(list: &Value<'_>, claimed: &mut Vec<(JobId, String)>, refused: &mut Vec<JobId>) {
+    let parts = list.parts();
+    if let [lease, ids, _bodies] = parts
+        && is_lease(lease.text())
+    {
+        let ids = ids.texts().into_iter().filter_map(|id| id.parse().ok());
+        claimed.extend(ids.map(|id| (id, lease.text().to_owned())));
+        return;
+    }
+    for (at, part) in parts.iter().enumerate() {
+        if matches!(part, Value::List(_)) {
+            read_list(part, claimed, refused);
+        } else if let Ok(id) = part.text().parse() {
+            match parts.get(at + 1).map(Value::text) {
+                Some(lease) if is_lease(lease) => claimed.push((id, lease.to_owned())),
+                _ => refused.push(id),
             }
         }
     }
-    (claimed, refused)
 }
 
 pub(super) fn is_lease(text: &str) -> bool {
@@ -105,7 +107,11 @@ mod tests {
 
         let answer = Value::List(vec![
             Value::of_texts(&["low-2"]),
-            Value::of_texts(&["1@8", "high-1", "{}", "high-2", "{}"]),
+            Value::List(vec![Value::List(vec![
+                Value::Text(b"1@8"),
+                Value::of_texts(&["high-1", "high-2"]),
+                Value::of_texts(&["{}", "{}"]),
+            ])]),
             Value::of_texts(&["high-3", "2#8", "1 0", "{}"]),
         ]);
         let claim = |id: &str, lease: &str| (id.parse::<JobId>().unwrap(), lease.to_owned());

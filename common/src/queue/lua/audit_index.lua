@@ -24,8 +24,18 @@ local problems = {}
 local function problem(...)
   for _, word in ipairs({ ... }) do problems[#problems + 1] = word end
 end
-for i = 1, #page[2], step do
-  local id, of_id = page[2][i], page[2][i + 1]
+local entries = page[2]
+if kind == 'claims' then
+  entries = {}
+  for i = 2, #page[2], 2 do
+    for id in string.gmatch(page[2][i], '%S+') do
+      entries[#entries + 1] = id
+      entries[#entries + 1] = page[2][i - 1]
+    end
+  end
+end
+for i = 1, #entries, step do
+  local id, of_id = entries[i], entries[i + 1]
   if kind == 'unique' then
     if not has_body(of_id) then problem('no_body_unique', id, of_id) end
   elseif kind == 'slots' then
@@ -43,4 +53,4 @@ for i = 1, #page[2], step do
     if not has_slot(id, of_id) and needs_slot(id) then problem('no_slot', id, of_id) end
   end
 end
-return { page[1], #page[2] / step, problems }
+return { page[1], #entries / step, problems }

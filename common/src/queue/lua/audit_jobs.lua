@@ -7,7 +7,7 @@ local strangers = {}
 for i = 3, #ARGV do strangers[#strangers + 1] = ARGV[i] end
 local function held_by_stranger(id)
   for _, worker in ipairs(strangers) do
-    if redis.call('HEXISTS', ns .. 'claims:' .. worker, id) == 1 then return true end
+    if lease_of(worker, id) then return true end
   end
   return false
 end

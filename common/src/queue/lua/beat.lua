@@ -5,5 +5,5 @@
 local known = redis.call('ZSCORE', workers, ARGV[1])
 redis.call('ZADD', workers, now_ms + tonumber(ARGV[2]), ARGV[1])
 redis.call('HSET', ns .. 'workers:info', ARGV[1], ARGV[3])
-return { known and 1 or 0, redis.call('HLEN', ns .. 'claims:' .. ARGV[1]), pending_cancels(ARGV[1]),
+return { known and 1 or 0, #held_by(ARGV[1]) / 2, pending_cancels(ARGV[1]),
   redis.call('HKEYS', ns .. 'paused') }

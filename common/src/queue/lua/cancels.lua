@@ -16,7 +16,7 @@ local function pending_cancels(worker)
   local asked, pending = redis.call('HGETALL', key), {}
   for i = 1, #asked, 2 do
     local id, lease = asked[i], asked[i + 1]
-    if redis.call('HGET', ns .. 'claims:' .. worker, id) == lease then
+    if holds(worker, id, lease) then
       pending[#pending + 1], pending[#pending + 2] = id, lease
     else
       redis.call('HDEL', key, id)

@@ -2,6 +2,4 @@
 -- KEYS 1 namespace     ARGV 1 queue, 2.. bodies
 -- Returns the ids, in the order of the bodies, or the error DRAINING.
 if redis.call('HEXISTS', ns .. 'draining', ARGV[1]) == 1 then return refuse_draining(ARGV[1]) end
-local bodies = {}
-for i = 2, #ARGV do bodies[i - 1] = ARGV[i] end
-return push_new(ARGV[1], bodies)
+return push_new(ARGV[1], { unpack(ARGV, 2) })

@@ -7,7 +7,7 @@
 --         was recorded first; '' if none was sent), or { -1, '', 0 } if the claim is no longer this
 --         worker's, or { -2, plan, 0 } if the group is sealed.
 local worker, master, lease = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('HGET', ns .. 'claims:' .. worker, master) ~= lease then return { -1, '', 0 } end
+if not holds(worker, master, lease) then return { -1, '', 0 } end
 local key = ns .. 'group:' .. master
 redis.call('HSETNX', key, 'policy', ARGV[4])
 local plan = ''

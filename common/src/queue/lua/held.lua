@@ -1,7 +1,7 @@
 -- What a worker holds.
 -- KEYS 1 namespace     ARGV 1 worker
 -- Returns { id, lease, attempts and deaths so far, body or '', ... }
-local held = redis.call('HGETALL', ns .. 'claims:' .. ARGV[1])
+local held = held_by(ARGV[1])
 local reply = {}
 for i = 1, #held, 2 do
   local id = held[i]

@@ -13,7 +13,7 @@ elseif state == 'laned' then
   total = redis.call('ZCARD', ns .. 'lane:' .. where)
   ids = redis.call('ZRANGE', ns .. 'lane:' .. where, from, from + limit - 1)
 elseif state == 'claimed' then
-  local held = redis.call('HGETALL', ns .. 'claims:' .. where)
+  local held = held_by(where)
   total = #held / 2
   for i = 2 * from + 1, math.min(#held, 2 * (from + limit)), 2 do
     ids[#ids + 1] = held[i]

@@ -6,8 +6,9 @@
 local queue = ARGV[1]
 local claimed = 0
 for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
-  for _, id in ipairs(redis.call('HKEYS', ns .. 'claims:' .. worker)) do
-    if queue_of(id) == queue then claimed = claimed + 1 end
+  local held = held_by(worker)
+  for i = 1, #held, 2 do
+    if queue_of(held[i]) == queue then claimed = claimed + 1 end
   end
 end
 local parked = 0

@@ -1,44 +1,18 @@
--- What every script of the queue shares: names, ids, pushing, burying, fan-in.
--- KEYS 1 is always the namespace, e.g. `{rhubarb}:`; every other key is built from it and so lives
--- in the same Redis Cluster slot. The list of all keys is in `kv/keys.rs`.
---
--- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled or put into a lane then).
--- The n of pushed ids has no gaps, and a list is first in, first out. So one number per queue, the
--- *cursor*, tells what waits: an id above it is still in the list; of the ids at or below it only
--- those in the *loose* set still wait. Score of a loose id = its place in line (see `tail_of`);
--- the place of the others is their number.
-local ns = KEYS[1]
-local jobs, attempts, scheduled, dead = ns .. 'jobs', ns .. 'attempts', ns .. 'scheduled', ns .. 'dead'
-local stats, workers = ns .. 'stats', ns .. 'workers'
+-- What the scripts share that do more than make jobs: lists, groups, results, ends. Stands below head.lua.
+local attempts, scheduled, dead, workers = ns .. 'attempts', ns .. 'scheduled', ns .. 'dead', ns .. 'workers'
 
 local lanes -- what lanes.lua has, which stands below
 local LANE = string.byte('l') -- third byte of a body that has a lane: `{"lane":…`
 
-local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
 local STEP = 2 ^ -20 -- between the places of two ids that are listed again one after the other
 local MOST_KEEP = 10 * 365 * 86400000 -- ms, of how a job ended; Redis refuses longer times
 local STRIDE = 4000 -- how far a claim moves a cursor at most, so that no script runs for long
-
-local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
-local now_ms = math.floor(now_us / 1000)
-
--- Much quicker than what `..` does with a number, which loses digits besides.
-local function integer(n) return string.format('%d', n) end
 
 local function queue_of(id) return string.match(id, '^%a+') or '' end
 
 -- What a job is tied to, as its worker read it from the body: JSON, or '' for most jobs.
 local NO_TIES = {}
 local function read_ties(text) return text == '' and NO_TIES or cjson.decode(text) end
-
--- A command on a queue's list; false if somebody has put something else in the list's place. That must
--- not stop a script half way: what waits is known without the list, and the sweep complains.
-local function on_list(command, queue, ...)
-  local reply = redis.pcall(command, ns .. 'queue:' .. queue, ...)
-  if type(reply) == 'table' and reply.err then return false end
-  return reply
-end
 
 -- Tells all workers, once a script: `look` (care has something to do) or `beat` (the next heartbeat has
 -- news).
@@ -54,60 +28,14 @@ local function schedule(id, due)
   if redis.call('ZRANK', scheduled, id) == 0 then ring('look') end
 end
 
--- What a queue that is to run empty tells who brings a new job.
-local function refuse_draining(queue)
-  return redis.error_reply('DRAINING queue ' .. queue .. ' takes no new jobs')
-end
-
-local function count(what, n) redis.call('HINCRBY', stats, what, n) end
-
 local function in_chunks(items, call)
   for from = 1, #items, CHUNK do
     call(unpack(items, from, math.min(from + CHUNK - 1, #items)))
   end
 end
 
--- What a body begins with: `at`, when the job was made, and `due`, the time that it was made for, if any.
--- Only Redis's clock can tell; they stand first, so that scripts find them without reading JSON.
-local function stamp(due)
-  return '{"at":' .. integer(now_ms) .. ',' .. (due and '"due":' .. integer(due) .. ',' or '')
-end
-
--- Gives out the next `n` numbers of a queue's pushed (`last`) or unlisted (`later`) ids; returns the one
--- before them. If somebody has deleted the mark, it goes on after as many as were ever enqueued, which
--- no id exceeds: an old body must not be overwritten. The cursor jumps along, so that nothing takes the
--- jump for lost pops; the old ids that waited are in no place then, until an audit puts them back.
-local function draw(queue, counter, n)
-  local mark = ns .. 'mark:' .. queue
-  local number = redis.call('HINCRBY', mark, counter, n)
-  if number == n and redis.call('HLEN', mark) == 1 then
-    local used = tonumber(redis.call('HGET', stats, 'enqueued:' .. queue) or 0)
-    if used > 0 then
-      redis.call('HSET', mark, 'last', used, 'cursor', used, 'later', used)
-      number = redis.call('HINCRBY', mark, counter, n)
-    end
-  end
-  return number - n
-end
-
--- Pushes new jobs that have no lane at the back of one queue; returns their ids.
-local function push_plain(queue, bodies)
-  local n = #bodies
-  if n == 0 then return {} end
-  local number = draw(queue, 'last', n)
-  local ids, fields, at, pattern = {}, {}, stamp(), queue .. '-%d'
-  for i = 1, n do
-    local id = string.format(pattern, number + i)
-    ids[i] = id
-    fields[2 * i - 1], fields[2 * i] = id, at .. string.sub(bodies[i], 2)
-  end
-  in_chunks(fields, function(...) redis.call('HSET', jobs, ...) end)
-  in_chunks(ids, function(...) on_list('LPUSH', queue, ...) end)
-  count('enqueued:' .. queue, n)
-  return ids
-end
-
 -- Pushes new jobs at the back of one queue, or into their lanes; returns their ids.
+local push_plain = push_new
 local function push_new(queue, bodies)
   for i = 1, #bodies do
     if string.byte(bodies[i], 3) == LANE then return lanes.push(queue, bodies) end
@@ -123,8 +51,6 @@ local function make_unlisted(queue, body, due)
   count('enqueued:' .. queue, 1)
   return id
 end
-
--- === What only makes jobs that have no lane needs no more than what is above.
 
 -- A queue's marks. The caller writes `cursor` back if it moves it.
 local function state_of(queue)

@@ -112,7 +112,7 @@ local problems = {
     function(id) redis.call('DEL', ns .. 'history:' .. id) return 'history removed' end,
   },
   no_body_claims = {
-    function(id, worker) return redis.call('HEXISTS', ns .. 'claims:' .. worker, id) == 1 and not has_body(id) end,
+    function(id, worker) return lease_of(worker, id) and not has_body(id) end,
   },
   no_body_left = {
     function(id, master)

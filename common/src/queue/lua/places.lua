@@ -13,12 +13,23 @@ local function waits(id)
   return fresh_number(mark_of(queue), id) or redis.call('ZSCORE', ns .. 'loose:' .. queue, id)
 end
 
+-- The lease by which a worker holds a job; nil if it does not.
+local all_held = {} -- by worker
+local function lease_of(worker, id)
+  all_held[worker] = all_held[worker] or redis.call('HGETALL', ns .. 'claims:' .. worker)
+  local held = all_held[worker]
+  for i = 1, #held, 2 do
+    if string.find(held[i + 1], id .. ' ', 1, true) then return held[i] end
+  end
+  return nil
+end
+
 -- The worker that holds a job, and its lease; nil if nobody does. One question per worker.
 local known_workers
 local function holder_of(id)
   known_workers = known_workers or redis.call('ZRANGE', workers, 0, -1)
   for _, worker in ipairs(known_workers) do
-    local lease = redis.call('HGET', ns .. 'claims:' .. worker, id)
+    local lease = lease_of(worker, id)
     if lease then return worker, lease end
   end
   return nil

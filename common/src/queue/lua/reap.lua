@@ -7,12 +7,10 @@
 local worker = ARGV[1]
 local deadline = redis.call('ZSCORE', workers, worker)
 if deadline and tonumber(deadline) > now_ms then return -1 end
-local claims = ns .. 'claims:' .. worker
 local taken = 0
 for arg = 2, #ARGV, 7 do
   local verdict, id, lease, ties = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3]
-  if redis.call('HGET', claims, id) == lease then
-    redis.call('HDEL', claims, id)
+  if end_claim(worker, lease, id) then
     redis.call('HSET', attempts, id, ARGV[arg + 4])
     taken = taken + 1
     count('reaped', 1)
@@ -26,7 +24,7 @@ for arg = 2, #ARGV, 7 do
     end
   end
 end
-if redis.call('HLEN', claims) == 0 then
+if redis.call('EXISTS', ns .. 'claims:' .. worker) == 0 then
   pending_cancels(worker)
   redis.call('ZREM', workers, worker)
   redis.call('HDEL', ns .. 'workers:info', worker)

@@ -4,7 +4,7 @@
 --      which what follows takes, or ''
 -- Returns 1, or -1 if the claim is no longer this worker's. Sealing twice has no effect.
 local worker, master, lease = ARGV[1], ARGV[2], ARGV[3]
-if redis.call('HGET', ns .. 'claims:' .. worker, master) ~= lease then return -1 end
+if not holds(worker, master, lease) then return -1 end
 local key = ns .. 'group:' .. master
 if redis.call('HGET', key, 'sealed') ~= '1' then
   redis.call('HSET', key, 'sealed', 1, 'body', ARGV[4])

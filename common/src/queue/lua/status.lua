@@ -1,4 +1,4 @@
--- The queues at a glance. Costs the same at any depth; grows with the number of workers alone.
+-- The queues at a glance. Costs the same at any depth; grows with the workers and what they run.
 -- KEYS 1 namespace     ARGV queues
 -- Returns { now, ms,
 --           { queue, jobs that wait, length of its list or -1 (it is none), the oldest that waits or '',
@@ -39,7 +39,7 @@ local beats = {}
 for i = 1, #known, 2 do
   local worker = known[i]
   beats[#beats + 1] = { worker, known[i + 1], redis.call('HGET', ns .. 'workers:info', worker) or '',
-    redis.call('HLEN', ns .. 'claims:' .. worker) }
+    #held_by(worker) / 2 }
 end
 return { now_ms, queues,
   { redis.call('HLEN', jobs), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead), parked,

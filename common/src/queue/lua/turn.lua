@@ -13,14 +13,13 @@
 --      queue may use; the number of queues that have free slots of their own, and for each: name, how many
 --      then for each queue in order: name, how many to claim
 -- Returns { ids whose settlement was refused (the claim is no longer this worker's),
---           { lease, id, body, ... } of what was claimed for the first time, if anything was,
+--           { { lease, { ids }, { bodies } }, ... } of what was claimed for the first time,
 --           { id, lease, attempts so far, body, ... } of what has a record,
 --           { queues that are paused: nothing was taken from them } }
 -- A lease is `<attempt>@<claimed at, µs>`, the fence of one claim; `#` instead of `@` says that earlier
 -- attempts are on record, to be forgotten when the job is done, `!#` also that it is a *suspect*: one more
 -- death buries it. A worker runs one suspect at a time, or they would be buried for each other's deeds.
 local worker = ARGV[1]
-local claims = ns .. 'claims:' .. worker
 local max_deaths = tonumber(ARGV[3])
 local arg = 4
 local function next_arg()
@@ -39,28 +38,16 @@ end
 -- Settle what is done and tied to nothing, or to a group as its child: nearly all, so this is short.
 local left_groups = {}
 local completed = { high = 0, default = 0, low = 0 }
-local BY_FIRST_BYTE = { [104] = 'high', [100] = 'default', [108] = 'low' }
-local function complete(group, lease, first, last)
-  local done = {}
-  for i, held in ipairs(redis.call('HMGET', claims, unpack(ARGV, first, last))) do
-    local id = ARGV[first + i - 1]
-    if held == lease then
-      done[#done + 1] = id
-      local queue = BY_FIRST_BYTE[string.byte(id)]
-      completed[queue] = completed[queue] + 1
-    else
-      refused[#refused + 1] = id
-    end
-  end
-  if #done > 0 then
-    redis.call('HDEL', claims, unpack(done))
-    redis.call('HDEL', jobs, unpack(done))
-    if group ~= '' and leave_group_well(group, done) then left_groups[#left_groups + 1] = group end
-  end
-end
 for _ = 1, tonumber(next_arg()) do
   local group, lease, n = next_arg(), next_arg(), tonumber(next_arg())
-  for first = arg, arg + n - 1, CHUNK do complete(group, lease, first, math.min(first + CHUNK, arg + n) - 1) end
+  local done, others = end_claims(worker, lease, { unpack(ARGV, arg, arg + n - 1) })
+  for _, id in ipairs(others) do refused[#refused + 1] = id end
+  if #done > 0 then
+    redis.call('HDEL', jobs, unpack(done))
+    local queue = queue_of(done[1])
+    completed[queue] = completed[queue] + #done
+    if group ~= '' and leave_group_well(group, done) then left_groups[#left_groups + 1] = group end
+  end
   arg = arg + n
 end
 
@@ -68,8 +55,7 @@ end
 local ends, some_laned = {}, false
 for _ = 1, tonumber(next_arg()) do
   local verdict, id, lease, ties, details = next_arg(), next_arg(), next_arg(), next_arg(), next_arg()
-  if redis.call('HGET', claims, id) == lease then
-    redis.call('HDEL', claims, id)
+  if end_claim(worker, lease, id) then
     ties = read_ties(ties)
     some_laned = some_laned or ties.lane
     ends[#ends + 1] = { verdict, id, lease, ties, cjson.decode(details) }
@@ -187,11 +173,55 @@ local paused = free > 0 and redis.call('HKEYS', ns .. 'paused') or {}
 local is_paused = {}
 for _, queue in ipairs(paused) do is_paused[queue] = true end
 
-local taken = {}
+-- Takes the ids that are the next ones, as most are; returns how many, from the first on.
+local function take_next(state, ids)
+  local number, last, pattern, n = state.cursor, state.last, state.pattern, 0
+  while number < last and ids[n + 1] == string.format(pattern, number + 1) do
+    number, n = number + 1, n + 1
+  end
+  if n > 0 then state.cursor, state.moved = number, true end
+  return n
+end
+
+-- Takes what waits of a batch whose first `taken` are taken; returns all that are.
+local function take_each(state, batch, taken)
+  local ids = { unpack(batch, 1, taken) }
+  for at = taken + 1, #batch do
+    if take(state, batch[at]) then
+      ids[#ids + 1] = batch[at]
+    elseif state.behind then
+      -- Back with the rest of the batch, the first last: it is popped first.
+      for rest = #batch, at, -1 do on_list('RPUSH', state.queue, batch[rest]) end
+      break
+    end
+  end
+  return ids
+end
+
+local function has_gap(bodies)
+  for _, body in ipairs(bodies) do
+    if not body then return true end
+  end
+  return false
+end
+
+-- What this turn claims: lists of ids, each of one queue.
+local PART = 128 -- ids in one at most
+local parts, claimed = {}, 0
+local function claim(ids)
+  parts[#parts + 1] = ids
+  claimed = claimed + #ids
+end
+
+local slot_taken -- the queue that the popped id has used a slot of
 if popped ~= '' then
   if intent == 'take' and not is_paused[queue_of(popped)] then
     local state = state_of(queue_of(popped))
-    if take(state, popped) then taken[1] = popped end
+    if take(state, popped) then
+      slot_taken = state.queue
+      claim({ popped })
+      fill_slots(slot_taken, 1)
+    end
     if state.behind then on_list('RPUSH', state.queue, popped) end
     keep(state)
   else
@@ -200,33 +230,25 @@ if popped ~= '' then
     on_list('RPUSH', queue_of(popped), popped)
   end
 end
-local slot_taken = taken[1] and queue_of(taken[1])
-if slot_taken then fill_slots(slot_taken, 1) end
 while ARGV[arg] do
   local queue = ARGV[arg]
   local wanted = tonumber(ARGV[arg + 1])
   if queue == slot_taken then wanted, slot_taken = wanted - 1, nil end
-  wanted = math.min(wanted, free - #taken, (own[queue] or 0) + shared)
+  wanted = math.min(wanted, free - claimed, (own[queue] or 0) + shared)
   if is_paused[queue] then wanted = 0 end
-  local before = #taken
+  local before = claimed
   arg = arg + 2
   local state = state_of(queue)
   while wanted > 0 and not state.behind do
-    local batch = on_list('RPOP', queue, math.min(wanted, CHUNK))
+    local batch = on_list('RPOP', queue, math.min(wanted, PART))
     if not batch then break end
-    for at, id in ipairs(batch) do
-      if take(state, id) then
-        taken[#taken + 1] = id
-        wanted = wanted - 1
-      elseif state.behind then
-        -- Back with the rest of the batch, the first last: it is popped first.
-        for rest = #batch, at, -1 do on_list('RPUSH', queue, batch[rest]) end
-        break
-      end
-    end
+    local taken = take_next(state, batch)
+    if taken < #batch then batch = take_each(state, batch, taken) end
+    if #batch > 0 then claim(batch) end
+    wanted = wanted - #batch
   end
   keep(state)
-  fill_slots(queue, #taken - before)
+  fill_slots(queue, claimed - before)
 end
 
 -- Whether a job is a suspect, by its record.
@@ -239,7 +261,7 @@ local has_suspect -- whether this worker holds one; not known yet
 local function holds_suspect()
   if has_suspect == nil then
     has_suspect = false
-    for _, lease in ipairs(redis.call('HVALS', claims)) do
+    for _, lease in ipairs(redis.call('HKEYS', ns .. 'claims:' .. worker)) do
       has_suspect = has_suspect or string.find(lease, '!', 1, true) ~= nil
     end
   end
@@ -255,48 +277,44 @@ local function put_off_suspect(id)
   schedule(id, now_ms + 400 + 100 * put_off)
 end
 
-local MANY = 32 -- fields and values
-
-local first_time, again = {}, {}
-if #taken > 0 then
-  local holds = {}
-  local stamp = integer(now_us)
-  local first_lease = '1@' .. stamp
-  local has_records = redis.call('EXISTS', attempts) == 1
-  for from = 1, #taken, CHUNK do
-    local to = math.min(from + CHUNK - 1, #taken)
-    local bodies = redis.call('HMGET', jobs, unpack(taken, from, to))
-    local tries = has_records and redis.call('HMGET', attempts, unpack(taken, from, to)) or {}
-    for i, body in ipairs(bodies) do
-      local id, before = taken[from + i - 1], tries[i]
-      -- No body: it was discarded while it waited.
-      local suspect = body and before and is_suspect(before)
-      if suspect and holds_suspect() then
-        put_off_suspect(id)
-      elseif body and before then
-        if suspect then has_suspect = true end
-        local sign = suspect and '!#' or '#'
-        local lease = integer(tonumber(string.match(before, '^%d+')) + 1) .. sign .. stamp
-        holds[#holds + 1] = id
-        holds[#holds + 1] = lease
-        local n = #again
-        again[n + 1], again[n + 2], again[n + 3], again[n + 4] = id, lease, before, body
-      elseif body then
-        holds[#holds + 1] = id
-        holds[#holds + 1] = first_lease
-        local n = math.max(1, #first_time)
-        first_time[1], first_time[n + 1], first_time[n + 2] = first_lease, id, body
-      end
+-- Claims jobs of which some have a record of earlier attempts, or no body: these were discarded while they waited.
+-- Returns those that are claimed for the first time, and their bodies.
+local again = {}
+local function claim_each(ids, bodies, records)
+  local first_ids, first_bodies, by_lease = {}, {}, {}
+  for i, id in ipairs(ids) do
+    local body, before = bodies[i], records[i]
+    local suspect = body and before and is_suspect(before)
+    if suspect and holds_suspect() then
+      put_off_suspect(id)
+    elseif body and before then
+      if suspect then has_suspect = true end
+      local sign = suspect and '!#' or '#'
+      local lease = integer(tonumber(string.match(before, '^%d+')) + 1) .. sign .. integer(now_us)
+      by_lease[lease] = by_lease[lease] or {}
+      table.insert(by_lease[lease], id)
+      local n = #again
+      again[n + 1], again[n + 2], again[n + 3], again[n + 4] = id, lease, before, body
+    elseif body then
+      first_ids[#first_ids + 1], first_bodies[#first_bodies + 1] = id, body
     end
   end
-  if #holds > MANY then
-    -- A small hash is a listpack, which is searched from its start for each field: a third of this script's time at
-    -- a hundred claims. A value of more than 64 bytes makes a table of it for as long as it is not empty.
-    redis.call('HSET', claims, '', string.rep('-', 65))
-    in_chunks(holds, function(...) redis.call('HSET', claims, ...) end)
-    redis.call('HDEL', claims, '')
-  elseif #holds > 0 then
-    redis.call('HSET', claims, unpack(holds))
+  for lease, its in pairs(by_lease) do hold(worker, lease, its) end
+  return first_ids, first_bodies
+end
+
+local first_time = {}
+if claimed > 0 then
+  local has_records = redis.call('EXISTS', attempts) == 1
+  for _, ids in ipairs(parts) do
+    local bodies = redis.call('HMGET', jobs, unpack(ids))
+    local records = has_records and redis.call('HMGET', attempts, unpack(ids))
+    if records or has_gap(bodies) then ids, bodies = claim_each(ids, bodies, records or {}) end
+    if #ids > 0 then
+      local lease = '1@' .. integer(now_us + #first_time) -- one of its own
+      hold(worker, lease, ids)
+      first_time[#first_time + 1] = { lease, ids, bodies }
+    end
   end
   -- A worker that was given up must be known again before it holds anything; and it lives.
   redis.call('ZADD', workers, 'GT', now_ms + tonumber(ARGV[2]), worker)

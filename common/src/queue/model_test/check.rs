@@ -139,15 +139,12 @@ impl Bench {
             let ids = ["ZRANGE", &keys.parked_of(&kind), "0", "-1"];
             add(self.command(&ids).await, "parked");
         }
-        let claims = [0, 1].map(|worker| keys.claims(self.workers[worker].worker));
-        add(
-            self.command(&["HKEYS", &claims[0]]).await,
-            "claimed by the first",
-        );
-        add(
-            self.command(&["HKEYS", &claims[1]]).await,
-            "claimed by the second",
-        );
+        for (worker, name) in [(0, "claimed by the first"), (1, "claimed by the second")] {
+            let claims = keys.claims(self.workers[worker].worker);
+            let by_lease: Vec<String> = self.command(&["HVALS", &claims]).await;
+            let ids = by_lease.iter().flat_map(|ids| ids.split_whitespace());
+            add(ids.map(|id| id.parse().unwrap()).collect(), name);
+        }
         add(self.laned().await.into_iter().collect(), "laned");
         for queue in QUEUES {
             let (last, cursor): (Option<u64>, Option<u64>) = self

@@ -181,10 +181,8 @@ async fn a_blocking_task_that_overruns_is_asked_to_stop_and_never_runs_beside_it
     let job = queue.producer().enqueue(&Heavy::Stubborn).await.unwrap();
 
     gate.holds(1).await;
-    let held: usize = queue
-        .command(&["HLEN", &queue.keys.claims(worker.id)])
-        .await;
-    assert_eq!(held, 1, "it is claimed until it has ended");
+    let held = queue.held(worker.id).await;
+    assert_eq!(held.len(), 1, "it is claimed until it has ended");
     assert_eq!(gate.told_to_stop.load(Ordering::SeqCst), 1);
     gate.open();
 
@@ -226,14 +224,18 @@ async fn what_does_not_stop_at_a_shutdown_is_not_given_back_while_it_runs() {
         ..options()
     };
     let worker = queue.worker(registry(&stage, &gate), hasty);
-    let (id, claims) = (worker.id, queue.keys.claims(worker.id));
+    let id = worker.id;
     queue.producer().enqueue(&Heavy::Passes).await.unwrap();
     gate.holds(1).await;
 
     worker.stop().await;
 
-    let held: usize = queue.command(&["HLEN", &claims]).await;
-    assert_eq!(held, 1, "{id} holds it until its heartbeat has run out");
+    let held = queue.held(id).await;
+    assert_eq!(
+        held.len(),
+        1,
+        "{id} holds it until its heartbeat has run out"
+    );
     assert_eq!(queue.listed(Queue::Low).await, 0);
     gate.open();
     let next = queue.worker(registry(&stage, &gate), options());

@@ -41,11 +41,10 @@ fn deaf(limits: &str) -> WorkerOptions {
 
 /// Asks for a cancel as the script does, and rings no bell.
 async fn ask_silently(queue: &TestQueue, worker: &RunningWorker, job: JobId) {
-    let id = job.to_string();
-    let claims = queue.keys.claims(worker.id);
-    let lease: String = queue.command(&["HGET", &claims, &id]).await;
+    let lease = &queue.held(worker.id).await[&job];
     let cancels = queue.keys.cancels(worker.id);
-    let _: usize = queue.command(&["HSET", &cancels, &id, &lease]).await;
+    let id = job.to_string();
+    let _: usize = queue.command(&["HSET", &cancels, &id, lease]).await;
 }
 
 #[tokio::test]

@@ -228,10 +228,7 @@ async fn a_worker_runs_no_more_jobs_in_all_than_its_concurrency() {
     );
     stage.has_started_times("wait", 4).await;
 
-    let held: usize = queue
-        .command(&["HLEN", &queue.keys.claims(worker.id)])
-        .await;
-    assert_eq!(held, 4);
+    assert_eq!(queue.held(worker.id).await.len(), 4);
     stage.open();
     queue.ends_clean().await;
     worker.stop().await;

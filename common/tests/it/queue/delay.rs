@@ -11,11 +11,9 @@ use super::{Look, Plot, Stage, act};
 
 /// When a job was claimed, in µs by Redis's clock, and for when it was made.
 async fn claimed_and_due(queue: &TestQueue, workers: &[RunningWorker], id: JobId) -> (u64, u64) {
-    let id = id.to_string();
     let lease = eventually(&format!("{id} is claimed"), async || {
         for worker in workers {
-            let key = queue.keys.claims(worker.id);
-            let lease: Option<String> = queue.command(&["HGET", &key, &id]).await;
+            let lease = queue.held(worker.id).await.remove(&id);
             if lease.is_some() {
                 return lease;
             }
@@ -23,7 +21,9 @@ async fn claimed_and_due(queue: &TestQueue, workers: &[RunningWorker], id: JobId
         None
     })
     .await;
-    let body: String = queue.command(&["HGET", &queue.keys.jobs(), &id]).await;
+    let body: String = queue
+        .command(&["HGET", &queue.keys.jobs(), &id.to_string()])
+        .await;
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     let (_, claimed) = lease.split_once('@').expect("a first lease");
     let due_ms = body["due"].as_u64().expect("a due time");

@@ -242,9 +242,7 @@ pub(super) async fn take_away(
     job: JobId,
 ) {
     let id = job.to_string();
-    let _: usize = queue
-        .command(&["HDEL", &queue.keys.claims(worker.id), &id])
-        .await;
+    queue.take_away(worker.id, job).await;
     let _: usize = queue
         .command(&["ZADD", &queue.keys.loose(Queue::Default), "0", &id])
         .await;
@@ -327,8 +325,9 @@ async fn a_claim_whose_answer_was_lost_is_found_and_run() {
         .command(&["HSET", &queue.keys.stats(), "enqueued:default", "1"])
         .await;
     let _: usize = queue.command(&["HSET", &queue.keys.jobs(), id, body]).await;
+    let claims = queue.keys.claims(worker.id);
     let _: usize = queue
-        .command(&["HSET", &queue.keys.claims(worker.id), id, "1@1"])
+        .command(&["HSET", &claims, "1@1", &format!("{id} ")])
         .await;
 
     stage.has_ended("a").await;

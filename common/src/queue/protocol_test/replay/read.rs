@@ -95,7 +95,7 @@ pub(super) async fn read(real: &Real, expected: &Store, node: &mut Node) -> Resu
         scheduled: scheduled.into_iter().map(to_id).collect(),
         dead: dead.into_iter().map(to_id).collect(),
         claims: (0..real.workers.len())
-            .map(|who| (who, claims_of(who, from(next()), expected, node)))
+            .map(|who| (who, claims_of(who, &from(next()), expected, node)))
             .filter(|(_, claims)| !claims.is_empty())
             .collect(),
         workers: workers
@@ -181,20 +181,20 @@ fn to_group(fields: &Fields) -> Option<Group> {
 
 fn claims_of(
     who: Who,
-    found: BTreeMap<JobId, String>,
+    found: &BTreeMap<String, String>,
     expected: &Store,
     node: &mut Node,
 ) -> BTreeMap<Id, Lease> {
-    let lease_of = |(id, text): (JobId, String)| {
-        let id = to_id(id);
+    let lease_of = |(id, text): (&str, &String)| {
+        let id = to_id(id.parse().unwrap());
         let lease = expected.claims.get(&who).and_then(|claims| claims.get(&id));
         let nth = lease.map_or(0, |lease| lease.nth);
         let own = node.state.store.claims.get(&who);
         let held_before = own.and_then(|claims| claims.get(&id));
         let as_expected = if lease.is_some() && held_before == lease {
-            node.leases.get(&(id, nth)) == Some(&text)
+            node.leases.get(&(id, nth)) == Some(text)
         } else {
-            node.leases.insert((id, nth), text.clone()).as_ref() != Some(&text)
+            node.leases.insert((id, nth), text.clone()).as_ref() != Some(text)
         };
         let digits = text.split(['@', '#']).next().unwrap();
         let lease = Lease {
@@ -205,5 +205,9 @@ fn claims_of(
         };
         (id, lease)
     };
-    found.into_iter().map(lease_of).collect()
+    let by_lease = found.iter();
+    by_lease
+        .flat_map(|(lease, ids)| ids.split_whitespace().map(move |id| (id, lease)))
+        .map(lease_of)
+        .collect()
 }
