@@ -2,16 +2,20 @@
 //! script, fenced by the master's claim; a second attempt goes on where the first was.
 
 use std::{
+    collections::VecDeque,
+    fmt,
     marker::PhantomData,
     sync::{LazyLock, atomic::Ordering},
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::{
     EnqueueError, JobContext, JobId, Task,
     asked::{body_for, write},
+    chunk::{Answer, Chunk, Sent},
     enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
     flow::InFlow,
     job::Body,
@@ -20,15 +24,12 @@ use super::{
 };
 use crate::kv::{KvError, Script};
 
-static FAN_OUT: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "add children to a group",
-        &[super::LIB, include_str!("lua/fan_out.lua")],
-    )
-});
 static SEAL: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full("seal a group", &[super::ENDS, include_str!("lua/seal.lua")])
 });
+
+/// Chunks under way at once: while Redis adds one, the master makes the next.
+const UNDER_WAY: usize = 3;
 
 /// What becomes of a group when a child dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub enum FanOutError {
     /// This worker stopped beating and the job was given to another.
     #[error("{0} is no longer this worker's: its heartbeat had ended")]
     ClaimLost(JobId),
+    /// Redis has not kept the children before these, which it had taken.
+    #[error("the children of {0} that were added first are gone: Redis lost its last moments")]
+    Gap(JobId),
     /// The plan cannot be written or read.
     #[error("write or read the plan of group {group}")]
     Plan {
@@ -99,16 +103,17 @@ impl JobContext {
             sealed: false,
             pending: Vec::new(),
             pending_bytes: 0,
+            under_way: VecDeque::new(),
             paced: true,
             plan: PhantomData,
         };
-        split.plan_text = split.send(&plan).await?;
+        let begun = split.chunk(0, Vec::new()).send(plan).await;
+        split.plan_text = split.heard(begun).await?;
         Ok(split)
     }
 }
 
 /// A group in the making.
-#[derive(Debug)]
 pub struct Split<'a, P> {
     job: &'a JobContext,
     on_death: OnDeath,
@@ -121,9 +126,20 @@ pub struct Split<'a, P> {
     pub(super) sealed: bool,
     pending: Vec<String>,
     pending_bytes: usize,
+    /// In their order.
+    under_way: VecDeque<BoxFuture<'a, Sent>>,
     /// Whether to wait while many children are left.
     paced: bool,
     plan: PhantomData<P>,
+}
+
+impl<P> fmt::Debug for Split<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Split")
+            .field("group", &self.job.id)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<P: DeserializeOwned> Split<'_, P> {
@@ -154,7 +170,7 @@ impl<P> Split<'_, P> {
         self.pending_bytes += body.len();
         self.pending.push(body);
         if self.pending.len() >= CHUNK || self.pending_bytes >= CHUNK_BYTES {
-            self.send("").await?;
+            self.send().await?;
         }
         Ok(())
     }
@@ -166,8 +182,9 @@ impl<P> Split<'_, P> {
     /// If the claim was lost or Redis fails.
     pub async fn then<T: Task>(mut self, then: &T) -> Result<(), FanOutError> {
         if !self.pending.is_empty() {
-            self.send("").await?;
+            self.send().await?;
         }
+        self.hear(1).await?;
         let body = self.body(then, None, Some(self.job.id))?;
         let Turns {
             redis,
@@ -190,40 +207,64 @@ impl<P> Split<'_, P> {
         }
     }
 
-    /// Sends the pending children, and at first the plan; returns the plan that holds, if one was sent.
-    pub(super) async fn send(&mut self, plan: &str) -> Result<String, FanOutError> {
-        let Turns {
-            redis,
-            keys,
-            worker,
-            ..
-        } = &self.job.turns;
-        let policy = match self.on_death {
-            OnDeath::Continue => "continue",
-            OnDeath::Fail => "fail",
-        };
+    /// Sends the pending children. Waits only while enough are under way.
+    pub(super) async fn send(&mut self) -> Result<(), FanOutError> {
         let first = self.index - self.pending.len() as u64;
-        let mut call = FAN_OUT.on(keys.prefix());
-        call.arg(worker)
-            .arg(self.job.id)
-            .arg(&self.job.lease)
-            .arg(policy);
-        call.arg(plan).arg(first);
-        for body in &self.pending {
-            call.arg(body);
-        }
-        let (next, plan, left): (i64, String, u64) = FAN_OUT
-            .run(redis, &call)
-            .await
-            .map_err(|source| self.redis_error(source))?;
-        match next {
-            -1 => return Err(FanOutError::ClaimLost(self.job.id)),
-            -2 => self.sealed = true,
-            next => self.next = next.unsigned_abs(),
-        }
-        self.pending.clear();
+        let bodies = std::mem::take(&mut self.pending);
+        let chunk = self.chunk(first, bodies);
         self.pending_bytes = 0;
+        let mut sent = chunk.send(String::new()).boxed();
+        // Looked at once, so that it goes out at once.
+        match sent.as_mut().now_or_never() {
+            Some(sent) => self.under_way.push_back(std::future::ready(sent).boxed()),
+            None => self.under_way.push_back(sent),
+        }
+        self.hear(UNDER_WAY).await
+    }
+
+    /// Waits until fewer chunks than this are under way.
+    pub(super) async fn hear(&mut self, fewer_than: usize) -> Result<(), FanOutError> {
+        while self.under_way.len() >= fewer_than
+            && let Some(sent) = self.under_way.pop_front()
+        {
+            self.heard(sent.await).await?;
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, first: u64, bodies: Vec<String>) -> Chunk {
+        Chunk {
+            turns: self.job.turns.clone(),
+            master: self.job.id,
+            lease: self.job.lease.clone(),
+            on_death: self.on_death,
+            first,
+            bodies,
+        }
+    }
+
+    /// What Redis says of a chunk, all before it having been heard; returns the plan that holds, if one was sent.
+    async fn heard(&mut self, (chunk, reply): Sent) -> Result<String, FanOutError> {
+        let mut answer = reply.map_err(|source| self.redis_error(source))?;
+        if matches!(answer, Answer::Gap) {
+            // It overtook the one before it, on another connection: that one is there now.
+            let (_, again) = chunk.send(String::new()).await;
+            answer = again.map_err(|source| self.redis_error(source))?;
+        }
+        let (plan, left) = match answer {
+            Answer::Added { next, plan, left } => {
+                self.next = next;
+                (plan, left)
+            }
+            Answer::Sealed { plan } => {
+                self.sealed = true;
+                (plan, 0)
+            }
+            Answer::ClaimLost => return Err(FanOutError::ClaimLost(self.job.id)),
+            Answer::Gap => return Err(FanOutError::Gap(self.job.id)),
+        };
         if self.paced {
+            let Turns { redis, keys, .. } = &self.job.turns;
             let waited = pace::wait(redis, keys, self.job.id, left).await;
             self.paced = waited.map_err(|source| self.redis_error(source))?;
         }

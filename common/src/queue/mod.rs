@@ -44,6 +44,7 @@ mod bell;
 pub mod blocking;
 pub mod cancel;
 pub mod care;
+mod chunk;
 mod consume;
 pub mod context;
 pub mod dead;

@@ -5,7 +5,7 @@
 --      but the first, 6 index of the chunk's first child, 7.. the children's bodies
 -- Returns { index of the next child to add, plan, children that have not settled } (the plan is the one that
 --         was recorded first; '' if none was sent), or { -1, '', 0 } if the claim is no longer this
---         worker's, or { -2, plan, 0 } if the group is sealed.
+--         worker's, or { -2, plan, 0 } if the group is sealed, or { -3, '', 0 } if children before these are not here.
 local worker, master, lease = ARGV[1], ARGV[2], ARGV[3]
 if not holds(worker, master, lease) then return { -1, '', 0 } end
 local key = ns .. 'group:' .. master
@@ -17,9 +17,10 @@ if ARGV[5] ~= '' then
 end
 local g = redis.call('HMGET', key, 'sealed', 'total')
 if g[1] == '1' then return { -2, plan, 0 } end
-local total = tonumber(g[2] or 0)
+local total, first = tonumber(g[2] or 0), tonumber(ARGV[6])
+if first > total then return { -3, '', 0 } end
 local bodies = {}
-for arg = 7 + math.max(0, total - tonumber(ARGV[6])), #ARGV do bodies[#bodies + 1] = ARGV[arg] end
+for arg = 7 + math.max(0, total - first), #ARGV do bodies[#bodies + 1] = ARGV[arg] end
 if #bodies > 0 then
   in_chunks(push_new(queue_of(master), bodies), function(...) redis.call('SADD', key .. ':left', ...) end)
   total = total + #bodies
