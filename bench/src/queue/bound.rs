@@ -2,6 +2,10 @@
 //! an id, an attempt, a priority, a delay or a group; nobody notices a dead worker. What is kept: jobs
 //! are claimed into a hash of the worker before they run and leave it afterwards, so that a crash would
 //! lose none if somebody looked.
+//!
+//! The second bound has what every queue has: each job an id, by which the worker's hash knows it and an
+//! acknowledgement names it, and three lists, which each claim asks in order of priority. Its producer awaits
+//! each pipeline before the next.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -14,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::tally::{Noop, Tally};
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
+static CLAIM_BY_ID: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("claim_by_id.lua")));
 
 /// Jobs a claim at most.
 const BATCH: u32 = 100;
@@ -29,13 +35,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A job as it lies in the list.
 #[derive(Serialize, Deserialize)]
 struct Job<A> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     task: std::borrow::Cow<'static, str>,
     args: A,
 }
 
-fn write(job: &Noop) -> Result<String> {
+fn write(job: &Noop, with_id: bool) -> Result<String> {
+    let id = with_id.then(|| format!("default-{}", job.n));
     let task = "bench.noop".into();
-    serde_json::to_string(&Job { task, args: job }).context("write a job")
+    let args = job;
+    serde_json::to_string(&Job { id, task, args }).context("write a job")
 }
 
 /// Pushes jobs onto a list.
@@ -43,19 +53,24 @@ fn write(job: &Noop) -> Result<String> {
 pub(super) struct Producer {
     connection: MultiplexedConnection,
     list: String,
+    with_ids: bool,
 }
 
 impl Producer {
     /// A producer for `list`.
-    pub(super) fn new(connection: MultiplexedConnection, list: String) -> Self {
-        Self { connection, list }
+    pub(super) fn new(connection: MultiplexedConnection, list: String, with_ids: bool) -> Self {
+        Self {
+            connection,
+            list,
+            with_ids,
+        }
     }
 
     /// Pushes one job.
     pub(super) async fn enqueue(&mut self, job: &Noop) -> Result<()> {
         redis::cmd("LPUSH")
             .arg(&self.list)
-            .arg(write(job)?)
+            .arg(write(job, self.with_ids)?)
             .exec_async(&mut self.connection)
             .await
             .context("push a job")
@@ -67,7 +82,9 @@ impl Producer {
             .map(|jobs| async move {
                 let mut pipeline = redis::Pipeline::with_capacity(jobs.len());
                 for job in jobs {
-                    pipeline.lpush(&self.list, write(job)?).ignore();
+                    pipeline
+                        .lpush(&self.list, write(job, self.with_ids)?)
+                        .ignore();
                 }
                 let mut connection = self.connection.clone();
                 pipeline
@@ -75,7 +92,7 @@ impl Producer {
                     .await
                     .context("push jobs")
             })
-            .buffered(PIPELINES)
+            .buffered(if self.with_ids { 1 } else { PIPELINES })
             .try_collect()
             .await
     }
@@ -86,36 +103,51 @@ pub(super) async fn consume(
     url: &str,
     keys: &Keys,
     tally: &Tally,
+    with_ids: bool,
     shutdown: Shutdown,
 ) -> Result<()> {
     let client = redis::Client::open(url)?;
-    let claimers = (0..CLAIMERS).map(|n| claim(&client, keys, n, tally));
+    let claimers = (0..CLAIMERS).map(|n| claim(&client, keys, n, tally, with_ids));
     tokio::select! {
         ended = futures_util::future::try_join_all(claimers) => ended.map(drop),
         () = shutdown.asked() => Ok(()),
     }
 }
 
-async fn claim(client: &redis::Client, keys: &Keys, n: u32, tally: &Tally) -> Result<()> {
+async fn claim(
+    client: &redis::Client,
+    keys: &Keys,
+    n: u32,
+    tally: &Tally,
+    with_ids: bool,
+) -> Result<()> {
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE * 5));
     let mut connection = client
         .get_multiplexed_async_connection_with_config(&config)
         .await
         .context("connect a claimer")?;
-    let list = keys.queue(Queue::Default);
+    let (list, [high, low]) = (
+        keys.queue(Queue::Default),
+        [Queue::High, Queue::Low].map(|queue| keys.queue(queue)),
+    );
     let held = format!("{}bound:held:{n}", keys.prefix());
     let waited = format!("{}bound:waited:{n}", keys.prefix());
 
-    let mut done = 0;
+    let (mut done, mut ids) = (0, Vec::new());
     loop {
-        let mut call = CLAIM.key(&list);
-        call.key(&held).key(&waited).arg(done).arg(BATCH);
+        let mut call = if with_ids { &CLAIM_BY_ID } else { &CLAIM }.prepare_invoke();
+        if with_ids {
+            call.key(&[&high, &list, &low, &held, &waited]);
+            call.arg(BATCH).arg(std::mem::take(&mut ids));
+        } else {
+            call.key(&[&list, &held, &waited]).arg(done).arg(BATCH);
+        }
         let jobs: Vec<String> = call
             .invoke_async(&mut connection)
             .await
             .context("claim jobs")?;
         for job in &jobs {
-            run(job, tally)?;
+            ids.extend(run(job, tally)?);
         }
         done = jobs.len();
         if jobs.is_empty() {
@@ -126,6 +158,7 @@ async fn claim(client: &redis::Client, keys: &Keys, n: u32, tally: &Tally) -> Re
                 .await
                 .context("wait for a job")?;
             if let Some(job) = &job {
+                // Acknowledged by the next claim, as the only one in its list.
                 run(job, tally)?;
             }
         }
@@ -134,8 +167,9 @@ async fn claim(client: &redis::Client, keys: &Keys, n: u32, tally: &Tally) -> Re
     }
 }
 
-fn run(job: &str, tally: &Tally) -> Result<()> {
+/// Runs a job; returns its id, if it has one.
+fn run(job: &str, tally: &Tally) -> Result<Option<String>> {
     let job: Job<Noop> = serde_json::from_str(job).context("read a job")?;
     tally.execute(&job.args);
-    Ok(())
+    Ok(job.id)
 }

@@ -38,6 +38,7 @@ impl WorkerProcess {
         let side = match side {
             Side::Queue => "queue",
             Side::Bound => "bound",
+            Side::BoundWithIds => "bound-with-ids",
         };
         let mut process = Command::new(program)
             .args(["queue-worker", "--side", side])

@@ -1,8 +1,9 @@
 //! The queue's speed: enqueue, drain, both at once, pickup latency, calls, and what each costs.
 //!
 //! Producer (this process), worker ([`worker`], a process that [`child`] starts) and Redis are three
-//! processes. Each measurement is taken twice in a row: of the queue, and of a lower bound ([`bound`])
-//! that has none of its features, so that the ratio of the two says what the features cost.
+//! processes. Each measurement is taken of the queue and then of a lower bound ([`bound`]) that has none of its
+//! features, so that the ratio of the two says what the features cost; what handles many jobs at once also
+//! of a second one whose jobs have ids and priorities.
 //! [`tally`] counts what was executed. [`growth`] asks whether a job costs more when others wait.
 
 mod bound;
@@ -45,6 +46,8 @@ pub(crate) enum Side {
     Queue,
     /// What the same client library does without its features.
     Bound,
+    /// The same, but for an id of each job and three priorities.
+    BoundWithIds,
 }
 
 impl Options {
@@ -55,19 +58,30 @@ impl Options {
             Side::Queue => self
                 .worker_threads
                 .unwrap_or_else(|| u32::try_from(cores()).unwrap_or(1)),
-            Side::Bound => 1,
+            Side::Bound | Side::BoundWithIds => 1,
         }
     }
 }
 
 impl Side {
-    const BOTH: [Self; 2] = [Self::Queue, Self::Bound];
+    const ALL: [Self; 3] = [Self::Queue, Self::Bound, Self::BoundWithIds];
+
+    /// Whether this step is measured of it. A bare list gives nothing back, and one job at a time costs both
+    /// bounds the same.
+    const fn has(self, step: Step) -> bool {
+        match step {
+            Step::BulkAndDrain | Step::Both => true,
+            Step::Single | Step::Pickup => !matches!(self, Self::BoundWithIds),
+            Step::Call => matches!(self, Self::Queue),
+        }
+    }
 
     /// A figure's name on this side.
     fn figure(self, name: &str) -> String {
         match self {
             Self::Queue => format!("queue.{name}"),
             Self::Bound => format!("queue.{name}.bound"),
+            Self::BoundWithIds => format!("queue.{name}.bound_with_ids"),
         }
     }
 }
@@ -83,7 +97,7 @@ struct Rates {
 
 /// Measures the queue `how.runs` times.
 pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures) -> Result<()> {
-    figures.expect_steps(2 + how.runs * 9);
+    figures.expect_steps(3 + how.runs * 12);
     let redis = RedisSide::start(how.redis_url.as_deref()).await?;
     let bench = steps::Bench {
         redis,
@@ -91,19 +105,18 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
     };
 
     // The warm-up also tells how many jobs last for the time asked.
-    let mut jobs = [0; 2];
-    for (side, jobs) in Side::BOTH.into_iter().zip(&mut jobs) {
+    let mut jobs = [0; 3];
+    for (side, jobs) in Side::ALL.into_iter().zip(&mut jobs) {
         figures.begin(format!("warm-up: {}", side.figure("drain")));
         *jobs = bench.jobs_that_last(side).await?;
     }
     for run in 1..=how.runs {
-        let mut rates = [Rates::default(); 2];
+        let mut rates = [Rates::default(); 3];
         for step in Step::ALL {
-            for (side, (jobs, rates)) in
-                Side::BOTH.into_iter().zip(jobs.into_iter().zip(&mut rates))
+            for (side, (jobs, rates)) in Side::ALL.into_iter().zip(jobs.into_iter().zip(&mut rates))
             {
-                if (side, step) == (Side::Bound, Step::Call) {
-                    continue; // a bare list gives nothing back
+                if !side.has(step) {
+                    continue;
                 }
                 figures.begin(format!(
                     "run {run} of {}: {}",
@@ -127,7 +140,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
                 }
             }
         }
-        let [queue, bound] = rates;
+        let [queue, bound, with_ids] = rates;
         figures.begin(format!("run {run} of {}: queue.group", how.runs));
         bench.group(queue.drain, figures).await?;
         for (name, queue, bound) in [
@@ -137,6 +150,14 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
             ("both_at_once", queue.both, bound.both),
         ] {
             figures.add(format!("queue.{name}.of_bound"), "%", 100.0 * queue / bound);
+        }
+        for (name, queue, bound) in [
+            ("enqueue_bulk", queue.bulk, with_ids.bulk),
+            ("drain", queue.drain, with_ids.drain),
+            ("both_at_once", queue.both, with_ids.both),
+        ] {
+            let name = format!("queue.{name}.of_bound_with_ids");
+            figures.add(name, "%", 100.0 * queue / bound);
         }
     }
     Ok(())

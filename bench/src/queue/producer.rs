@@ -33,9 +33,11 @@ impl Producer {
                 redis.connection().await?;
                 Self::Queue(queue::Producer::new(redis, namespace.keys.clone()))
             }
-            Side::Bound => {
+            Side::Bound | Side::BoundWithIds => {
                 let list = namespace.keys.queue(Queue::Default);
-                Self::Bound(bound::Producer::new(redis.connect().await?, list))
+                let with_ids = side == Side::BoundWithIds;
+                let connection = redis.connect().await?;
+                Self::Bound(bound::Producer::new(connection, list, with_ids))
             }
         })
     }

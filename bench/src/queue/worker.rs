@@ -103,9 +103,12 @@ fn start(
             let worker = Worker::new(&options.redis_url, keys, registry, worker_options)?;
             tokio::spawn(async move { Ok(worker.run(shutdown).await?) })
         }
-        Side::Bound => {
+        Side::Bound | Side::BoundWithIds => {
             let (url, tally) = (options.redis_url.clone(), Arc::clone(tally));
-            tokio::spawn(async move { bound::consume(&url, &keys, &tally, shutdown).await })
+            let with_ids = options.side == Side::BoundWithIds;
+            tokio::spawn(
+                async move { bound::consume(&url, &keys, &tally, with_ids, shutdown).await },
+            )
         }
     })
 }

@@ -1,7 +1,7 @@
 //! Every key and channel that Rhubarb has in Redis: its type, who writes it, who reads it.
 //!
 //! All begin with `{namespace}:`; the braces are a Redis Cluster hash tag, so that each script's keys
-//! are in one slot. The scripts build the same names from that prefix (`queue/lua/lib.lua`,
+//! are in one slot. The scripts build the same names from that prefix (`queue/lua/numbers.lua`,
 //! `chat/lua/lib.lua`); `docs/redis.md` shows the list with redis-cli recipes.
 
 use std::sync::Arc;

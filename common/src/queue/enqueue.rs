@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    HEAD, JobId, Lane, Queue, Task, TraceParent,
+    HEAD, JobId, Lane, NUMBERS, Queue, Task, TraceParent,
     asked::Asked,
     flow,
     job::Body,
@@ -22,6 +22,12 @@ use super::{
 };
 use crate::kv::{Keys, KvError, Redis, Script};
 
+static ENQUEUE_ONE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "push a job",
+        &[NUMBERS, include_str!("lua/enqueue_one.lua")],
+    )
+});
 static ENQUEUE: LazyLock<Script> =
     LazyLock::new(|| Script::new("push jobs", &[HEAD, include_str!("lua/enqueue.lua")]));
 static ENQUEUE_LANED: LazyLock<Script> = LazyLock::new(|| {
@@ -322,6 +328,7 @@ impl Producer {
         let script = match when {
             _ if some_unique => &ADMIT,
             When::Now if jobs.iter().any(|asked| asked.laned) => &ENQUEUE_LANED,
+            When::Now if jobs.len() == 1 => &ENQUEUE_ONE,
             When::Now => &ENQUEUE,
             When::In(_) | When::At(_) => &SCHEDULE,
         };

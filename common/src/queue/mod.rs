@@ -110,10 +110,16 @@ pub use trace::TraceParent;
 pub use unique::{Enqueued, Unique};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 
+/// What every script begins with.
+const NUMBERS: &str = include_str!("lua/numbers.lua");
 /// What a script needs that only makes jobs without lanes.
-const HEAD: &str = include_str!("lua/head.lua");
+const HEAD: &str = concat!(
+    include_str!("lua/numbers.lua"),
+    include_str!("lua/head.lua")
+);
 /// What the scripts share.
 const LIB: &str = concat!(
+    include_str!("lua/numbers.lua"),
     include_str!("lua/head.lua"),
     include_str!("lua/lib.lua"),
     include_str!("lua/lanes.lua"),
@@ -121,6 +127,7 @@ const LIB: &str = concat!(
 );
 /// What the scripts share that end jobs: what hears of an end may be a flow.
 const ENDS: &str = concat!(
+    include_str!("lua/numbers.lua"),
     include_str!("lua/head.lua"),
     include_str!("lua/lib.lua"),
     include_str!("lua/lanes.lua"),

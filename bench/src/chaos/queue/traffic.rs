@@ -17,7 +17,7 @@ use super::{
 use crate::chaos::proxy::resp::Value;
 
 /// The queue's scripts that matter here, each with its text without what the scripts share.
-const SCRIPTS: [(Script, &str); 10] = [
+const SCRIPTS: [(Script, &str); 11] = [
     (
         Script::Turn,
         include_str!("../../../../common/src/queue/lua/turn.lua"),
@@ -25,6 +25,10 @@ const SCRIPTS: [(Script, &str); 10] = [
     (
         Script::Held,
         include_str!("../../../../common/src/queue/lua/held.lua"),
+    ),
+    (
+        Script::Enqueue,
+        include_str!("../../../../common/src/queue/lua/enqueue_one.lua"),
     ),
     (
         Script::Enqueue,

@@ -1,16 +1,4 @@
--- What a script needs that makes jobs without lanes, and all others as well: names, ids, pushing.
--- Such a script has no function that it does not call, for each call of a script makes all of them.
--- KEYS 1 is always the namespace, e.g. `{rhubarb}:`; every other key is built from it and so lives
--- in the same Redis Cluster slot. The list of all keys is in `kv/keys.rs`.
---
--- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled or put into a lane then).
--- The n of pushed ids has no gaps, and a list is first in, first out. So one number per queue, the
--- *cursor*, tells what waits: an id above it is still in the list; of the ids at or below it only
--- those in the *loose* set still wait. Score of a loose id = its place in line (see `tail_of`);
--- the place of the others is their number.
-local ns = KEYS[1]
-local jobs, stats = ns .. 'jobs', ns .. 'stats'
-
+-- What a script needs that makes jobs without lanes, and all others as well. Stands below numbers.lua.
 local CHUNK = 1000 -- unpack() has a limit; longer argument lists are cut
 
 local time = redis.call('TIME')
@@ -38,24 +26,8 @@ local function count(what, n) redis.call('HINCRBY', stats, what, integer(n)) end
 -- What a body begins with: `at`, when the job was made, and `due`, the time that it was made for, if any.
 -- Only Redis's clock can tell; they stand first, so that scripts find them without reading JSON.
 local function stamp(due)
-  return '{"at":' .. integer(now_ms) .. ',' .. (due and '"due":' .. integer(due) .. ',' or '')
-end
-
--- Gives out the next `n` numbers of a queue's pushed (`last`) or unlisted (`later`) ids; returns the one
--- before them. If somebody has deleted the mark, it goes on after as many as were ever enqueued, which
--- no id exceeds: an old body must not be overwritten. The cursor jumps along, so that nothing takes the
--- jump for lost pops; the old ids that waited are in no place then, until an audit puts them back.
-local function draw(queue, counter, n)
-  local mark = ns .. 'mark:' .. queue
-  local number = redis.call('HINCRBY', mark, counter, integer(n))
-  if number == n and redis.call('HLEN', mark) == 1 then
-    local used = tonumber(redis.call('HGET', stats, 'enqueued:' .. queue) or 0)
-    if used > 0 then
-      redis.call('HSET', mark, 'last', used, 'cursor', used, 'later', used)
-      number = redis.call('HINCRBY', mark, counter, integer(n))
-    end
-  end
-  return number - n
+  if not due then return string.format('{"at":%d,', now_ms) end
+  return string.format('{"at":%d,"due":%d,', now_ms, due)
 end
 
 -- Pushes new jobs that have no lane at the back of one queue; returns their ids.

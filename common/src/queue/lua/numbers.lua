@@ -1,0 +1,29 @@
+-- What every script of the queue begins with: names and numbers. All functions that stand before a script are made
+-- anew by each of its calls, so the script that makes one job has nothing but this before it.
+-- KEYS 1 is always the namespace, e.g. `{rhubarb}:`; every other key is built from it and so lives
+-- in the same Redis Cluster slot. The list of all keys is in `kv/keys.rs`.
+--
+-- An id reads `<queue>-<n>` (pushed when it was made) or `<queue>+<n>` (scheduled or put into a lane then).
+-- The n of pushed ids has no gaps, and a list is first in, first out. So one number per queue, the
+-- *cursor*, tells what waits: an id above it is still in the list; of the ids at or below it only
+-- those in the *loose* set still wait. Score of a loose id = its place in line (see `tail_of`);
+-- the place of the others is their number.
+local ns = KEYS[1]
+local jobs, stats = ns .. 'jobs', ns .. 'stats'
+
+-- Gives out the next `n` numbers of a queue's pushed (`last`) or unlisted (`later`) ids; returns the one
+-- before them. If somebody has deleted the mark, it goes on after as many as were ever enqueued, which
+-- no id exceeds: an old body must not be overwritten. The cursor jumps along, so that nothing takes the
+-- jump for lost pops; the old ids that waited are in no place then, until an audit puts them back.
+local function draw(queue, counter, n)
+  local mark = ns .. 'mark:' .. queue
+  local number = redis.call('HINCRBY', mark, counter, string.format('%d', n))
+  if number == n and redis.call('HLEN', mark) == 1 then
+    local used = tonumber(redis.call('HGET', stats, 'enqueued:' .. queue) or 0)
+    if used > 0 then
+      redis.call('HSET', mark, 'last', used, 'cursor', used, 'later', used)
+      number = redis.call('HINCRBY', mark, counter, string.format('%d', n))
+    end
+  end
+  return number - n
+end
