@@ -20,6 +20,24 @@ end
 -- Where the meta went and the log stayed, the log knows of messages that are in no archive yet.
 top = newest_here
 
+-- Children of a flush end in any order: what is right below the window may be in the log alone. The log is complete
+-- as far down as each entry names the one before it.
+if is_dirty(room) then
+  local function prev_of(entry) return tonumber(string.match(entry or '', '^%d+ (%d+)') or 0) end
+  local watermark = tonumber(m[2] or 0)
+  local prev = prev_of(redis.call('ZRANGEBYSCORE', log, integer(from), '+inf', 'LIMIT', 0, 1)[1])
+  local linked = from > 0
+  while linked and prev > watermark do
+    local older = redis.call('ZREVRANGEBYSCORE', log, integer(prev), '(' .. integer(watermark), 'WITHSCORES', 'LIMIT', 0, 500)
+    linked = #older > 0
+    for i = 1, #older, 2 do
+      linked = tonumber(older[i + 1]) == prev
+      if not linked then break end
+      from, prev = prev, prev_of(older[i])
+    end
+  end
+end
+
 redis.call('HSET', meta, 'hydrated_from', integer(from), 'top', integer(top))
 redis.call('HDEL', meta, 'mark')
 -- What is unflushed stays above the watermark, whatever the clocks of two Redis servers did.
