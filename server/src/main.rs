@@ -76,7 +76,7 @@ use crate::{
 };
 
 /// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
-/// and /rooms/ROOM/events, /health and /metrics; and /jobs, if it has a token for that. Any number of these
+/// and /rooms/ROOM/events, /events, /health and /metrics; and /jobs, if it has a token for that. Any number of these
 /// processes serve the same rooms; several can share one port.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -33,6 +33,7 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(messages(app))
         .or(say(app))
         .or(events(app))
+        .or(events_of_all(app))
         .or(room(app))
         .or(enqueue(app.jobs.clone()))
         .or(job(app.jobs.clone()))
@@ -170,6 +171,19 @@ fn events(app: &App) -> BoxedFilter<(Response,)> {
         .and(who(app))
         .and(with(app))
         .then(events::listen)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /events?room=&room=&since=&limit=`
+fn events_of_all(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("events")
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(warp::query())
+        .and(who(app))
+        .and(with(app))
+        .then(events::listen_to_all)
         .map(Reply::into_response)
         .boxed()
 }
