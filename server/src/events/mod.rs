@@ -229,7 +229,10 @@ impl Stream {
             return;
         };
         let join = self.rooms.join(room);
+        let outbox = Arc::clone(&self.outbox);
         self.joining = Some(Box::pin(async move {
+            // One history at a time, as a socket that is full is not asked for the next either.
+            outbox.has_room().await;
             let joined = session.join(&None, join).await;
             (session, joined)
         }));
