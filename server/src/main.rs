@@ -3,6 +3,7 @@
 //! Read [`routes`] for what it answers, then a message's way through it: [`upgrade`], [`connection`],
 //! [`session`], [`hub`].
 
+mod alarm;
 mod api;
 mod app;
 mod auth;

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    alarm::until,
     app::{App, Open},
     events::rooms::Rooms,
     frame::{self, Refusal},
@@ -187,12 +188,8 @@ impl Stream {
                 () = sleep_until(self.patience), if waits => return End::Slow,
                 () = sleep_until(self.beat_at), if !waits => self.write(":\n\n"),
                 () = self.app.shutdown.asked(), if self.leaves_at.is_none() => self.goes(),
-                () = sleep_until(self.leaves_at.unwrap_or(self.beat_at)), if self.leaves_at.is_some() => {
-                    return End::Drained;
-                }
-                () = sleep_until(self.expires_at.unwrap_or(self.beat_at)), if self.expires_at.is_some() => {
-                    return End::Expired;
-                }
+                () = until(self.leaves_at) => return End::Drained,
+                () = until(self.expires_at) => return End::Expired,
                 () = self.app.closing.asked() => return End::Drained,
             }
         }
