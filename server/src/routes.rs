@@ -21,6 +21,7 @@ use crate::{
         origin::{self, Verdict},
     },
     error::{ApiError, Forbidden, render_rejection},
+    limits::Address,
     person::Person,
     upgrade,
 };
@@ -103,11 +104,22 @@ fn who(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
         .boxed()
 }
 
+/// From where it is asked.
+fn address(app: &App) -> impl Filter<Extract = (Address,), Error = Infallible> + Clone + use<> {
+    let limits = app.limits.clone();
+    warp::addr::remote()
+        .and(warp::header::headers_cloned())
+        .map(move |peer, headers: HeaderMap| {
+            Address::of(peer, &headers, &limits.settings.trusted_proxies)
+        })
+}
+
 /// `GET /ws?token=` or `GET /ws?userId=&username=`
 fn socket(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("ws")
         .and(warp::get())
         .and(warp::header::headers_cloned())
+        .and(address(app))
         .and(warp::query())
         .and(warp::ext::optional())
         .and(with(app))
@@ -167,6 +179,7 @@ fn events(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "events")
         .and(warp::get())
         .and(warp::header::headers_cloned())
+        .and(address(app))
         .and(warp::query())
         .and(who(app))
         .and(with(app))
@@ -180,6 +193,7 @@ fn events_of_all(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("events")
         .and(warp::get())
         .and(warp::header::headers_cloned())
+        .and(address(app))
         .and(warp::query())
         .and(who(app))
         .and(with(app))

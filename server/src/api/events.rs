@@ -15,6 +15,7 @@ use crate::{
         self,
         rooms::{MOST, NoPlaces, Places, Rooms},
     },
+    limits::Address,
     person::Person,
 };
 
@@ -32,16 +33,18 @@ pub(crate) struct Query {
 pub(crate) async fn listen(
     room: String,
     headers: HeaderMap,
+    address: Address,
     query: Query,
     who: Result<Person, ApiError>,
     app: App,
 ) -> Result<Response, ApiError> {
-    stream(vec![room_of(&room)?], &headers, query, who?, app).await
+    stream(vec![room_of(&room)?], &headers, address, query, who?, app).await
 }
 
 /// Answers with a stream of the events of several rooms: `?room=…&room=…`, with what else there is in [`Query`].
 pub(crate) async fn listen_to_all(
     headers: HeaderMap,
+    address: Address,
     query: Vec<(String, String)>,
     who: Result<Person, ApiError>,
     app: App,
@@ -65,13 +68,14 @@ pub(crate) async fn listen_to_all(
     let limit = last("limit").map(|limit| limit.parse());
     let limit = limit.transpose().map_err(|_| bad("`limit` is a number"))?;
     let since = last("since");
-    stream(rooms, &headers, Query { since, limit }, who?, app).await
+    stream(rooms, &headers, address, Query { since, limit }, who?, app).await
 }
 
 /// A stream of events that ends when the reader leaves, or the server does.
 async fn stream(
     rooms: Vec<RoomId>,
     headers: &HeaderMap,
+    address: Address,
     query: Query,
     person: Person,
     app: App,
@@ -79,14 +83,14 @@ async fn stream(
     for room in &rooms {
         person.may_enter(room)?;
     }
-    app.limits.connect()?;
+    let place = app.limits.connect(address)?;
     if app.shutdown.is_asked() {
         return Err(ApiError::Draining);
     }
     let places = places(headers, query.since.as_deref()).map_err(|wrong| bad(wrong.to_string()))?;
     let resumed = if places.is_some() { "yes" } else { "no" };
     let rooms = Rooms::new(rooms, places, query.limit).map_err(|wrong| bad(wrong.to_string()))?;
-    let mut events = events::open(app, person, rooms).await?;
+    let mut events = events::open(app, place, person, rooms).await?;
     metrics::counter!("rhubarb_streams_total", "resumed" => resumed).increment(1);
     let chunks = poll_fn(move |context| {
         let chunk: std::task::Poll<Option<String>> =

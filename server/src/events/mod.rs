@@ -20,6 +20,7 @@ use crate::{
     app::{App, Open},
     events::rooms::Rooms,
     frame::{self, Refusal},
+    limits::Place,
     outbox::{Outbox, Standing},
     packet::Packet,
     person::Person,
@@ -98,6 +99,7 @@ struct Stream {
 /// If the first of the rooms cannot be joined.
 pub(crate) async fn open(
     app: App,
+    place: Place,
     person: Person,
     rooms: Rooms,
 ) -> Result<mpsc::Receiver<String>, Refusal> {
@@ -107,7 +109,7 @@ pub(crate) async fn open(
     let session = Session::new(app.clone(), person, Some(seat), Arc::clone(&outbox));
     let retry = rand::rng().random_range(RETRY_MS);
     let mut stream = Stream {
-        _open: app.connections.enter(),
+        _open: app.connections.enter(place),
         app,
         outbox,
         session: Some(Box::new(session)),
