@@ -6,7 +6,7 @@
 local room, from, newest, restored, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local meta, log = room_key(room, 'meta'), room_key(room, 'log')
 redis.call('DEL', room_key(room, 'hydrating'))
-local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from', 'mark')
+local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from', 'mark', 'born')
 if m[3] then return 1 end
 
 -- The meta went, and messages may have come, been flushed and gone with it.
@@ -20,21 +20,16 @@ end
 -- Where the meta went and the log stayed, the log knows of messages that are in no archive yet.
 top = newest_here
 
--- Children of a flush end in any order: what is right below the window may be in the log alone. The log is complete
--- as far down as each entry names the one before it.
+-- Children of a flush end in any order: what is right below the window may be in the log alone. Nothing that is
+-- unflushed leaves a log, nor, while it is cold, anything that was appended to it; unless somebody deleted it.
 if is_dirty(room) then
-  local function prev_of(entry) return tonumber(string.match(entry or '', '^%d+ (%d+)') or 0) end
-  local watermark = tonumber(m[2] or 0)
-  local prev = prev_of(redis.call('ZRANGEBYSCORE', log, integer(from), '+inf', 'LIMIT', 0, 1)[1])
-  local linked = from > 0
-  while linked and prev > watermark do
-    local older = redis.call('ZREVRANGEBYSCORE', log, integer(prev), '(' .. integer(watermark), 'WITHSCORES', 'LIMIT', 0, 500)
-    linked = #older > 0
-    for i = 1, #older, 2 do
-      linked = tonumber(older[i + 1]) == prev
-      if not linked then break end
-      from, prev = prev, prev_of(older[i])
-    end
+  local watermark, born = tonumber(m[2] or 0), m[5]
+  local first = redis.call('ZRANGEBYSCORE', log, '(' .. integer(watermark), '+inf', 'LIMIT', 0, 1)[1] or ''
+  local prev = tonumber(string.match(first, '^%d+ (%d+)'))
+  if watermark > 0 and prev and prev <= watermark then
+    from = math.min(from, watermark + 1)
+  elseif born and redis.call('ZCOUNT', log, born, born) == 1 then
+    from = math.min(from, tonumber(born))
   end
 end
 

@@ -275,10 +275,21 @@ async fn a_room_comes_back_while_its_flush_is_half_done() {
 /// The same, where the hot window reaches down to the later half only.
 #[tokio::test]
 async fn what_no_archive_has_yet_is_seen_below_the_window_of_a_room_that_came_back() {
-    for archived in [3, 0] {
+    for (archived, is_deleted) in [(3, false), (0, false), (4, true)] {
         let chat = TestChat::with(windowed(2, 3)).await;
-        let (lobby, mut said) = cold_room(&chat, archived).await;
+        let (lobby, mut said) = cold_room(&chat, archived - usize::from(is_deleted)).await;
         let _worker = chat.worker();
+        if is_deleted {
+            // Or it is cold because somebody deleted its log, when all was archived.
+            chat.warm(&lobby).await;
+            said.push(chat.say(&lobby, "one more").await);
+            chat.flush(&lobby).await;
+            chat.is_idle().await;
+            let log = chat.queue.keys.log(&lobby);
+            let _: usize = chat.queue.command(&["DEL", &log]).await;
+            let gone = chat.chat.log.open(&lobby, None, 1).await.unwrap();
+            assert!(!gone.warm);
+        }
         for number in 1..=6 {
             said.push(chat.say(&lobby, &format!("new {number}")).await);
         }
