@@ -65,12 +65,20 @@ pub struct Message {
 /// The answer to a join.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each answers a question of its own, and any mixture occurs"
+)]
 pub struct Joined {
     /// The room.
     pub room_id: String,
     /// With `since`: whether `messages` is all that came after it. Without: whether the room's history is
     /// at hand.
     pub complete: bool,
+    /// Whether these are only what is at hand: a `reset` follows when there is more. Until then there is nothing
+    /// to go on from.
+    #[serde(default)]
+    pub partial: bool,
     /// Whether there are older messages.
     #[serde(default)]
     pub more: bool,

@@ -10,6 +10,8 @@ pub(crate) struct Room {
     pub(crate) phase: Phase,
     /// Everything up to here was seen; none before the first answer.
     pub(crate) cursor: Option<MessageId>,
+    /// Before it something may be missing, and is not told when the room is joined from there on.
+    partial: bool,
     /// How many messages of history at most.
     pub(crate) limit: u32,
 }
@@ -46,6 +48,7 @@ impl Room {
         Self {
             phase: Phase::Wanted(None),
             cursor: since,
+            partial: false,
             limit,
         }
     }
@@ -63,12 +66,18 @@ impl Room {
         if !resumed {
             self.cursor = None;
         }
+        self.partial = joined.partial;
         self.phase = Phase::Live;
         self.read(&mut joined.messages);
         if !joined.continues {
             self.cursor = self.cursor.max(Some(joined.top));
         }
         Some(resumed)
+    }
+
+    /// From where it is to be joined; none if all of it is wanted.
+    pub(crate) fn resumes_from(&self) -> Option<MessageId> {
+        self.cursor.filter(|_| !self.partial)
     }
 
     /// Takes messages of the history; leaves out what was seen.

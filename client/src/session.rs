@@ -252,10 +252,11 @@ impl Session {
             {
                 self.next_id += 1;
                 self.asked.insert(self.next_id, Asked::Join(name.clone()));
-                frames.push(ask::join(self.next_id, name, room.cursor, room.limit));
+                let since = room.resumes_from();
+                frames.push(ask::join(self.next_id, name, since, room.limit));
                 room.phase = Phase::Joining {
                     id: self.next_id,
-                    since: room.cursor,
+                    since,
                 };
             }
         }
@@ -292,9 +293,9 @@ impl Session {
         room.is_some_and(|room| room.phase == Phase::Live)
     }
 
-    /// Up to where a room was seen.
+    /// Up to where a room was seen; none if something before it may be missing.
     pub fn cursor(&self, room: &str) -> Option<MessageId> {
-        self.rooms.get(room)?.cursor
+        self.rooms.get(room)?.resumes_from()
     }
 
     /// The rooms that it is or wants to be in.

@@ -105,6 +105,28 @@ fn a_hole_is_read_from_where_it_begins() {
 }
 
 #[test]
+fn what_was_only_at_hand_is_not_gone_on_from() {
+    let mut stage = Stage::open();
+    stage.session.join("r");
+    let ask = stage.sends().remove(0);
+    let mut pieces = joined(&ask["id"], false, &[8]);
+    pieces["payload"]["partial"] = json!(true);
+    stage.hears(&pieces);
+    assert_eq!(ids(stage.hears(&live(9, 8))), [9]);
+    assert_eq!(stage.session.cursor("r"), None);
+
+    stage.session.opened();
+    let ask = stage.sends().remove(0);
+    let event = stage.hears(&joined(&ask["id"], true, &[7, 8, 9]));
+
+    assert_eq!(ask["payload"].get("since"), None, "{ask}");
+    assert!(matches!(&event, Some(Event::Joined { resumed: false, .. })));
+    assert_eq!(ids(event), [7, 8, 9]);
+    stage.session.opened();
+    assert_eq!(stage.sends()[0]["payload"]["since"], 9);
+}
+
+#[test]
 fn a_reset_reloads_unless_it_says_from_where_to_go_on() {
     let reset = |since: Value| json!({"type": "reset", "payload": {"roomId": "r", "since": since}});
 

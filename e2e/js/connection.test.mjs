@@ -100,6 +100,48 @@ test('a reset with `since` resumes, one without reloads', async () => {
   chat.close();
 });
 
+test('a room that was not all at hand is loaded anew after a lost connection, not resumed', async () => {
+  const { server, chat, room } = await joined({}, [message(80, 70)], { complete: false, partial: true });
+  server.says('message', message(90, 80));
+  equal([texts(room), room.complete], [['m80', 'm90'], false]);
+
+  server.cut();
+  const again = await server.joins({ messages: [message(70, 0), message(80, 70), message(90, 80)] });
+  server.cut();
+  const resumed = await server.joins({ messages: [] });
+
+  equal([again.payload.since, resumed.payload.since], [undefined, 90]);
+  equal([texts(room), room.complete], [['m70', 'm80', 'm90'], true]);
+  chat.close();
+});
+
+test('a newest page instead of what was missed is whole, unless the server says that it is not', async () => {
+  const { server, chat, room } = await joined({}, [message(10, 0)]);
+
+  server.cut();
+  await server.joins({ complete: false, more: true, messages: [message(80, 70)] });
+  server.cut();
+  const whole = await server.joins({ complete: false, partial: true, more: true, messages: [message(90, 80)] });
+  server.says('reset', { roomId: 'r', reason: 'slow', since: 90 });
+  const pieces = await server.joins({ more: true, messages: [message(80, 70), message(90, 80)] });
+
+  equal([whole.payload.since, pieces.payload.since], [80, undefined]);
+  equal(texts(room), ['m80', 'm90']);
+  chat.close();
+});
+
+test('a history that ends before its end is read on from there', async () => {
+  const { server, chat, room } = await joined({}, [message(10, 0)], { continues: true, top: 40 });
+
+  server.says('history', { roomId: 'r', messages: [], continues: false });
+  server.cut(); // before the `reset`
+  const again = await server.joins({ messages: [message(40, 10)] });
+
+  equal(again.payload.since, 10);
+  equal(texts(room), ['m10', 'm40']);
+  chat.close();
+});
+
 test('a history that comes in parts is whole before the room is live', async () => {
   const { server, chat, room } = await joined({}, [message(10, 0)], { continues: true, top: 40 });
   equal(room.state, 'joining');

@@ -10,7 +10,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use crate::{
-    api::jobs::Jobs, auth::Door, drain::Drain, history::Histories, hub::Hub, limits::Limits,
+    api::jobs::Jobs,
+    auth::Door,
+    drain::Drain,
+    history::Histories,
+    hub::Hub,
+    limits::{Limits, Place},
     premium::Premium,
 };
 
@@ -60,6 +65,8 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 pub(crate) struct Open {
     connections: Connections,
+    /// Its place among those of its address.
+    _place: Place,
 }
 
 impl Connections {
@@ -70,10 +77,11 @@ impl Connections {
     }
 
     /// Counts one until it is dropped.
-    pub(crate) fn enter(&self) -> Open {
+    pub(crate) fn enter(&self, place: Place) -> Open {
         self.open.send_modify(|open| *open += 1);
         Open {
             connections: self.clone(),
+            _place: place,
         }
     }
 

@@ -27,6 +27,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    alarm::until,
     app::{App, Open},
     drain::Drain,
     frame::{self, Refusal},
@@ -187,7 +188,7 @@ impl Connection {
                         return End::Gone;
                     }
                 }
-                () = until(rings_at), if rings_at.is_some() => {
+                () = until(rings_at) => {
                     if let Some(session) = &mut self.session
                         && let Err(reason) = session.ring()
                     {
@@ -195,7 +196,7 @@ impl Connection {
                     }
                 }
                 // A frame that takes long, such as a slow reader's join, does not outlive the token.
-                () = until(self.ends_at), if self.handling.is_some() && self.ends_at.is_some() => {
+                () = until(self.ends_at), if self.handling.is_some() => {
                     return End::Close(CloseCode::Library(4401), "the token has expired");
                 }
                 () = &mut draining, if cut_at.is_none() => {
@@ -203,7 +204,7 @@ impl Connection {
                     cut_at = Some(farewell.cut_at());
                     outbox.push(frame::goaway(farewell.reconnect_in_ms()));
                 }
-                () = until(cut_at), if cut_at.is_some() => return self.send_away().await,
+                () = until(cut_at) => return self.send_away().await,
                 () = &mut closing => return self.send_away().await,
             }
         }
@@ -251,13 +252,6 @@ impl Connection {
 }
 
 const FLOOD: End = End::Close(CloseCode::Library(4429), "too many frames: send fewer");
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
 
 async fn handled(handling: &mut Option<Handling>) -> Box<Session> {
     match handling {

@@ -3,6 +3,7 @@
 //! Read [`routes`] for what it answers, then a message's way through it: [`upgrade`], [`connection`],
 //! [`session`], [`hub`].
 
+mod alarm;
 mod api;
 mod app;
 mod auth;
@@ -76,7 +77,7 @@ use crate::{
 };
 
 /// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
-/// and /rooms/ROOM/events, /health and /metrics; and /jobs, if it has a token for that. Any number of these
+/// and /rooms/ROOM/events, /events, /health and /metrics; and /jobs, if it has a token for that. Any number of these
 /// processes serve the same rooms; several can share one port.
 #[derive(Debug, Parser)]
 #[command(version)]

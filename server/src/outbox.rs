@@ -119,15 +119,15 @@ impl Outbox {
         fits
     }
 
-    /// Puts a part of a room's history in, which has all that its messages that still wait would tell. It fits
-    /// whatever the bound: who joins waits until little is left of it before the next part.
+    /// Puts a part of a room's history in, which has all that its messages that still wait would tell. It does not
+    /// count for the bound: who joins waits until little is left of it before the next part.
     pub(crate) fn push_history(self: &Arc<Self>, room: RoomNumber, packet: impl Into<Packet>) {
         let mut queue = self.queue();
         if queue.is_over() {
             return;
         }
         queue.drop_messages(room);
-        queue.add(packet.into(), Kind::Answer);
+        queue.add(packet.into(), Kind::History);
         self.hand_over(queue);
     }
 
@@ -255,12 +255,7 @@ impl Outbox {
 
     /// Takes what waits, where there is no socket.
     pub(crate) fn take(&self) -> Vec<Packet> {
-        let mut queue = self.queue();
-        let mut taken = Vec::new();
-        while queue.has_something() {
-            queue.take(&mut taken, usize::MAX);
-        }
-        queue.bytes = 0;
+        let taken = self.queue().take_all();
         self.taken.notify_waiters();
         taken.into_iter().map(|item| item.packet).collect()
     }

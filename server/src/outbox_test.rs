@@ -74,6 +74,25 @@ fn who_joins_again_before_it_has_caught_up_is_not_told_to() {
 }
 
 #[test]
+fn answers_that_meet_a_history_have_the_whole_bound() {
+    let outbox = Arc::new(Outbox::new(20));
+
+    outbox.push_history(ROOMS[0], "h".repeat(50).as_str());
+    for _ in 0..2 {
+        for _ in 0..5 {
+            outbox.push("12");
+        }
+        assert_eq!(outbox.standing(), Standing::Open);
+        assert_eq!(outbox.take().len(), 6);
+        outbox.push_history(ROOMS[0], "h".repeat(50).as_str());
+    }
+    for _ in 0..6 {
+        outbox.push("12");
+    }
+    assert_eq!(outbox.standing(), Standing::Overflowed);
+}
+
+#[test]
 fn who_reads_not_even_answers_costs_at_most_the_bound() {
     let outbox = Arc::new(Outbox::new(20));
 

@@ -15,6 +15,8 @@ pub(crate) struct Queue {
     waiting: VecDeque<Item>,
     /// Of all that waits or is being written.
     pub(crate) bytes: usize,
+    /// Of these, the bytes of histories.
+    history: usize,
     /// How much of the first was written already.
     written: usize,
     /// Rooms whose messages were dropped, with what is told when all else is written.
@@ -49,6 +51,8 @@ pub(crate) struct Item {
 pub(crate) enum Kind {
     /// Must arrive.
     Answer,
+    /// A part of a room's history: must arrive, and there is one at a time.
+    History,
     /// Somebody types.
     Typing,
     /// So many members are in the room.
@@ -70,13 +74,18 @@ impl Queue {
 
     /// Puts a packet in.
     pub(crate) fn add(&mut self, packet: Packet, kind: Kind) {
-        self.bytes += packet.bytes().len();
+        let bytes = packet.bytes().len();
+        self.bytes += bytes;
+        if kind == Kind::History {
+            self.history += bytes;
+        }
         self.waiting.push_back(Item { packet, kind });
     }
 
-    /// Whether so many bytes more are within the bound, once what nobody misses is dropped.
+    /// Whether so many bytes more are within the bound, once what nobody misses is dropped. A history does not
+    /// count: it may be longer than the bound, and what is answered meanwhile must find room.
     pub(crate) fn make_room(&mut self, bytes: usize, bound: usize) -> bool {
-        let fits = |queue: &Self| queue.bytes.saturating_add(bytes) <= bound;
+        let fits = |queue: &Self| (queue.bytes - queue.history).saturating_add(bytes) <= bound;
         if !fits(self) {
             self.drop_passing();
         }
@@ -118,6 +127,16 @@ impl Queue {
         (last, count)
     }
 
+    /// Takes all that waits.
+    pub(crate) fn take_all(&mut self) -> Vec<Item> {
+        let mut taken = Vec::new();
+        while self.has_something() {
+            self.take(&mut taken, usize::MAX);
+        }
+        (self.bytes, self.history) = (0, 0);
+        taken
+    }
+
     /// Notes that a room's reader is to be told something when all else is written.
     pub(crate) fn is_behind(&mut self, room: RoomNumber, reset: Packet) {
         self.behind.push((room, reset));
@@ -153,6 +172,9 @@ impl Queue {
             }
             written -= bytes;
             self.bytes -= bytes;
+            if item.kind == Kind::History {
+                self.history -= bytes;
+            }
             rest -= 1;
         }
         let whole = batch.len() - rest;
@@ -176,7 +198,11 @@ impl Queue {
     fn drop_all(&mut self) {
         let begun = self.begun();
         for item in self.waiting.drain(begun..) {
-            self.bytes -= item.packet.bytes().len();
+            let bytes = item.packet.bytes().len();
+            self.bytes -= bytes;
+            if item.kind == Kind::History {
+                self.history -= bytes;
+            }
         }
         self.behind = Vec::new();
     }

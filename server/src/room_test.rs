@@ -1,6 +1,6 @@
 //! A room step by step: holes, joiners, and what is told to whom.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use common::{
     chat::{Content, Entry, log::Opened},
@@ -212,4 +212,27 @@ fn the_word_that_a_room_is_complete_is_not_missed_by_a_joiner() {
     assert!(!room.go_live(ConnectionId(1), history(&room, 0, false)));
     assert!(room.go_live(ConnectionId(1), history(&room, 3, true)));
     assert_eq!(sent(&outbox), ["joined"]);
+}
+
+#[test]
+fn who_joins_again_while_messages_come_is_not_told_to_resume() {
+    let room = Room::new(&"lobby".parse().unwrap());
+    let outbox = Arc::new(Outbox::for_messages(0));
+    for id in (4..8000).step_by(2) {
+        room.enter(ConnectionId(1), &outbox);
+        assert!(room.go_live(ConnectionId(1), history(&room, id - 1, true)));
+        // The second one has no room, as the first waits.
+        let both_at_once = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                both_at_once.wait();
+                assert!(!room.hear(entry(id, id - 1)));
+                assert!(!room.hear(entry(id + 1, id)));
+            });
+            both_at_once.wait();
+            room.enter(ConnectionId(1), &outbox);
+        });
+        let told = sent(&outbox);
+        assert!(!told.contains(&"reset".to_owned()), "{id}: {told:?}");
+    }
 }

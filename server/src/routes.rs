@@ -21,6 +21,7 @@ use crate::{
         origin::{self, Verdict},
     },
     error::{ApiError, Forbidden, render_rejection},
+    limits::Address,
     person::Person,
     upgrade,
 };
@@ -33,6 +34,7 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(messages(app))
         .or(say(app))
         .or(events(app))
+        .or(events_of_all(app))
         .or(room(app))
         .or(enqueue(app.jobs.clone()))
         .or(job(app.jobs.clone()))
@@ -102,11 +104,22 @@ fn who(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
         .boxed()
 }
 
+/// From where it is asked.
+fn address(app: &App) -> impl Filter<Extract = (Address,), Error = Infallible> + Clone + use<> {
+    let limits = app.limits.clone();
+    warp::addr::remote()
+        .and(warp::header::headers_cloned())
+        .map(move |peer, headers: HeaderMap| {
+            Address::of(peer, &headers, &limits.settings.trusted_proxies)
+        })
+}
+
 /// `GET /ws?token=` or `GET /ws?userId=&username=`
 fn socket(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("ws")
         .and(warp::get())
         .and(warp::header::headers_cloned())
+        .and(address(app))
         .and(warp::query())
         .and(warp::ext::optional())
         .and(with(app))
@@ -166,10 +179,25 @@ fn events(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "events")
         .and(warp::get())
         .and(warp::header::headers_cloned())
+        .and(address(app))
         .and(warp::query())
         .and(who(app))
         .and(with(app))
         .then(events::listen)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `GET /events?room=&room=&since=&limit=`
+fn events_of_all(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("events")
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(address(app))
+        .and(warp::query())
+        .and(who(app))
+        .and(with(app))
+        .then(events::listen_to_all)
         .map(Reply::into_response)
         .boxed()
 }

@@ -22,6 +22,7 @@ use crate::{
     auth::Claim,
     connection::{self, Socket, Wire},
     error::ApiError,
+    limits::Address,
     person::Person,
 };
 
@@ -34,6 +35,7 @@ const LARGEST: usize = 2 * 1024 * 1024;
 /// Answers an upgrade, and serves the socket.
 pub(crate) async fn upgrade(
     headers: HeaderMap,
+    address: Address,
     claim: Claim,
     on_upgrade: Option<OnUpgrade>,
     app: App,
@@ -45,12 +47,12 @@ pub(crate) async fn upgrade(
         return Err(ApiError::Draining);
     }
     // Before the token is looked at, which costs more than to refuse.
-    app.limits.connect()?;
+    let place = app.limits.connect(address)?;
     let visitor = app.door.visitor(&headers, claim)?;
     let seat = visitor.as_ref().map(|person| app.limits.sit(person));
     let seat = seat.transpose()?;
     let person = visitor.unwrap_or_else(Person::stranger);
-    let open = app.connections.enter();
+    let open = app.connections.enter(place);
     tokio::spawn(async move {
         let Ok(upgraded) = on_upgrade.await else {
             return;

@@ -98,6 +98,8 @@ impl Stack {
             ("JOIN_RATE", "off"),
             ("FRAME_RATE", "off"),
             ("CONNECT_RATE", "off"),
+            ("ADDRESS_CONNECT_RATE", "off"),
+            ("CONNECTIONS_PER_ADDRESS", "1000000"),
             ("CONNECTIONS_PER_USER", "1000000"),
         ];
         environment.extend_from_slice(settings);

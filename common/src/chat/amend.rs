@@ -49,16 +49,26 @@ impl Chat {
         room: &RoomId,
         range: IdRange,
     ) -> Result<MessageId, FlushError> {
-        if let Some(replaced) = self.archive.replaced_by(room, range).await? {
-            // First the log: a second run would not find in the archive what is left to do here.
-            self.log.supersede(room, &replaced).await?;
-            self.archive.amend(room, range).await?;
-        }
+        self.carry_out_archived(room, range).await?;
         let (shown, changed) = self.log.changed_since(room, range.to).await?;
         if !changed.is_empty() {
             self.archive.renew(room, &changed).await?;
         }
         Ok(shown)
+    }
+
+    /// Carries out the edits and deletions of a range of the archive.
+    pub(super) async fn carry_out_archived(
+        &self,
+        room: &RoomId,
+        range: IdRange,
+    ) -> Result<(), FlushError> {
+        if let Some(replaced) = self.archive.replaced_by(room, range).await? {
+            // First the log: a second run would not find in the archive what is left to do here.
+            self.log.supersede(room, &replaced).await?;
+            self.archive.amend(room, range).await?;
+        }
+        Ok(())
     }
 }
 

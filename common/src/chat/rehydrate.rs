@@ -73,6 +73,11 @@ impl Task for RehydrateRoom {
             from_first,
             cuts,
         } = chat.archive.cut_hot(&self.room, window, chunk).await?;
+        if let (Some(&after), Some(&to)) = (cuts.first(), cuts.last()) {
+            // Redis may have lost a change that was stored, and with it the flush that was to carry it out.
+            let hot = IdRange { after, to };
+            chat.carry_out_archived(&self.room, hot).await?;
+        }
         let mut split = job
             .fan_out(
                 OnDeath::Fail,

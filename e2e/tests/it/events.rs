@@ -65,6 +65,78 @@ async fn who_comes_back_to_another_server_while_messages_flow_sees_each_once() {
 }
 
 #[tokio::test]
+async fn one_stream_carries_several_rooms_and_goes_on_in_each_of_them() {
+    const MESSAGES: usize = 120;
+    let stack = Stack::start().await;
+    let ((first, second), _worker) = tokio::join!(stack.two_servers(), stack.worker());
+    let rooms = ["one", "other", "quiet"];
+    let mut ada = first.client("ada").await;
+    for room in rooms {
+        ada.join(room).await;
+    }
+    let texts: Vec<_> = (0..MESSAGES).map(|n| format!("line {n}")).collect();
+
+    let mut eve = Events::open_all(first.port, "eve", &rooms).await;
+    let has = |eve: &Events, room: &str, count| eve.rooms[room].messages.len() >= count;
+    let reads = async {
+        for (turn, port) in [second.port, first.port].iter().cycle().take(6).enumerate() {
+            let enough = (turn + 1) * MESSAGES / 8;
+            while !has(&eve, "one", enough) {
+                assert!(eve.next().await.is_some());
+            }
+            eve.come_back(*port).await;
+        }
+        while !(has(&eve, "one", MESSAGES) && has(&eve, "other", MESSAGES)) {
+            assert!(eve.next().await.is_some());
+        }
+    };
+    let writes = async {
+        for text in &texts {
+            ada.post("one", text).await;
+            ada.post("other", text).await;
+        }
+    };
+    tokio::join!(reads, writes);
+
+    for room in ["one", "other"] {
+        let seen: Vec<_> = eve.rooms[room]
+            .messages
+            .iter()
+            .map(|m| m.text.clone())
+            .collect();
+        assert_eq!(seen, texts, "{room}");
+    }
+    assert!(eve.rooms["quiet"].messages.is_empty());
+    ada.counts_members("quiet", 2).await;
+    drop(eve);
+    for room in rooms {
+        ada.counts_members(room, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_several_rooms_says_what_is_wrong_with_it() {
+    let stack = Stack::start().await.with("ROOMS_PER_CONNECTION", "3");
+    let server = stack.server().await;
+    let wrong = [
+        ("", "1 to 3 rooms"),
+        ("room=a&room=b&room=c&room=d", "1 to 3 rooms"),
+        ("room=a&room=a", "named twice"),
+        ("room=a&room=b/c", "room's name"),
+        ("room=a&room=b&since=1", "for each room"),
+        ("room=a&room=b&since=1,x", "for each room"),
+        ("room=a&limit=many", "`limit`"),
+    ];
+    for (query, text) in wrong {
+        let answer = server.get(&format!("/events?userId=eve&{query}")).await;
+
+        assert_eq!(answer.status, 400, "{query}");
+        assert_eq!(answer.json()["code"], "bad_request");
+        assert!(answer.body.contains(text), "{query}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn who_was_there_before_the_first_message_misses_nothing_of_what_came_meanwhile() {
     let stack = Stack::start().await;
     let (server, _worker) = tokio::join!(stack.server(), stack.worker());

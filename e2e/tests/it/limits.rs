@@ -1,12 +1,17 @@
 //! Limits: each is told with a code, and holds nobody else up.
 
+use common::testing::{PATIENCE, eventually};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::harness::{
     Client, Server, Stack,
-    http::{post, refused_upgrade},
+    http::{post, refused_upgrade, send},
 };
-use common::testing::eventually;
 
 const ROOM: &str = "stage";
 /// More than any limit of these tests lets through, however slow the machine is.
@@ -223,6 +228,81 @@ async fn a_herd_is_told_to_come_back_later() {
     counts(&server, "connects").await;
     let alive = server.get("/health/live").await;
     assert_eq!(alive.status, 200, "all else is answered");
+}
+
+/// Asks for a WebSocket as a proxy would that has been asked from `address`; gives the status. The socket is the
+/// stream's.
+async fn upgrade(port: u16, address: &str) -> (u16, TcpStream) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let head = format!(
+        "GET /ws?userId=ada HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         X-Forwarded-For: 203.0.113.9, {address}\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    let status = std::str::from_utf8(&answer[9..]).unwrap();
+    (status.parse().unwrap(), stream)
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_behind_a_proxy_that_is_trusted() {
+    let stack = Stack::start().await.with("CONNECTIONS_PER_ADDRESS", "2");
+    let stack = stack.with("TRUSTED_PROXIES", "10.0.0.0/8,127.0.0.1");
+    let server = stack.server().await;
+    let mut open = Vec::new();
+    let mut statuses = async |addresses: &[&str]| {
+        let mut statuses = Vec::new();
+        for address in addresses {
+            let (status, stream) = upgrade(server.port, address).await;
+            statuses.push(status);
+            open.push(stream);
+        }
+        statuses
+    };
+
+    let one = statuses(&["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1, 10.1.1.1"]).await;
+    let network = statuses(&[
+        "2001:db8::1",
+        "2001:db8::2:1",
+        "2001:db8::3:1",
+        "2001:db8:1::1",
+    ])
+    .await;
+
+    assert_eq!(one, [101, 101, 429, 429]);
+    assert_eq!(network, [101, 101, 429, 101]);
+    let header = "X-Forwarded-For: 192.0.2.1\r\n";
+    let refused = refused_upgrade(server.port, "userId=ada", header).await;
+    assert_eq!(refused.json()["code"], "too_many_connections");
+    assert!(refused.json()["retryAfterMs"].as_u64().unwrap() > 0);
+    assert!(refused.header("retry-after").is_some());
+    let stream = format!("GET /rooms/{ROOM}/events?userId=eve HTTP/1.1\r\n{header}");
+    assert_eq!(send(server.port, &stream).await.unwrap().status, 429);
+    counts(&server, "address_connections").await;
+    open.truncate(1);
+    let again = async || (upgrade(server.port, "192.0.2.1").await.0 == 101).then_some(());
+    eventually("there is room for another", again).await;
+}
+
+#[tokio::test]
+async fn without_trusted_proxies_nobody_is_believed_where_a_connection_comes_from() {
+    let stack = Stack::start().await.with("ADDRESS_CONNECT_RATE", "1:4");
+    let server = stack.server().await;
+
+    let mut statuses = Vec::new();
+    for n in 0..MANY {
+        statuses.push(upgrade(server.port, &format!("192.0.2.{n}")).await.0);
+    }
+
+    let connected = statuses.iter().filter(|status| **status == 101).count();
+    assert!((4..MANY).contains(&connected), "{connected}");
+    counts(&server, "address_connects").await;
+    assert_eq!(server.get("/health/live").await.status, 200);
 }
 
 #[tokio::test]

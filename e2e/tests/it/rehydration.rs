@@ -44,6 +44,31 @@ async fn nobody_sees_a_hole_or_a_double_in_a_room_that_comes_back_while_people_w
     all_see_the_same(&stack, [ada, bob, dora], BEFORE + 40).await;
 }
 
+/// What was at hand has ids like any other, and nothing before them would come to who went on from there.
+#[tokio::test]
+async fn a_reader_whose_stream_ends_before_its_room_is_back_gets_all_of_it() {
+    let stack = Stack::start().await.with("FLUSH_CHUNK", "10");
+    let ((first, second), _workers) = tokio::join!(stack.two_servers(), stack.two_workers());
+    let mut dora = cold_room(&stack, &second).await;
+
+    let held = stack.hold_archive("ACCESS EXCLUSIVE").await;
+    let mut eve = first.events("eve", ROOM).await;
+    dora.post(ROOM, "dora writes").await;
+    eve.hears("dora writes").await;
+    assert_eq!(eve.texts(), ["dora writes"]);
+    held.release().await;
+    stack.idle().await;
+    eve.come_back(second.port).await;
+    eve.until("all that a newcomer gets", |seen| {
+        seen.messages.len() == 100
+    })
+    .await;
+
+    let all = [lines("past", BEFORE), vec!["dora writes".to_owned()]].concat();
+    assert_eq!(eve.texts(), all[all.len() - 100..]);
+    assert_eq!(eve.seen.resets, 1);
+}
+
 #[tokio::test]
 async fn who_joined_a_room_that_did_not_come_back_in_time_is_told_when_it_has() {
     let stack = Stack::start().await.with("FLUSH_CHUNK", "10");
@@ -56,6 +81,7 @@ async fn who_joined_a_room_that_did_not_come_back_in_time_is_told_when_it_has() 
     let (for_ada, for_bob) = tokio::join!(ada.join(ROOM), bob.join(ROOM));
     assert_eq!(for_ada["complete"], false);
     assert_eq!(for_bob["complete"], false);
+    assert_eq!(for_bob["partial"], true);
     dora.post(ROOM, "dora writes").await;
     ada.post(ROOM, "ada writes").await;
     bob.hears(ROOM, "ada writes").await;

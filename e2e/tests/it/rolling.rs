@@ -60,6 +60,8 @@ struct Follower {
     unacked: BTreeMap<String, String>,
     written: usize,
     moves: usize,
+    /// Connections that the server closed.
+    closed: usize,
 }
 
 /// Why a connection ended.
@@ -83,6 +85,7 @@ impl Follower {
             unacked: BTreeMap::new(),
             written: 0,
             moves: 0,
+            closed: 0,
         }
     }
 
@@ -136,11 +139,10 @@ impl Follower {
                         Some(Ok(Frame::Close(Some(close)))) => {
                             assert!(asked_to_go, "{} was closed without a word: {close:?}", self.user);
                             assert_eq!(u16::from(close.code), 1001);
+                            self.closed += 1;
                             return End::Moved;
                         }
                         Some(Ok(_)) => {}
-                        // A machine that is starved has no time left for closing.
-                        _ if asked_to_go => return End::Moved,
                         lost => panic!("{} lost its connection: {lost:?}", self.user),
                     }
                 }
@@ -187,6 +189,7 @@ impl Follower {
         let payload = &frame["payload"];
         match frame["type"].as_str().expect("a type") {
             "message" => self.seen.live(payload),
+            "history" => self.seen.history(payload),
             "joined" => {
                 let since = (self.seen.cursor > 0).then_some(self.seen.cursor);
                 self.seen.joined(payload, since);
@@ -312,6 +315,9 @@ async fn all_servers_are_replaced_twice_under_load_and_nobody_sees_more_than_goa
     while let Some(follower) = followers.join_next().await {
         let follower = follower.expect("a client that saw it all");
         assert!(follower.moves > 0, "{} stayed", follower.user);
+        if follower.is_laggard {
+            assert_eq!(follower.closed, follower.moves, "{}", follower.user);
+        }
         transcripts[follower.room].push(follower.seen);
     }
     while let Some(reader) = readers.join_next().await {

@@ -1,6 +1,6 @@
-//! A room's events over HTTP: `GET /rooms/{room}/events`. See [`crate::events`].
+//! Rooms' events over HTTP: `GET /rooms/{room}/events` and `GET /events?room=…`. See [`crate::events`].
 
-use common::id::MessageId;
+use common::id::RoomId;
 use futures_util::stream::poll_fn;
 use http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
@@ -11,11 +11,15 @@ use super::room_of;
 use crate::{
     app::App,
     error::ApiError,
-    events::{self, show::Showing},
+    events::{
+        self,
+        rooms::{MOST, NoPlaces, Places, Rooms},
+    },
+    limits::Address,
     person::Person,
 };
 
-/// The last message that a reader has, as a browser tells it when it comes back.
+/// Where a reader is, as a browser tells it when it comes back.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// `?since=…&limit=…`
@@ -25,24 +29,68 @@ pub(crate) struct Query {
     limit: Option<usize>,
 }
 
-/// Answers with a stream of events that ends when the reader leaves, or the server does.
+/// Answers with a stream of one room's events.
 pub(crate) async fn listen(
     room: String,
     headers: HeaderMap,
+    address: Address,
     query: Query,
     who: Result<Person, ApiError>,
     app: App,
 ) -> Result<Response, ApiError> {
-    let (person, room) = (who?, room_of(&room)?);
-    person.may_enter(&room)?;
-    app.limits.connect()?;
+    stream(vec![room_of(&room)?], &headers, address, query, who?, app).await
+}
+
+/// Answers with a stream of the events of several rooms: `?room=…&room=…`, with what else there is in [`Query`].
+pub(crate) async fn listen_to_all(
+    headers: HeaderMap,
+    address: Address,
+    query: Vec<(String, String)>,
+    who: Result<Person, ApiError>,
+    app: App,
+) -> Result<Response, ApiError> {
+    let named = |name: &'static str| query.iter().filter(move |(key, _)| key == name);
+    let last = |name| named(name).next_back().map(|(_, value)| value.clone());
+    let mut rooms: Vec<RoomId> = Vec::new();
+    for (_, room) in named("room") {
+        let room = room_of(room)?;
+        if rooms.contains(&room) {
+            return Err(bad(format!("{room} is named twice")));
+        }
+        rooms.push(room);
+    }
+    let most = MOST.min(app.limits.settings.rooms_per_connection);
+    if rooms.is_empty() || rooms.len() > most {
+        return Err(bad(format!(
+            "a stream has 1 to {most} rooms: ?room=…&room=…"
+        )));
+    }
+    let limit = last("limit").map(|limit| limit.parse());
+    let limit = limit.transpose().map_err(|_| bad("`limit` is a number"))?;
+    let since = last("since");
+    stream(rooms, &headers, address, Query { since, limit }, who?, app).await
+}
+
+/// A stream of events that ends when the reader leaves, or the server does.
+async fn stream(
+    rooms: Vec<RoomId>,
+    headers: &HeaderMap,
+    address: Address,
+    query: Query,
+    person: Person,
+    app: App,
+) -> Result<Response, ApiError> {
+    for room in &rooms {
+        person.may_enter(room)?;
+    }
+    let place = app.limits.connect(address)?;
     if app.shutdown.is_asked() {
         return Err(ApiError::Draining);
     }
-    let since = since(&headers, query.since.as_deref())?;
-    let showing = Showing::new(room, since, query.limit);
-    let mut events = events::open(app, person, showing).await?;
-    let resumed = if since.is_some() { "yes" } else { "no" };
+    let places = places(headers, query.since.as_deref()).map_err(|wrong| bad(wrong.to_string()))?;
+    let resumed = if places.is_some() { "yes" } else { "no" };
+    let rooms = Rooms::new(rooms, places, query.limit).map_err(|wrong| bad(wrong.to_string()))?;
+    let mut events = events::open(app, place, person, rooms).await?;
     metrics::counter!("rhubarb_streams_total", "resumed" => resumed).increment(1);
     let chunks = poll_fn(move |context| {
         let chunk: std::task::Poll<Option<String>> =
@@ -63,13 +111,16 @@ pub(crate) async fn listen(
 }
 
 /// Where the reader was. The header is the younger one: a browser opens the same address again.
-fn since(headers: &HeaderMap, query: Option<&str>) -> Result<Option<MessageId>, ApiError> {
+fn places(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Places>, NoPlaces> {
     let header = headers.get(LAST_EVENT_ID);
     let header = header.map(|value| value.to_str().unwrap_or("?"));
-    header
-        .or(query)
-        .filter(|text| !text.is_empty())
-        .map(str::parse)
-        .transpose()
-        .map_err(|error: common::id::IdError| ApiError::BadRequest(error.to_string()))
+    let given = header
+        .into_iter()
+        .chain(query)
+        .find(|text| !text.is_empty());
+    given.map(str::parse).transpose()
+}
+
+fn bad(why: impl Into<String>) -> ApiError {
+    ApiError::BadRequest(why.into())
 }

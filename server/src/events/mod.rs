@@ -1,8 +1,11 @@
-//! Events: a room over a plain HTTP answer, for those who cannot hold a WebSocket. A stream is a client of
+//! Events: rooms over a plain HTTP answer, for those who cannot hold a WebSocket. A stream is a client of
 //! its own [`Session`], with an outbox as a socket has: presence counts it, the same order and the same
-//! bounds hold. [`show`] turns what the outbox gets into events.
+//! bounds hold. [`rooms`] and [`show`] turn what the outbox gets into events.
 
-pub(crate) mod show;
+pub(crate) mod rooms;
+mod show;
+#[cfg(test)]
+mod test;
 
 use std::{collections::VecDeque, future::Future, mem, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,9 +16,11 @@ use tokio::{
 };
 
 use crate::{
+    alarm::until,
     app::{App, Open},
-    events::show::{Showing, Then},
+    events::rooms::Rooms,
     frame::{self, Refusal},
+    limits::Place,
     outbox::{Outbox, Standing},
     packet::Packet,
     person::Person,
@@ -43,7 +48,7 @@ enum End {
     Slow,
     /// The server goes.
     Drained,
-    /// The room could not be joined again.
+    /// A room could not be joined.
     Refused,
     /// The reader's token is over: it comes back with another one.
     Expired,
@@ -71,9 +76,9 @@ struct Stream {
     /// None while it joins.
     session: Option<Box<Session>>,
     joining: Option<Joining>,
-    /// It is to join again when that is done.
-    again: bool,
-    showing: Showing,
+    /// Rooms to join when that is done, each once.
+    to_join: VecDeque<usize>,
+    rooms: Rooms,
     /// Taken out of the outbox and not shown yet.
     frames: VecDeque<Packet>,
     /// Shown and not written yet.
@@ -91,11 +96,12 @@ struct Stream {
 /// Opens a stream; what it is to write comes out of the receiver.
 ///
 /// # Errors
-/// If the room cannot be joined.
+/// If the first of the rooms cannot be joined.
 pub(crate) async fn open(
     app: App,
+    place: Place,
     person: Person,
-    showing: Showing,
+    rooms: Rooms,
 ) -> Result<mpsc::Receiver<String>, Refusal> {
     let seat = app.limits.sit(&person)?;
     let expires_at = person.ends_at();
@@ -103,13 +109,13 @@ pub(crate) async fn open(
     let session = Session::new(app.clone(), person, Some(seat), Arc::clone(&outbox));
     let retry = rand::rng().random_range(RETRY_MS);
     let mut stream = Stream {
-        _open: app.connections.enter(),
+        _open: app.connections.enter(place),
         app,
         outbox,
         session: Some(Box::new(session)),
         joining: None,
-        again: false,
-        showing,
+        to_join: (0..rooms.count()).collect(),
+        rooms,
         frames: VecDeque::new(),
         text: format!("retry: {retry}\n\n"),
         patience: Instant::now() + SILENCE,
@@ -117,8 +123,8 @@ pub(crate) async fn open(
         leaves_at: None,
         expires_at,
     };
-    stream.join();
-    // The answer's status tells whether the room can be joined, so its first frame is waited for.
+    stream.join_next();
+    // The answer's status tells whether the first room can be joined, so its first frame is waited for.
     while stream.frames.is_empty() {
         let outbox = Arc::clone(&stream.outbox);
         tokio::select! {
@@ -184,12 +190,8 @@ impl Stream {
                 () = sleep_until(self.patience), if waits => return End::Slow,
                 () = sleep_until(self.beat_at), if !waits => self.write(":\n\n"),
                 () = self.app.shutdown.asked(), if self.leaves_at.is_none() => self.goes(),
-                () = sleep_until(self.leaves_at.unwrap_or(self.beat_at)), if self.leaves_at.is_some() => {
-                    return End::Drained;
-                }
-                () = sleep_until(self.expires_at.unwrap_or(self.beat_at)), if self.expires_at.is_some() => {
-                    return End::Expired;
-                }
+                () = until(self.leaves_at) => return End::Drained,
+                () = until(self.expires_at) => return End::Expired,
                 () = self.app.closing.asked() => return End::Drained,
             }
         }
@@ -203,20 +205,33 @@ impl Stream {
         while self.text.len() < CHUNK
             && let Some(frame) = self.frames.pop_front()
         {
-            if self.showing.show(&frame, &mut self.text) == Then::Join {
-                self.join();
+            if let Some(room) = self.rooms.show(&frame, &mut self.text) {
+                self.join(room);
             }
         }
     }
 
-    /// Begins to join the room, or is to when the join that is under way is done.
-    fn join(&mut self) {
+    /// Begins to join a room, or is to when the joins before it are done.
+    fn join(&mut self, room: usize) {
+        if !self.to_join.contains(&room) {
+            self.to_join.push_back(room);
+        }
+        self.join_next();
+    }
+
+    fn join_next(&mut self) {
         let Some(mut session) = self.session.take() else {
-            self.again = true;
+            return; // a join is under way
+        };
+        let Some(room) = self.to_join.pop_front() else {
+            self.session = Some(session);
             return;
         };
-        let join = self.showing.join();
+        let join = self.rooms.join(room);
+        let outbox = Arc::clone(&self.outbox);
         self.joining = Some(Box::pin(async move {
+            // One history at a time, as a socket that is full is not asked for the next either.
+            outbox.has_room().await;
             let joined = session.join(&None, join).await;
             (session, joined)
         }));
@@ -225,9 +240,7 @@ impl Stream {
     fn joined(&mut self, session: Box<Session>) {
         self.joining = None;
         self.session = Some(session);
-        if mem::take(&mut self.again) {
-            self.join();
-        }
+        self.join_next();
     }
 
     /// The server drains: tells the reader, and notes when it ends the stream itself, as a browser does
@@ -236,7 +249,7 @@ impl Stream {
         let farewell = self.app.drain.farewell();
         self.leaves_at = Some(farewell.reader_leaves_at());
         let mut text = mem::take(&mut self.text);
-        self.showing
+        self.rooms
             .show(&frame::goaway(farewell.reconnect_in_ms()), &mut text);
         self.text = text;
     }

@@ -66,10 +66,14 @@ pub(crate) fn joined(
         opened.complete, opened.more, opened.top, opened.members
     );
     json.push_str(part.json());
+    json.push(']');
+    if !opened.whole {
+        json.push_str(r#","partial":true"#);
+    }
     json.push_str(if continues {
-        r#"],"continues":true}}"#
+        r#","continues":true}}"#
     } else {
-        "]}}"
+        "}}"
     });
     json.into()
 }

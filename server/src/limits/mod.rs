@@ -1,6 +1,9 @@
-//! Limits: what one connection, one user and all together may ask of this server. Each has a setting, a code
+//! Limits: what one connection, one user, one address and all together may ask of this server. Each has a setting, a code
 //! that its refusals bear, and a count of them in `rhubarb_limited_total`.
 
+mod address;
+mod addresses;
+mod crowd;
 mod rate;
 mod users;
 
@@ -10,6 +13,7 @@ use std::{
 };
 
 use clap::Args;
+use ipnet::IpNet;
 use rand::RngExt;
 use tokio::time::Instant;
 
@@ -18,6 +22,9 @@ use crate::{
     person::Person,
 };
 
+pub(crate) use address::Address;
+pub(crate) use addresses::Place;
+use addresses::{Addresses, Full};
 use rate::{Bucket, Rate};
 pub(crate) use users::Seat;
 use users::Users;
@@ -84,6 +91,29 @@ pub(crate) struct Settings {
     )]
     pub(crate) connect_rate: Rate,
 
+    /// Connections that are taken from one address (IPv6: from one network of 64 bits)
+    #[arg(
+        long,
+        env = "ADDRESS_CONNECT_RATE",
+        default_value = "100:1000",
+        value_name = "RATE"
+    )]
+    pub(crate) address_connect_rate: Rate,
+
+    /// Connections of one address at once; many people may share one
+    #[arg(
+        long,
+        env = "CONNECTIONS_PER_ADDRESS",
+        default_value_t = 1000,
+        value_name = "N"
+    )]
+    pub(crate) connections_per_address: usize,
+
+    /// Proxies before this server: what they say in `X-Forwarded-For` of where a connection comes from is
+    /// believed. Without them all clients have the proxy's address
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_parser = address::network, value_name = "NETWORKS")]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+
     /// Connections of one user at once
     #[arg(
         long,
@@ -112,6 +142,7 @@ pub(crate) struct Settings {
 pub(crate) struct Limits {
     pub(crate) settings: Arc<Settings>,
     users: Users,
+    addresses: Addresses,
     connects: Arc<Mutex<Bucket>>,
 }
 
@@ -130,12 +161,35 @@ impl Limits {
         Self {
             settings: Arc::new(settings),
             users: Users::default(),
+            addresses: Addresses::default(),
             connects: Arc::default(),
         }
     }
 
-    /// Takes a connection, unless too many come at once.
-    pub(crate) fn connect(&self) -> Result<(), Refusal> {
+    /// Takes a connection, unless its address has too many, or too many come at once.
+    pub(crate) fn connect(&self, address: Address) -> Result<Place, Refusal> {
+        let (most, rate) = (
+            self.settings.connections_per_address,
+            self.settings.address_connect_rate,
+        );
+        // First: what one address asks too much is not taken from the others.
+        let place = self.addresses.enter(address, most, rate, Instant::now());
+        let place = place.map_err(|full| {
+            let spread = SPREAD.mul_f64(rand::rng().random());
+            match full {
+                Full::TooFast(wait) => {
+                    let message = "many connect at once from your address; try again after a while";
+                    let wait = Some(wait + spread);
+                    limited("address_connects", "rate_limited", message, wait)
+                }
+                Full::TooMany => {
+                    let message = format!("your address has {most} connections to this server");
+                    let wait = Some(Duration::from_secs(1) + spread);
+                    let code = "too_many_connections";
+                    limited("address_connections", code, message, wait)
+                }
+            }
+        })?;
         let mut connects = self.connects.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = connects.take(self.settings.connect_rate, Instant::now());
         drop(connects);
@@ -143,7 +197,8 @@ impl Limits {
             let wait = wait + SPREAD.mul_f64(rand::rng().random());
             let message = "many connect at once; try again after a while";
             limited("connects", "rate_limited", message, Some(wait))
-        })
+        })?;
+        Ok(place)
     }
 
     /// Counts a connection of a person, unless there are too many.

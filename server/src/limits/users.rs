@@ -1,27 +1,20 @@
 //! Users: what all connections of one user to this server may do together.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::rate::{Bucket, Rate};
-
-/// As many users are kept before it is first looked for those that can be forgotten.
-const FEW: usize = 1024;
+use super::{
+    crowd::{Counted, Crowd},
+    rate::{Bucket, Rate},
+};
 
 /// Every user who is connected, or was active lately. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Users(Arc<Mutex<All>>);
-
-#[derive(Debug, Default)]
-struct All {
-    users: HashMap<Box<str>, User>,
-    look_at: usize,
-}
+pub(crate) struct Users(Arc<Mutex<Crowd<Box<str>, User>>>);
 
 #[derive(Debug, Default)]
 struct User {
@@ -35,6 +28,13 @@ struct User {
 pub(crate) struct Seat {
     users: Users,
     user_id: Box<str>,
+}
+
+impl Counted for User {
+    fn is_nothing(&self, now: Instant) -> bool {
+        let rates = [self.messages, self.reads];
+        self.connections == 0 && rates.iter().all(|rate| rate.is_empty(now))
+    }
 }
 
 impl Users {
@@ -69,42 +69,21 @@ impl Users {
             .with(user_id, now, |user| user.reads.take(rate, now))
     }
 
-    fn all(&self) -> MutexGuard<'_, All> {
+    fn all(&self) -> MutexGuard<'_, Crowd<Box<str>, User>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl All {
-    /// Looks at a user, and at those who can be forgotten when there are twice as many as were worth keeping.
-    /// Not when their last connection ends: who comes back at once has not a fresh rate.
-    fn with<T>(&mut self, user_id: &str, now: Instant, look: impl FnOnce(&mut User) -> T) -> T {
-        if let Some(user) = self.users.get_mut(user_id) {
-            return look(user);
-        }
-        if self.users.len() >= self.look_at.max(FEW) {
-            let is_here = |user: &User| {
-                user.connections > 0
-                    || ![user.messages, user.reads]
-                        .iter()
-                        .all(|bucket| bucket.is_empty(now))
-            };
-            self.users.retain(|_, user| is_here(user));
-            self.look_at = self.users.len() * 2;
-        }
-        look(self.users.entry(user_id.into()).or_default())
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let leave = |user: &mut User| user.connections = user.connections.saturating_sub(1);
-        self.users.all().with(&self.user_id, Instant::now(), leave);
+        self.users.all().with(&*self.user_id, Instant::now(), leave);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::crowd::FEW, *};
 
     #[test]
     fn a_user_has_so_many_connections_at_once() {
@@ -144,7 +123,7 @@ mod tests {
         let later = now + Duration::from_secs(5);
         users.message("bob", rate, later).unwrap();
 
-        let left = users.all().users.len();
+        let left = users.all().len();
         assert_eq!(left, 2, "ada, who is here, and bob");
     }
 }

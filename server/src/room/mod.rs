@@ -115,8 +115,10 @@ impl Room {
             reloading: false,
             behind: false,
         };
+        let mut state = self.state();
+        let before = state.members.insert(connection, member);
+        // Under the lock: what is delivered meanwhile cannot tell the member that was there before to resume.
         outbox.forget(self.number);
-        let before = self.state().members.insert(connection, member);
         before.is_none()
     }
 

@@ -152,7 +152,12 @@ class Beginning {
     if (this.#isOver) return event === 'joined';
     if (event === 'joined') this.#joined = payload;
     else if (event === 'message') this.#messages.push(payload);
-    else if (event !== 'reset') return false; // `joined` says the same: not complete
+    else if (event !== 'reset') return false;
+    else {
+      // `joined` says the same: not complete. Or all comes again.
+      this.#joined = undefined;
+      this.#messages = [];
+    }
     if (this.#joined && (payload.messageId ?? 0) >= this.#joined.top) this.#tell();
     else this.#tellSoon();
     return true;

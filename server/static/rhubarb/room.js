@@ -212,7 +212,7 @@ export class Room extends Emitter {
   // --- Joining --------------------------------------------------------------------------------
 
   /** Asks to join: from the last entry seen, or for the newest page. */
-  #ask(since = this.#timeline.cursor) {
+  #ask(since = this.#timeline.resumesFrom) {
     this.state = 'joining';
     this.error = undefined;
     this.#continues = false;
@@ -292,7 +292,7 @@ export class Room extends Emitter {
   #reset({ since }) {
     if (this.state === 'refused') return;
     // With `since` only what came after it is missing. What we have seen ourselves is as good or better.
-    this.#ask(since ? this.#timeline.cursor : 0);
+    this.#ask(since ? this.#timeline.resumesFrom : 0);
   }
 
   // --- Messages -------------------------------------------------------------------------------

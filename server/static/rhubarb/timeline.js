@@ -21,6 +21,7 @@
  * @typedef {object} Page         payload of a `joined` frame
  * @property {Entry[]} messages   oldest first
  * @property {boolean} complete
+ * @property {boolean} [partial]    only what is at hand; a `reset` follows when there is more
  * @property {boolean} more
  * @property {boolean} [continues]  the rest follows in `history` frames
  * @property {number} top
@@ -35,14 +36,13 @@ export class Timeline {
   /** @type {Message[]} oldest first */ messages = [];
   /** Older messages can be had. */ more = false;
   /** False while the server still fetches the room's history. */ complete = true;
-  /** Every entry up to this id has been seen; 0 = nothing yet. */ cursor = 0;
+  /** Every entry up to this id has been seen, or cannot be had now; 0 = nothing yet. */ cursor = 0;
   /** The oldest entry's id; what is older can be asked for. */ oldest = Number.MAX_SAFE_INTEGER;
   /** Counts replacements of all messages: an answer for an earlier one is void. */ generation = 0;
 
   /** @type {Map<number, Message>} */ #known = new Map();
   /** The last edit or deletion of each message. @type {Map<number, Entry>} */ #changes = new Map();
   /** @type {Entry[]} arrived before the entries in front of them */ #held = [];
-  /** Where the history that comes in parts ends. */ #end = 0;
 
   /**
    * Takes a live entry.
@@ -83,10 +83,11 @@ export class Timeline {
   fill(page, since) {
     const first = page.messages[0];
     const last = page.messages.at(-1)?.messageId ?? 0;
-    this.#end = Math.max(page.top ?? since, last);
+    // Of a history in parts, up to where it has come: it may end before its end.
+    const end = page.continues ? last : Math.max(page.top ?? since, last);
     if (since && page.complete) {
-      if (this.#end < since || (first?.prev && first.prev !== since)) return 'stale';
-      this.cursor = Math.max(this.cursor, page.continues ? last : this.#end);
+      if ((page.top ?? since) < since || (first?.prev && first.prev !== since)) return 'stale';
+      this.cursor = Math.max(this.cursor, end);
       return page.messages.map((entry) => this.#put(entry));
     }
     this.messages = [];
@@ -94,23 +95,29 @@ export class Timeline {
     this.#changes.clear();
     this.generation += 1;
     this.oldest = first?.messageId ?? Number.MAX_SAFE_INTEGER;
-    this.cursor = page.continues ? last : this.#end;
+    this.cursor = end;
     this.more = page.more;
-    // After a resume, `complete: false` spoke of the delta; this newest page needs nothing more.
-    this.complete = page.complete || since > 0;
+    // After a resume, `complete: false` speaks of what was missed: the newest page may be whole all the same.
+    this.complete = !page.partial;
     page.messages.forEach((entry) => this.#put(entry));
     return 'replaced';
   }
 
+  /** From where the room is to be joined again; 0 = anew, as something before the cursor may be missing. */
+  get resumesFrom() {
+    return this.complete ? this.cursor : 0;
+  }
+
   /**
    * Takes the next part of a history.
-   * @param {{ messages: Entry[], continues?: boolean }} part
+   * @param {{ messages: Entry[] }} part
    * @returns {Put[] | 'hole'}
    */
-  extend({ messages, continues }) {
+  extend({ messages }) {
     const news = messages.filter(({ messageId }) => messageId > this.cursor);
-    if (news[0]?.prev && news[0].prev !== this.cursor) return 'hole';
-    this.cursor = Math.max(this.cursor, news.at(-1)?.messageId ?? 0, continues ? 0 : this.#end);
+    // In what is merely at hand there are holes, and asking again would not fill them.
+    if (this.complete && news[0]?.prev && news[0].prev !== this.cursor) return 'hole';
+    this.cursor = Math.max(this.cursor, news.at(-1)?.messageId ?? 0);
     return news.map((entry) => this.#put(entry));
   }
 

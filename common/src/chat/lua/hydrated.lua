@@ -6,7 +6,7 @@
 local room, from, newest, restored, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
 local meta, log = room_key(room, 'meta'), room_key(room, 'log')
 redis.call('DEL', room_key(room, 'hydrating'))
-local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from', 'mark')
+local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from', 'mark', 'born')
 if m[3] then return 1 end
 
 -- The meta went, and messages may have come, been flushed and gone with it.
@@ -19,6 +19,19 @@ if redis.call('ZCOUNT', log, integer(from), integer(newest)) < restored or newes
 end
 -- Where the meta went and the log stayed, the log knows of messages that are in no archive yet.
 top = newest_here
+
+-- Children of a flush end in any order: what is right below the window may be in the log alone. Nothing that is
+-- unflushed leaves a log, nor, while it is cold, anything that was appended to it; unless somebody deleted it.
+if is_dirty(room) then
+  local watermark, born = tonumber(m[2] or 0), m[5]
+  local first = redis.call('ZRANGEBYSCORE', log, '(' .. integer(watermark), '+inf', 'LIMIT', 0, 1)[1] or ''
+  local prev = tonumber(string.match(first, '^%d+ (%d+)'))
+  if watermark > 0 and prev and prev <= watermark then
+    from = math.min(from, watermark + 1)
+  elseif born and redis.call('ZCOUNT', log, born, born) == 1 then
+    from = math.min(from, tonumber(born))
+  end
+end
 
 redis.call('HSET', meta, 'hydrated_from', integer(from), 'top', integer(top))
 redis.call('HDEL', meta, 'mark')

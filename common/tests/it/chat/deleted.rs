@@ -1,4 +1,4 @@
-//! Keys of a room that somebody deletes by hand, though it has messages that are not archived yet.
+//! Keys of a room that somebody deletes by hand, most of them though it has messages that are not archived yet.
 
 use common::{
     id::RoomId,
@@ -107,4 +107,25 @@ async fn a_room_whose_unflushed_log_went_leaves_redis_all_the_same() {
         (chat.life_of(&meta).await > 0).then_some(())
     })
     .await;
+}
+
+/// It ends with the newest message again, as a warm log does.
+#[tokio::test]
+async fn a_room_whose_archived_log_went_is_cold_though_a_message_comes_before_anybody_looks() {
+    let chat = TestChat::start().await;
+    let lobby = room("lobby");
+    let _worker = chat.worker();
+    let mut said = chat.say_many(&lobby, 3).await;
+    chat.flush(&lobby).await;
+    chat.warm(&lobby).await;
+    let log = chat.queue.keys.log(&lobby);
+    let _: usize = chat.queue.command(&["DEL", &log]).await;
+
+    said.push(chat.say(&lobby, "4").await);
+
+    let opened = chat.chat.log.open(&lobby, None, 10).await.unwrap();
+    assert!(!opened.warm && !opened.complete, "three are missing");
+    chat.warm(&lobby).await;
+    let opened = chat.chat.log.open(&lobby, None, 10).await.unwrap();
+    assert_eq!(ids(&opened.entries), said);
 }

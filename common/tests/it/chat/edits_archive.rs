@@ -266,45 +266,6 @@ async fn a_change_is_above_what_it_changes_even_if_the_clock_went_back() {
     assert_eq!(texts(&chat.log(&lobby).await), ["one", "one"]);
 }
 
-/// What was flushed may show what Redis has lost; what Redis has kept shows in the end.
-#[tokio::test]
-async fn an_edit_survives_a_later_one_that_redis_lost() {
-    let chat = TestChat::start().await;
-    let lobby = room("lobby");
-    let _worker = chat.worker();
-    let said = chat.say(&lobby, "1").await;
-    chat.flush(&lobby).await;
-    let kept = chat.edit(&lobby, said, "kept").await;
-    let keys = [
-        chat.queue.keys.log(&lobby),
-        chat.queue.keys.meta(&lobby),
-        chat.queue.keys.sent(&lobby),
-    ];
-    let copy = async |from: &str, to: &str| {
-        let words = ["COPY", from, to, "REPLACE"];
-        let _: i64 = chat.queue.command(&words).await;
-    };
-    for key in &keys {
-        copy(key, &format!("{key}:before")).await;
-    }
-
-    // A later edit comes, a child stores the earlier one, and Redis loses the later one.
-    chat.edit(&lobby, said, "lost").await;
-    let child = FlushChunk {
-        room: lobby.clone(),
-        range: between(said, kept),
-    };
-    chat.queue.producer().enqueue(&child).await.unwrap();
-    chat.is_idle().await;
-    for key in &keys {
-        copy(&format!("{key}:before"), key).await;
-    }
-    chat.flush(&lobby).await;
-
-    assert_eq!(texts(&chat.archived(&lobby).await), ["kept", "kept"]);
-    assert_eq!(chat.log(&lobby).await, chat.archived(&lobby).await);
-}
-
 #[tokio::test]
 async fn what_leaves_the_log_before_its_change_is_flushed_shows_it_all_the_same() {
     let chat = TestChat::with(windowed(2, 10)).await;

@@ -8,6 +8,7 @@ mod bus;
 mod deleted;
 mod edits;
 mod edits_archive;
+mod edits_lost;
 mod edits_model;
 mod flush;
 mod flush_trouble;

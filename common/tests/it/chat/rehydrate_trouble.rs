@@ -271,3 +271,47 @@ async fn a_room_comes_back_while_its_flush_is_half_done() {
     assert!(!chat.is_dirty(&lobby).await);
     assert_whole(&chat, &lobby, &said).await;
 }
+
+/// The same, where the hot window reaches down to the later half only.
+#[tokio::test]
+async fn what_no_archive_has_yet_is_seen_below_the_window_of_a_room_that_came_back() {
+    for (archived, is_deleted) in [(3, false), (0, false), (4, true)] {
+        let chat = TestChat::with(windowed(2, 3)).await;
+        let (lobby, mut said) = cold_room(&chat, archived - usize::from(is_deleted)).await;
+        let _worker = chat.worker();
+        if is_deleted {
+            // Or it is cold because somebody deleted its log, when all was archived.
+            chat.warm(&lobby).await;
+            said.push(chat.say(&lobby, "one more").await);
+            chat.flush(&lobby).await;
+            chat.is_idle().await;
+            let log = chat.queue.keys.log(&lobby);
+            let _: usize = chat.queue.command(&["DEL", &log]).await;
+            let gone = chat.chat.log.open(&lobby, None, 1).await.unwrap();
+            assert!(!gone.warm);
+        }
+        for number in 1..=6 {
+            said.push(chat.say(&lobby, &format!("new {number}")).await);
+        }
+        let new = &said[archived..];
+        let later_half = FlushChunk {
+            room: lobby.clone(),
+            range: between(new[2], new[5]),
+        };
+        chat.queue.producer().enqueue(&later_half).await.unwrap();
+        chat.is_idle().await;
+
+        chat.chat.ask_rehydrate(&lobby).await.unwrap();
+        chat.is_idle().await;
+
+        let opened = chat.chat.log.open(&lobby, None, 1000).await.unwrap();
+        assert!(opened.warm, "{archived} archived");
+        let page = chat.chat.older(&lobby, MessageId::MAX, 100).await.unwrap();
+        assert_eq!(ids(&page), said, "{archived} archived");
+        let since = chat.chat.log.open(&lobby, Some(new[0]), 100).await.unwrap();
+        assert_eq!(
+            (since.complete, ids(&since.entries)),
+            (true, new[1..].to_vec())
+        );
+    }
+}

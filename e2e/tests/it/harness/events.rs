@@ -1,7 +1,7 @@
 //! A reader of a room's events over HTTP, as a browser's `EventSource` is one: it names the last id that it
 //! has when it comes back. It checks all that it hears (see [`super::transcript`]).
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use common::testing::PATIENCE;
 use serde_json::Value;
@@ -21,10 +21,10 @@ pub(crate) struct Event {
     id: Option<String>,
 }
 
-/// One reader's stream of one room.
+/// One reader's stream, of one room or of several.
 pub(crate) struct Events {
     user: String,
-    room: String,
+    path: String,
     lines: Lines<BufReader<TcpStream>>,
     /// What there is of the next event.
     begun: Event,
@@ -32,7 +32,10 @@ pub(crate) struct Events {
     pub(crate) last_id: Option<String>,
     /// After how many ms it is to come back.
     pub(crate) retry: u64,
+    /// What it saw of its only room.
     pub(crate) seen: Transcript,
+    /// What it saw of each, where there are several.
+    pub(crate) rooms: BTreeMap<String, Transcript>,
 }
 
 impl Events {
@@ -46,39 +49,51 @@ impl Events {
 
     /// Opens a room where somebody was before.
     pub(crate) async fn resume(port: u16, user: &str, room: &str, last_id: Option<String>) -> Self {
-        Self::begin(port, user, room, last_id, None).await
+        Self::begin(port, user, of_one(room), last_id, None).await
+    }
+
+    /// Opens several rooms.
+    pub(crate) async fn open_all(port: u16, user: &str, rooms: &[&str]) -> Self {
+        let path = format!("/events?room={}", rooms.join("&room="));
+        let mut events = Self::begin(port, user, path, None, None).await;
+        events.rooms = rooms
+            .iter()
+            .map(|room| ((*room).to_owned(), Transcript::default()))
+            .collect();
+        events
     }
 
     /// Opens a room, and takes little at once.
     pub(crate) async fn open_narrow(port: u16, user: &str, room: &str) -> Self {
-        Self::begin(port, user, room, None, Some(4096)).await
+        Self::begin(port, user, of_one(room), None, Some(4096)).await
     }
 
     async fn begin(
         port: u16,
         user: &str,
-        room: &str,
+        path: String,
         last_id: Option<String>,
         buffer: Option<u32>,
     ) -> Self {
-        let (status, lines) = ask(port, user, room, last_id.as_deref(), buffer).await;
-        assert_eq!(status, 200, "the events of {room} for {user}");
+        let (status, lines) = ask(port, user, &path, last_id.as_deref(), buffer).await;
+        assert_eq!(status, 200, "{path} for {user}");
         Self {
             user: user.to_owned(),
-            room: room.to_owned(),
+            path,
             lines,
             begun: Event::default(),
             last_id,
             retry: 0,
             seen: Transcript::default(),
+            rooms: BTreeMap::new(),
         }
     }
 
     /// Comes back, to another server maybe.
     pub(crate) async fn come_back(&mut self, port: u16) {
         let (status, lines) =
-            ask(port, &self.user, &self.room, self.last_id.as_deref(), None).await;
-        assert_eq!(status, 200, "{} comes back to {}", self.user, self.room);
+            ask(port, &self.user, &self.path, self.last_id.as_deref(), None).await;
+        assert_eq!(status, 200, "{} comes back to {}", self.user, self.path);
         self.lines = lines;
         self.begun = Event::default();
     }
@@ -128,29 +143,35 @@ impl Events {
 
     fn note(&mut self, event: &Event) {
         let Event { kind, data, .. } = event;
+        let room = data["roomId"].as_str().unwrap_or_default();
+        let seen = self.rooms.get_mut(room).unwrap_or(&mut self.seen);
         match kind.as_str() {
-            "message" => self.seen.live(data),
+            "message" => seen.live(data),
             "reset" => {
-                let resets = self.seen.resets + 1;
-                self.seen = Transcript {
+                let resets = seen.resets + 1;
+                *seen = Transcript {
                     resets,
                     ..Transcript::default()
                 };
             }
             "joined" | "presence" => {
-                self.seen.members = data["members"].as_u64().expect("a number of members");
-                self.seen.complete = data["complete"] == true || kind == "presence";
+                seen.members = data["members"].as_u64().expect("a number of members");
+                seen.complete = data["complete"] == true || kind == "presence";
             }
             _ => {}
         }
     }
 }
 
-/// Asks for a room's events; gives the status and what follows the head.
+fn of_one(room: &str) -> String {
+    format!("/rooms/{room}/events?")
+}
+
+/// Asks for events; gives the status and what follows the head.
 async fn ask(
     port: u16,
     user: &str,
-    room: &str,
+    path: &str,
     last_id: Option<&str>,
     buffer: Option<u32>,
 ) -> (u16, Lines<BufReader<TcpStream>>) {
@@ -166,7 +187,7 @@ async fn ask(
     let last_id = last_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
     // 1.0, so that the events come as they are, not in chunks. The browser's test has those.
     let head = format!(
-        "GET /rooms/{room}/events?userId={user}&username={user} HTTP/1.0\r\nHost: 127.0.0.1\r\n{last_id}\r\n"
+        "GET {path}&userId={user}&username={user} HTTP/1.0\r\nHost: 127.0.0.1\r\n{last_id}\r\n"
     );
     stream.write_all(head.as_bytes()).await.expect("a request");
     let mut lines = BufReader::new(stream).lines();
