@@ -4,8 +4,7 @@
 //! lose none if somebody looked.
 //!
 //! The second bound has what every queue has: each job an id, by which the worker's hash knows it and an
-//! acknowledgement names it, and three lists, which each claim asks in order of priority. Its producer awaits
-//! each pipeline before the next.
+//! acknowledgement names it, and three lists, which each claim asks in order of priority.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -92,7 +91,7 @@ impl Producer {
                     .await
                     .context("push jobs")
             })
-            .buffered(if self.with_ids { 1 } else { PIPELINES })
+            .buffered(PIPELINES)
             .try_collect()
             .await
     }

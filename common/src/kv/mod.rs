@@ -14,7 +14,7 @@ use std::{
 };
 
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
-use redis::{AsyncConnectionConfig, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, aio::MultiplexedConnection};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -86,6 +86,12 @@ impl KvError {
     pub fn is_lost_connection(&self) -> bool {
         matches!(self, Self::Command { source, .. }
             if !source.is_timeout() && (source.is_io_error() || source.is_unrecoverable_error()))
+    }
+
+    /// Whether what Redis answered is not of the form that it should have.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Command { source, .. }
+            if matches!(source.kind(), ErrorKind::UnexpectedReturnType | ErrorKind::Parse))
     }
 
     /// Whether Redis, or a script, answered with an error of this code.
@@ -162,6 +168,13 @@ impl Redis {
         if let Some(shared) = &*self.shared() {
             return Ok(shared.connection.clone());
         }
+        // In a task of its own, for whoever connects holds a lock, and who asked may not be polled for a while.
+        let redis = self.clone();
+        let connected = tokio::spawn(async move { redis.connect().await }).await;
+        connected.unwrap_or(Err(KvError::ConnectTimeout))
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, KvError> {
         let _alone = timeout(CONNECT_TIMEOUT * 2, self.inner.connecting.lock())
             .await
             .map_err(|_| KvError::ConnectTimeout)?;

@@ -234,7 +234,14 @@ impl Care {
         let (ticked, tick) = self.ticker.look(&self.redis, &self.keys, now_ms).await?;
         let mut reaped = 0;
         for worker in dead {
-            reaped += self.reap(worker).await?;
+            match self.reap(worker).await {
+                Ok(jobs) => reaped += jobs,
+                // What cannot be read of one must not keep the jobs of others.
+                Err(error) if error.is_unreadable() => {
+                    tracing::error!(worker = %worker, error = %Chain(&error), "cannot take over what worker {worker} held; look at its `claims:` with redis-cli");
+                }
+                Err(error) => return Err(error),
+            }
         }
         let due = u64::try_from(wait).ok().map(Duration::from_millis);
         let cared = Cared {

@@ -16,6 +16,7 @@ static FAN_OUT: LazyLock<Script> = LazyLock::new(|| {
         &[super::LIB, include_str!("lua/fan_out.lua")],
     )
 });
+
 /// Some children of a master, on their way to Redis.
 #[derive(Debug, Clone)]
 pub(super) struct Chunk {

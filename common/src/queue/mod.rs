@@ -36,7 +36,8 @@
 //! [`periodic`], `bell` (what calls care and heartbeat at once), `limits` and `share` (what a worker takes
 //! next), [`inspect`], [`operate`], [`cancel`], [`dead`], [`pause`] and [`audit`] (for people), `stop` and
 //! `progress` (for tasks that take long). What holds jobs up on purpose: [`lane`], [`unique`]. Around
-//! each run: [`middleware`], [`trace`]; for tests, `stepper` runs one job at a time. The scripts are in `lua/`, with what they share in `lua/lib.lua`.
+//! each run: [`middleware`], [`trace`]; for tests, `stepper` runs one job at a time. The scripts
+//! are in `lua/`; `numbers`, `head`, `lib`, `lanes` and `claims` are what they share.
 
 mod asked;
 pub mod audit;
@@ -50,6 +51,8 @@ pub mod context;
 pub mod dead;
 pub mod enqueue;
 pub mod fan_out;
+#[cfg(test)]
+mod fan_out_test;
 pub mod flow;
 mod heartbeat;
 pub mod inspect;

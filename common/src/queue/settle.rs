@@ -165,7 +165,10 @@ pub(super) fn write_all(
         (&one.lease, one.ties.group, one.id).cmp(&(&other.lease, other.ties.group, other.id))
     });
     let runs: Vec<_> = plain
-        .chunk_by(|one, next| one.ties.group == next.ties.group && one.lease == next.lease)
+        .chunk_by(|one, next| {
+            let run = |s: &Settlement| (s.ties.group, s.id.queue());
+            run(one) == run(next) && one.lease == next.lease
+        })
         .collect();
     call.arg(runs.len());
     for run in runs {

@@ -1,6 +1,6 @@
 -- Claims: what each worker holds. Stands below lanes.lua in every script but that which makes jobs without lanes.
--- A field of `claims:<worker>` is a lease; its value has the ids of the jobs that it is for, all of one queue, each with
--- a space behind it. No id is the end of another, so a plain search finds one. See docs/decisions/0031.
+-- A field of `claims:<worker>` is a lease; its value has the ids of the jobs that it is for, each with a space behind
+-- it: what one pop took, or what one turn took of jobs that have a record of as many attempts. No id is the end of another, so a plain search finds one. See docs/decisions/0031.
 
 -- Whether a worker holds a job by a lease.
 local function holds(worker, id, lease)

@@ -3,9 +3,7 @@
 -- KEYS 1 namespace     ARGV 1 queue, 2 body
 -- Returns its id in a list, or the error DRAINING.
 local queue = ARGV[1]
-if redis.call('HEXISTS', ns .. 'draining', queue) == 1 then
-  return redis.error_reply('DRAINING queue ' .. queue .. ' takes no new jobs')
-end
+if redis.call('HEXISTS', ns .. 'draining', queue) == 1 then return refuse_draining(queue) end
 local time = redis.call('TIME')
 local at = string.format('{"at":%d,', time[1] * 1000 + time[2] / 1000)
 local id = string.format('%s-%d', queue, draw(queue, 'last', 1) + 1)

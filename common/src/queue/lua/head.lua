@@ -16,11 +16,6 @@ local function on_list(command, queue, ...)
   return reply
 end
 
--- What a queue that is to run empty tells who brings a new job.
-local function refuse_draining(queue)
-  return redis.error_reply('DRAINING queue ' .. queue .. ' takes no new jobs')
-end
-
 local function count(what, n) redis.call('HINCRBY', stats, what, integer(n)) end
 
 -- What a body begins with: `at`, when the job was made, and `due`, the time that it was made for, if any.

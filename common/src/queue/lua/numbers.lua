@@ -27,3 +27,8 @@ local function draw(queue, counter, n)
   end
   return number - n
 end
+
+-- What a queue that is to run empty tells who brings a new job.
+local function refuse_draining(queue)
+  return redis.error_reply('DRAINING queue ' .. queue .. ' takes no new jobs')
+end

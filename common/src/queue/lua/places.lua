@@ -13,13 +13,17 @@ local function waits(id)
   return fresh_number(mark_of(queue), id) or redis.call('ZSCORE', ns .. 'loose:' .. queue, id)
 end
 
--- The lease by which a worker holds a job; nil if it does not.
-local all_held = {} -- by worker
+-- The lease by which a worker holds a job; nil if it does not. Looked for first in one text of all that it holds.
+local all_held, all_ids = {}, {} -- by worker
 local function lease_of(worker, id)
-  all_held[worker] = all_held[worker] or redis.call('HGETALL', ns .. 'claims:' .. worker)
-  local held = all_held[worker]
+  if not all_held[worker] then
+    local key = ns .. 'claims:' .. worker
+    all_held[worker], all_ids[worker] = redis.call('HGETALL', key), table.concat(redis.call('HVALS', key))
+  end
+  local name, held = id .. ' ', all_held[worker]
+  if not string.find(all_ids[worker], name, 1, true) then return nil end
   for i = 1, #held, 2 do
-    if string.find(held[i + 1], id .. ' ', 1, true) then return held[i] end
+    if string.find(held[i + 1], name, 1, true) then return held[i] end
   end
   return nil
 end

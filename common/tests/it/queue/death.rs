@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::{
+    id::BootId,
     queue::WorkerOptions,
     testing::{RunningWorker, TestQueue, eventually},
 };
@@ -57,6 +58,33 @@ async fn the_jobs_of_a_worker_that_vanished_run_on_another_within_seconds() {
     second.stop().await;
     assert_eq!(queue.stat("reaped").await, 4);
     assert_eq!(queue.stat("completed:default").await, 4);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_one_dead_worker_does_not_keep_the_jobs_of_another() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let first = queue.worker(stage.registry(), mortal("default=1"));
+    let job = act("a", Plot::Waits);
+    queue.producer().enqueue(&job).await.unwrap();
+    stage.has_started("a").await;
+    first.vanish().await;
+    // Died before it, and wrote its claims in another way.
+    let stranger = BootId::fresh();
+    let _: usize = queue
+        .command(&["HSET", &queue.keys.claims(stranger), "x", "no-id"])
+        .await;
+    let _: usize = queue
+        .command(&["ZADD", &queue.keys.workers(), "1", &stranger.to_string()])
+        .await;
+
+    let second = queue.worker(stage.registry(), mortal("default=1"));
+    stage.has_started_times("a", 2).await;
+
+    stage.open();
+    stage.has_ended("a").await;
+    second.stop().await;
+    assert_eq!(queue.stat("reaped").await, 1);
 }
 
 #[tokio::test]

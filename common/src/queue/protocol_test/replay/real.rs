@@ -320,7 +320,10 @@ impl Real {
                 let heard = split.hear(1).await;
                 heard.map(|()| (split.next, split.sealed))
             }
-            (Ok(split), Step::Seal) => split.then(&Nop).await.map(|()| (0, true)),
+            (Ok(mut split), Step::Seal) => {
+                split.index = split.next;
+                split.then(&Nop).await.map(|()| (0, true))
+            }
         };
         match outcome {
             Ok((_, true)) => SplitReply::Sealed,
