@@ -74,8 +74,8 @@ impl Known<'_> {
     pub(super) fn due(&self, t: u64, room: RoomNumber, id: MessageId) -> Option<Change> {
         let changes = self.changes.of_message(room, id).iter();
         let known = changes.filter(|change| {
-            let first = self.first.get(&(room, change.id));
-            first.is_some_and(|first| *first < t) && !self.may_be_gone(room, change.id)
+            let acked = self.acked.get(&(room, change.id));
+            acked.is_some_and(|acked| *acked < t) && !self.may_be_gone(room, change.id)
         });
         known.max_by_key(|change| change.face().version()).copied()
     }

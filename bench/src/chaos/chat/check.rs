@@ -51,8 +51,8 @@ pub(super) struct Known<'a> {
     pub(super) sent: HashMap<Key, Sent>,
     /// What was changed, as it is archived.
     pub(super) changes: Changes,
-    /// When anybody first saw or was promised an entry, or a message that shows it.
-    pub(super) first: HashMap<(RoomNumber, MessageId), u64>,
+    /// When each was acknowledged first.
+    pub(super) acked: HashMap<(RoomNumber, MessageId), u64>,
     /// When the power was cut: the time from which on things may be gone, and the cut.
     cuts: Vec<(u64, u64)>,
     /// Messages that may be gone by the promise: the first that anybody knew of them was just before a cut.
@@ -76,7 +76,7 @@ impl<'a> Known<'a> {
             archive: &remains.archive,
             sent: HashMap::new(),
             changes: Changes::of(&remains.archive),
-            first: HashMap::new(),
+            acked: HashMap::new(),
             cuts: Vec::new(),
             gone: BTreeSet::new(),
         };
@@ -95,7 +95,10 @@ impl<'a> Known<'a> {
                     known.sent.entry(key).or_insert(Sent { room, at, deed });
                 }
                 Event::PowerCut { from } => known.cuts.push((from, at)),
-                Event::Acked { room, id, .. } => learn(at, room, id),
+                Event::Acked { room, id, .. } => {
+                    learn(at, room, id);
+                    known.acked.entry((room, id)).or_insert(at);
+                }
                 Event::Heard { room, .. }
                 | Event::Joined { room, .. }
                 | Event::History { room, .. }
@@ -130,7 +133,6 @@ impl<'a> Known<'a> {
             }
         }
         known.gone = gone;
-        known.first = first;
         known
     }
 

@@ -85,8 +85,8 @@ pub(super) enum Wrong {
     /// Somebody saw it with a text that neither its sender nor any of its changes gave it.
     #[error("{0} saw {2} in r{1} with a text that nobody gave it")]
     Untrue(Who, RoomNumber, MessageId),
-    /// Somebody read it without this change, which was known before.
-    #[error("{0} read {2} in r{1} without {3}, which was known before")]
+    /// Somebody read it without this change, which was acknowledged before.
+    #[error("{0} read {2} in r{1} without {3}, which was acknowledged before")]
     Outdated(Who, RoomNumber, MessageId, MessageId),
     /// Somebody read it after this had deleted it.
     #[error("{0} read {2} in r{1} after {3} had deleted it")]
