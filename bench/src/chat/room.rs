@@ -39,7 +39,7 @@ pub(super) enum Way {
     Back,
 }
 
-/// Measures one way `how.runs` times, each with a room of its own.
+/// Measures one way `how.runs()` times, each with a room of its own.
 pub(super) async fn measure(
     how: &How,
     database: &Database,
@@ -47,7 +47,7 @@ pub(super) async fn measure(
     way: Way,
     figures: &mut Figures,
 ) -> Result<()> {
-    figures.expect_steps(2 + how.runs);
+    figures.expect_steps(2 + how.runs());
     figures.begin("start two servers and a worker");
     // The room is to stay in Redis as a whole, until it is told to leave.
     let window = (2 * options.messages).to_string();
@@ -63,11 +63,11 @@ pub(super) async fn measure(
         messages: u64::from(options.messages),
         stack,
     };
-    for run in 0..=how.runs {
+    for run in 0..=how.runs() {
         let what = if run == 0 {
             "warm-up".to_owned()
         } else {
-            format!("run {run} of {}", how.runs)
+            format!("run {run} of {}", how.runs())
         };
         figures.begin(what);
         let room: RoomId = testing::unique("room-").parse().context("name a room")?;

@@ -81,9 +81,9 @@ struct Rates {
     both: f64,
 }
 
-/// Measures the queue `how.runs` times.
+/// Measures the queue `how.runs()` times.
 pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures) -> Result<()> {
-    figures.expect_steps(2 + how.runs * 9);
+    figures.expect_steps(2 + how.runs() * 9);
     let redis = RedisSide::start(how.redis_url.as_deref()).await?;
     let bench = steps::Bench {
         redis,
@@ -96,7 +96,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
         figures.begin(format!("warm-up: {}", side.figure("drain")));
         *jobs = bench.jobs_that_last(side).await?;
     }
-    for run in 1..=how.runs {
+    for run in 1..=how.runs() {
         let mut rates = [Rates::default(); 2];
         for step in Step::ALL {
             for (side, (jobs, rates)) in
@@ -107,7 +107,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
                 }
                 figures.begin(format!(
                     "run {run} of {}: {}",
-                    how.runs,
+                    how.runs(),
                     side.figure(step.name())
                 ));
                 match step {
@@ -128,7 +128,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
             }
         }
         let [queue, bound] = rates;
-        figures.begin(format!("run {run} of {}: queue.group", how.runs));
+        figures.begin(format!("run {run} of {}: queue.group", how.runs()));
         bench.group(queue.drain, figures).await?;
         for (name, queue, bound) in [
             ("enqueue_single", queue.single, bound.single),
