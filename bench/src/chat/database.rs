@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::{pg, testing};
+use common::{id::RoomId, pg, testing};
 use diesel::{
     QueryableByName,
     sql_types::{Array, BigInt, Text},
@@ -113,10 +113,10 @@ pub(super) async fn places(connection: &mut AsyncPgConnection, room: &str) -> Re
         .context("read the archived messages")
 }
 
-/// Copies the messages of a room, which are in the archive, into a second table with the same columns and
+/// Copies the messages of rooms, which are in the archive, into a second table with the same columns and
 /// keys, by one COPY on one connection: how long that took. Nothing can store rows quicker; an archive needs
 /// more, as rows may be there already.
-pub(super) async fn copy_again(schema: &Schema, room: &str) -> Result<Duration> {
+pub(super) async fn copy_again(schema: &Schema, rooms: &[RoomId]) -> Result<Duration> {
     let (client, connection) = tokio_postgres::connect(&schema.url(), NoTls)
         .await
         .context("connect to Postgres")?;
@@ -128,8 +128,11 @@ pub(super) async fn copy_again(schema: &Schema, room: &str) -> Result<Duration> 
         .await
         .context("make a table to copy into")?;
     // A room's name is letters and digits here.
+    let names: Vec<_> = rooms.iter().map(|room| format!("'{room}'")).collect();
+    let names = names.join(", ");
     let rows = format!(
-        "COPY (SELECT * FROM messages WHERE room_id = '{room}' ORDER BY id) TO STDOUT (FORMAT binary)"
+        "COPY (SELECT * FROM messages WHERE room_id IN ({names}) ORDER BY room_id, id) \
+         TO STDOUT (FORMAT binary)"
     );
     let rows: Vec<Bytes> = client
         .copy_out(&rows)

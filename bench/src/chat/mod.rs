@@ -22,6 +22,7 @@ mod server;
 mod site;
 mod socket;
 mod stack;
+mod sustained;
 
 use std::path::PathBuf;
 
@@ -143,6 +144,11 @@ pub(crate) struct RoomOptions {
     /// How many messages the room has
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     messages: u32,
+
+    /// How many messages many rooms have together, which are flushed at once after each; 0 leaves that out. Not for
+    /// the way back
+    #[arg(long, default_value_t = 200_000, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=5_000_000))]
+    sustained: u32,
 }
 
 /// How often all is measured, unless told otherwise: once takes two minutes.

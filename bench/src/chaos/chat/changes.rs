@@ -108,10 +108,12 @@ impl Known<'_> {
         }
     }
 
-    /// Whether Redis may have lost any of a message's changes.
-    pub(super) fn may_have_lost_some(&self, room: RoomNumber, changes: &[Change]) -> bool {
-        let mut changes = changes.iter();
-        changes.any(|change| self.may_be_gone(room, change.id))
+    /// Whether Redis may have lost any of a message's changes. The archive may show one that it has not.
+    pub(super) fn may_have_lost_some(&self, room: RoomNumber, id: MessageId) -> bool {
+        let changes = self.changes.of_message(room, id).iter();
+        let shown = self.archived(room, id).map(|row| row.face.change);
+        let mut all = changes.map(|change| change.id).chain(shown);
+        all.any(|change| self.may_be_gone(room, change))
     }
 }
 
@@ -123,7 +125,7 @@ impl Check<'_> {
             for row in rows {
                 let target = row.deed.target().unwrap_or(row.id);
                 let changes = self.known.changes.of_message(*room, target);
-                if self.known.may_have_lost_some(*room, changes) {
+                if self.known.may_have_lost_some(*room, target) {
                     continue;
                 }
                 let last = changes.iter().max_by_key(|change| change.face().version());
@@ -164,7 +166,9 @@ impl Check<'_> {
             self.wrong.push(Wrong::NotTheirs(room, row.id, target));
         }
         let mut deletions = changes.iter().filter(|change| change.deletes);
-        if deletions.any(|deletion| deletion.id < row.id) {
+        let before =
+            |deletion: &Change| deletion.id < row.id && !self.known.may_be_gone(room, deletion.id);
+        if deletions.any(before) {
             self.wrong.push(Wrong::AfterDeletion(room, row.id, target));
         }
     }
@@ -182,11 +186,10 @@ impl Check<'_> {
                     (one.key, one.deed, one.prev) == (other.key, other.deed, other.prev)
                 };
                 // An edit keeps its text until it is flushed.
-                let target = entry.deed.target();
-                let changes = self.known.changes.of_message(*room, entry.id);
-                let looks_same = target.is_some()
+                let looks_same = entry.deed != Deed::Say
                     || entry.face == row.face
-                    || self.known.may_have_lost_some(*room, changes);
+                    || self.known.may_be_gone(*room, entry.face.change)
+                    || self.known.may_have_lost_some(*room, entry.id);
                 if !same(entry, row) || !looks_same {
                     self.wrong.push(Wrong::Differs(*room, entry.id));
                 }

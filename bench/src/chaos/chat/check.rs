@@ -344,8 +344,8 @@ impl Check<'_> {
             }
             let looks = |id: MessageId| self.known.archived(*room, id).map(|row| row.face);
             let is_other = |(id, face): &(&MessageId, &Face)| {
-                let changes = self.known.changes.of_message(*room, **id);
-                let lost = self.known.may_have_lost_some(*room, changes);
+                let lost = self.known.may_be_gone(*room, face.change)
+                    || self.known.may_have_lost_some(*room, **id);
                 !lost && looks(**id).is_some_and(|kept| kept != **face)
             };
             if let Some((id, _)) = window.faces.iter().find(is_other) {

@@ -361,3 +361,18 @@ fn a_power_cut_excuses_a_change_that_was_acknowledged_just_before_and_nothing_el
     assert_eq!(story(0).wrong(), []);
     assert_eq!(story(SECOND).wrong(), [Wrong::Lost(ROOM, key(9), id(9))]);
 }
+
+#[test]
+fn a_change_that_a_power_cut_took_may_still_show_in_the_archive() {
+    let change = edits(9, 4);
+    let story = |after: u64| {
+        let mut story = all_is_well().does(9, change.deed).acked(9, 9, false);
+        let from = story.lines.last().unwrap().t + after - SECOND / 2;
+        story = story.tell(ADA, Event::PowerCut { from });
+        story.with_row(4, |row| *row = changed(*row, change))
+    };
+
+    assert_eq!(story(0).wrong(), []);
+    let wrong = story(SECOND).wrong();
+    assert!(wrong.contains(&Wrong::Unchanged(ROOM, id(4))), "{wrong:?}");
+}
