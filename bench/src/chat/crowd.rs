@@ -143,6 +143,12 @@ impl Crowd {
         }
     }
 
+    /// Whether everybody is connected, and has seen all.
+    pub(super) fn is_whole(&self) -> bool {
+        let well = |seen: MutexGuard<'_, Seen>| seen.trouble.is_none() && seen.disorder.is_none();
+        self.all_seen().all(well)
+    }
+
     /// What all members have seen, by room, then by member.
     pub(super) fn all_seen(&self) -> impl Iterator<Item = MutexGuard<'_, Seen>> {
         self.members

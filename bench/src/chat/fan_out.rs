@@ -49,7 +49,7 @@ pub(super) const SMALL_ROOMS: Case = Case {
         rooms: 50,
         size: 10,
     },
-    from: 8_000.0,
+    from: 32_000.0,
 };
 
 /// 1,000 connections.
@@ -59,7 +59,7 @@ pub(super) const BIG_ROOM: Case = Case {
         rooms: 1,
         size: 1000,
     },
-    from: 32_000.0,
+    from: 256_000.0,
 };
 
 /// Finds the highest load that arrives whole and in time: doubles it until it does not, then halves the
@@ -83,8 +83,10 @@ pub(super) async fn search(
             if let Some(why) = &why {
                 figures.note(format!("{load:.0} copies/s: {why}"));
                 // Whoever was cut off or is behind is no part of the next step.
-                drop(crowd);
-                crowd = settled(site, case.shape).await?;
+                if !crowd.is_whole() {
+                    drop(crowd);
+                    crowd = settled(site, case.shape).await?;
+                }
             } else {
                 good = load;
                 best = Some(step);
