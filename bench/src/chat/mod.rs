@@ -48,7 +48,7 @@ pub(crate) struct Database {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
     /// How long each step of the load takes, after a warm-up of 0.6 seconds
-    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value_t = 1.5, value_name = "SECONDS", value_parser = seconds)]
     seconds: f64,
 
     /// How many connections to hold, idle and through a restart
