@@ -1,6 +1,9 @@
 //! Figures: what was measured, by name, with one value a run; shown as a table or as JSON lines.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -10,8 +13,10 @@ use crate::number::count;
 /// The figures of one measurement, and how far it is.
 #[derive(Debug)]
 pub(crate) struct Figures {
-    figures: Vec<Figure>,
+    all: Vec<Figure>,
     bar: ProgressBar,
+    /// When each step began.
+    steps: Mutex<Vec<(String, Instant)>>,
 }
 
 /// One figure over all runs.
@@ -43,16 +48,18 @@ impl Figures {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(250));
         Self {
-            figures: Vec::new(),
+            all: Vec::new(),
             bar,
+            steps: Mutex::default(),
         }
     }
 
     /// No figures yet, and nothing is drawn: for a warm-up.
     pub(crate) fn unseen() -> Self {
         Self {
-            figures: Vec::new(),
+            all: Vec::new(),
             bar: ProgressBar::hidden(),
+            steps: Mutex::default(),
         }
     }
 
@@ -63,6 +70,9 @@ impl Figures {
 
     /// Says what begins now: the next step.
     pub(crate) fn begin(&self, what: impl Into<std::borrow::Cow<'static, str>>) {
+        let what = what.into();
+        self.steps()
+            .push((what.clone().into_owned(), Instant::now()));
         if !self.bar.message().is_empty() {
             self.bar.inc(1);
         }
@@ -79,9 +89,9 @@ impl Figures {
     /// Adds one run's value of a figure.
     pub(crate) fn add(&mut self, name: impl Into<String>, unit: &'static str, value: f64) {
         let name = name.into();
-        match self.figures.iter_mut().find(|figure| figure.name == name) {
+        match self.all.iter_mut().find(|figure| figure.name == name) {
             Some(figure) => figure.runs.push(value),
-            None => self.figures.push(Figure {
+            None => self.all.push(Figure {
                 name,
                 unit,
                 runs: vec![value],
@@ -91,7 +101,7 @@ impl Figures {
 
     /// A figure for a table: the median, and the range where there was more than one run.
     pub(crate) fn cell(&self, name: &str) -> Option<String> {
-        let figure = self.figures.iter().find(|figure| figure.name == name)?;
+        let figure = self.all.iter().find(|figure| figure.name == name)?;
         let (median, min, max) = figure.summary();
         Some(if figure.runs.len() == 1 {
             shown(median)
@@ -102,7 +112,7 @@ impl Figures {
 
     /// A figure's median, if it was measured.
     pub(crate) fn median(&self, name: &str) -> Option<f64> {
-        let figure = self.figures.iter().find(|figure| figure.name == name)?;
+        let figure = self.all.iter().find(|figure| figure.name == name)?;
         Some(figure.summary().0)
     }
 
@@ -111,11 +121,28 @@ impl Figures {
         self.bar.finish_and_clear();
     }
 
+    fn steps(&self) -> MutexGuard<'_, Vec<(String, Instant)>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells on standard error what took how long.
+    fn tell_times(&self) {
+        let steps = self.steps();
+        let ends = steps.iter().skip(1).map(|(_, begun)| *begun);
+        let ends = ends.chain([Instant::now()]);
+        let took = steps
+            .iter()
+            .zip(ends)
+            .map(|((what, begun), end)| format!("{what}: {:.1} s", (end - *begun).as_secs_f64()));
+        eprintln!("{}", took.collect::<Vec<_>>().join(" · "));
+    }
+
     /// Prints all figures on standard output.
     pub(crate) fn print(&self, as_json: bool) {
         self.finish();
+        self.tell_times();
         if as_json {
-            for figure in &self.figures {
+            for figure in &self.all {
                 println!("{}", figure.json());
             }
         } else {
@@ -126,7 +153,7 @@ impl Figures {
     fn print_table(&self) {
         let header = ["figure", "median", "min", "max", "unit"].map(str::to_owned);
         let rows: Vec<[String; 5]> = std::iter::once(header)
-            .chain(self.figures.iter().map(Figure::row))
+            .chain(self.all.iter().map(Figure::row))
             .collect();
         let width = |column: usize| {
             let lengths = rows.iter().map(|row| row[column].chars().count());
@@ -136,11 +163,7 @@ impl Figures {
         for [figure, mid, low, high, unit] in &rows {
             println!("{figure:name$}  {mid:>median$}  {low:>min$}  {high:>max$}  {unit}");
         }
-        let runs = self
-            .figures
-            .iter()
-            .map(|figure| count(figure.runs.len()))
-            .max();
+        let runs = self.all.iter().map(|figure| count(figure.runs.len())).max();
         println!(
             "{} runs; every one was checked for loss, doubles and order",
             runs.unwrap_or(0)

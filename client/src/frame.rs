@@ -60,6 +60,12 @@ pub struct Message {
     /// The message that this one deletes.
     #[serde(default)]
     pub deletes: Option<MessageId>,
+    /// The change that it shows. Of an edit: the later change that has replaced it; its text is gone then.
+    #[serde(default)]
+    pub edited_at: Option<MessageId>,
+    /// Whether it was deleted.
+    #[serde(default)]
+    pub deleted: bool,
 }
 
 /// The answer to a join.
@@ -317,6 +323,13 @@ mod tests {
         assert_eq!(live.room_id, "r");
         assert_eq!(live.message.message_id, MessageId(1_790_000_000_000_003));
         assert_eq!((&*live.message.text, live.message.edits), ("hi", None));
+
+        let deleted = r#"{"messageId":3,"prev":2,"message":"","editedAt":9,"deleted":true}"#;
+        let message: Message = serde_json::from_str(deleted).unwrap();
+        assert_eq!(
+            (message.edited_at, message.deleted),
+            (Some(MessageId(9)), true)
+        );
 
         let error = r#"{"type":"error","id":2,"payload":{"code":"unavailable","message":"…","retryAfterMs":1000}}"#;
         let frame = Frame::read(error).unwrap();

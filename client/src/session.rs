@@ -201,6 +201,8 @@ impl Session {
     fn refused(&mut self, asked: Option<Asked>, refusal: Refusal, now: Instant) -> Option<Event> {
         let wait = refusal.retry_after_ms.map_or(RETRY, Duration::from_millis);
         let again = matches!(&*refusal.code, "unavailable" | "rate_limited");
+        // These are about one message; the rest of the chat goes on.
+        let post_again = again || matches!(&*refusal.code, "archive_unavailable" | "not_archived");
         match asked {
             Some(Asked::Join(room)) if again => {
                 self.rooms.get_mut(&room)?.phase = Phase::Wanted(Some(now + wait));
@@ -211,7 +213,7 @@ impl Session {
                 let room = Some(room);
                 Some(Event::Denied { room, refusal })
             }
-            Some(Asked::Post(room, client_id)) if again => {
+            Some(Asked::Post(room, client_id)) if post_again => {
                 self.unacked.delay(&room, &client_id, Some(now + wait));
                 None
             }

@@ -195,17 +195,19 @@ fn what_is_not_acknowledged_is_sent_again_under_its_own_id() {
 
 #[test]
 fn what_cannot_be_done_now_is_asked_again_later() {
-    let mut stage = Stage::joined();
-    let id = stage.says("mine")[0]["id"].clone();
-    let away =
-        json!({"type": "error", "id": id, "payload": {"code": "unavailable", "retryAfterMs": 500}});
+    for code in ["unavailable", "archive_unavailable", "not_archived"] {
+        let mut stage = Stage::joined();
+        let id = stage.says("mine")[0]["id"].clone();
+        let away =
+            json!({"type": "error", "id": id, "payload": {"code": code, "retryAfterMs": 500}});
 
-    assert_eq!(stage.hears(&away), None);
-    assert_eq!(stage.sends(), [Value::Null; 0]);
-    let due = stage.session.due().unwrap();
-    assert_eq!(due, stage.now + Duration::from_millis(500));
-    stage.now = due;
-    assert_eq!(stage.sends()[0]["payload"]["clientId"], "mine");
+        assert_eq!(stage.hears(&away), None);
+        assert_eq!(stage.sends(), [Value::Null; 0]);
+        let due = stage.session.due().unwrap();
+        assert_eq!(due, stage.now + Duration::from_millis(500));
+        stage.now = due;
+        assert_eq!(stage.sends()[0]["payload"]["clientId"], "mine");
+    }
 }
 
 #[test]

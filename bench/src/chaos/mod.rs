@@ -14,6 +14,6 @@ mod process;
 mod proxy;
 pub(crate) mod queue;
 mod schedule;
-mod seed;
+pub(crate) mod seed;
 mod spread;
 mod target;

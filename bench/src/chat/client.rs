@@ -1,6 +1,9 @@
 //! One WebSocket of the chat, as a browser would open it.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -77,8 +80,13 @@ struct Frame<T> {
 impl Client {
     /// Connects to the server on `port`.
     pub(super) async fn connect(port: u16, user: &str) -> Result<Self> {
+        Self::connect_from(Ipv4Addr::LOCALHOST, port, user).await
+    }
+
+    /// The same, from an address of this machine.
+    pub(super) async fn connect_from(from: Ipv4Addr, port: u16, user: &str) -> Result<Self> {
         let path = format!("/ws?userId={user}&username={user}");
-        let socket = timeout(PATIENCE, Socket::connect(port, &path))
+        let socket = timeout(PATIENCE, Socket::connect_from(from, port, &path))
             .await
             .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")))
             .with_context(|| format!("open a WebSocket to port {port}"))?;

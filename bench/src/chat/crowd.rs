@@ -1,9 +1,12 @@
 //! A crowd: the members of all rooms, and what each of them has seen. Every member checks for itself
 //! that each message follows the one before it, so a loss, a double or a change of order shows at once.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use anyhow::{Context, Result};
@@ -23,6 +26,15 @@ use crate::machine::now_ns;
 const IN_FLIGHT: usize = 64;
 /// Latencies beyond this count as this, in µs.
 const LONGEST_US: u64 = 60_000_000;
+
+/// Connections from one address of this machine, which has 28,000 ports to connect from.
+const FROM_ONE_ADDRESS: usize = 10_000;
+
+/// The address from which the connection of this number is made.
+fn source(number: usize) -> Ipv4Addr {
+    let address = number / FROM_ONE_ADDRESS;
+    Ipv4Addr::new(127, 0, 0, u8::try_from(address + 1).unwrap_or(u8::MAX))
+}
 
 /// Rooms of equal size.
 #[derive(Debug, Clone, Copy)]
@@ -88,8 +100,10 @@ impl Crowd {
             .map(|n| {
                 let room = &rooms[n / shape.size];
                 let port = ports[n % ports.len()];
+                let from = source(n);
                 async move {
-                    let mut client = Client::connect(port, &format!("{name}-{n}")).await?;
+                    let user = format!("{name}-{n}");
+                    let mut client = Client::connect_from(from, port, &user).await?;
                     let joined = client.join(room, 1).await?;
                     anyhow::Ok((client.into_socket(), joined.top))
                 }
@@ -127,6 +141,12 @@ impl Crowd {
             seen.delivery_us.reset();
             seen.ack_us.reset();
         }
+    }
+
+    /// Whether everybody is connected, and has seen all.
+    pub(super) fn is_whole(&self) -> bool {
+        let well = |seen: MutexGuard<'_, Seen>| seen.trouble.is_none() && seen.disorder.is_none();
+        self.all_seen().all(well)
     }
 
     /// What all members have seen, by room, then by member.
@@ -215,20 +235,20 @@ async fn read(socket: Socket, seen: Arc<Mutex<Seen>>, measure_from: Arc<AtomicU6
 }
 
 /// The type of a frame.
-fn kind(text: &[u8]) -> &[u8] {
+pub(super) fn kind(text: &[u8]) -> &[u8] {
     let rest = text.strip_prefix(br#"{"type":""#).unwrap_or_default();
     rest.split(|byte| *byte == b'"').next().unwrap_or_default()
 }
 
 /// The number behind `name` in a frame. Looking for it is much cheaper than reading the JSON, and the
 /// texts in it cannot look like a name: their quotes are escaped.
-fn number(text: &[u8], name: &[u8]) -> Option<i64> {
+pub(super) fn number(text: &[u8], name: &[u8]) -> Option<i64> {
     let at = memmem::find(text, name)? + name.len();
     Some(digits(&text[at..]))
 }
 
 /// When a message was due: its text begins with it, and is the last of its frame.
-fn due(text: &[u8]) -> Option<i64> {
+pub(super) fn due(text: &[u8]) -> Option<i64> {
     const NAME: &[u8] = br#""message":""#;
     // The text and what ends the frame have so many bytes at most: no need to look at all others.
     let tail = &text[text

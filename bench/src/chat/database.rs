@@ -6,8 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::{pg, testing};
-use diesel::{QueryableByName, sql_types::BigInt};
+use common::{id::RoomId, pg, testing};
+use diesel::{
+    QueryableByName,
+    sql_types::{Array, BigInt, Text},
+};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::NoTls;
@@ -65,6 +68,23 @@ impl Schema {
         )
     }
 
+    /// Puts messages of rooms into the archive, as if they had been flushed long ago.
+    pub(super) async fn archive(&self, rooms: &[String], messages: u64) -> Result<()> {
+        let mut connection = self.connect().await?;
+        diesel::sql_query(
+            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body, deleted) \
+             SELECT room, 1790000000000000 + n, CASE n WHEN 1 THEN 0 ELSE 1790000000000000 + n - 1 END, \
+               'bench', 'bench', n::text, repeat('.', 64), false \
+             FROM unnest($1) AS room, generate_series(1, $2) AS n",
+        )
+        .bind::<Array<Text>, _>(rooms)
+        .bind::<BigInt, _>(i64::try_from(messages)?)
+        .execute(&mut connection)
+        .await
+        .map(drop)
+        .context("fill the archive")
+    }
+
     /// A connection into it.
     pub(super) async fn connect(&self) -> Result<AsyncPgConnection> {
         AsyncPgConnection::establish(&self.url())
@@ -77,7 +97,7 @@ impl Schema {
 pub(super) async fn count(connection: &mut AsyncPgConnection, room: &str) -> Result<u64> {
     let count: Count =
         diesel::sql_query("SELECT count(*) AS rows FROM messages WHERE room_id = $1")
-            .bind::<diesel::sql_types::Text, _>(room)
+            .bind::<Text, _>(room)
             .get_result(connection)
             .await
             .context("count the archived messages")?;
@@ -87,16 +107,16 @@ pub(super) async fn count(connection: &mut AsyncPgConnection, room: &str) -> Res
 /// The messages of a room in the archive, in their order.
 pub(super) async fn places(connection: &mut AsyncPgConnection, room: &str) -> Result<Vec<Place>> {
     diesel::sql_query("SELECT id, prev_id FROM messages WHERE room_id = $1 ORDER BY id")
-        .bind::<diesel::sql_types::Text, _>(room)
+        .bind::<Text, _>(room)
         .load(connection)
         .await
         .context("read the archived messages")
 }
 
-/// Copies the messages of a room, which are in the archive, into a second table with the same columns and
+/// Copies the messages of rooms, which are in the archive, into a second table with the same columns and
 /// keys, by one COPY on one connection: how long that took. Nothing can store rows quicker; an archive needs
 /// more, as rows may be there already.
-pub(super) async fn copy_again(schema: &Schema, room: &str) -> Result<Duration> {
+pub(super) async fn copy_again(schema: &Schema, rooms: &[RoomId]) -> Result<Duration> {
     let (client, connection) = tokio_postgres::connect(&schema.url(), NoTls)
         .await
         .context("connect to Postgres")?;
@@ -108,8 +128,11 @@ pub(super) async fn copy_again(schema: &Schema, room: &str) -> Result<Duration> 
         .await
         .context("make a table to copy into")?;
     // A room's name is letters and digits here.
+    let names: Vec<_> = rooms.iter().map(|room| format!("'{room}'")).collect();
+    let names = names.join(", ");
     let rows = format!(
-        "COPY (SELECT * FROM messages WHERE room_id = '{room}' ORDER BY id) TO STDOUT (FORMAT binary)"
+        "COPY (SELECT * FROM messages WHERE room_id IN ({names}) ORDER BY room_id, id) \
+         TO STDOUT (FORMAT binary)"
     );
     let rows: Vec<Bytes> = client
         .copy_out(&rows)

@@ -17,8 +17,10 @@ use crate::{
 
 /// A step is good if 99 % of the copies arrive within this.
 const IN_TIME_US: u64 = 100_000;
-/// A step that was not good is tried again: something else may have run meanwhile.
+/// A step that was nearly good is tried again: something else may have run meanwhile.
 const TRIES: u32 = 2;
+/// One that misses by more is not.
+const FAR_US: u64 = 5 * IN_TIME_US;
 /// The search ends when good and bad are so close.
 const CLOSE: f64 = 1.1;
 /// Beyond this, nothing is searched.
@@ -49,7 +51,7 @@ pub(super) const SMALL_ROOMS: Case = Case {
         rooms: 50,
         size: 10,
     },
-    from: 8_000.0,
+    from: 64_000.0,
 };
 
 /// 1,000 connections.
@@ -59,7 +61,7 @@ pub(super) const BIG_ROOM: Case = Case {
         rooms: 1,
         size: 1000,
     },
-    from: 32_000.0,
+    from: 1_024_000.0,
 };
 
 /// Finds the highest load that arrives whole and in time: doubles it until it does not, then halves the
@@ -80,11 +82,18 @@ pub(super) async fn search(
             figures.note(format!("{load:.0} copies/s"));
             let step = step(site, &mut crowd, load, time).await?;
             why = failure(&step);
+            let p99 = step.delivery_us.value_at_quantile(0.99);
+            let is_far = step.failure.is_some() || p99 > FAR_US;
             if let Some(why) = &why {
                 figures.note(format!("{load:.0} copies/s: {why}"));
                 // Whoever was cut off or is behind is no part of the next step.
-                drop(crowd);
-                crowd = settled(site, case.shape).await?;
+                if !crowd.is_whole() {
+                    drop(crowd);
+                    crowd = settled(site, case.shape).await?;
+                }
+                if is_far {
+                    break;
+                }
             } else {
                 good = load;
                 best = Some(step);

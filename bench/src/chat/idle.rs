@@ -17,8 +17,9 @@ use crate::{
 /// Members of a room.
 const SIZE: usize = 10;
 
-/// Connects clients that join rooms of ten and then do nothing. To be done with fresh servers.
-pub(super) async fn measure(site: &Site, options: &Options, figures: &mut Figures) -> Result<()> {
+/// Connects clients that join rooms of ten and then do nothing. To be done with fresh servers. Gives how many
+/// came in a second.
+pub(super) async fn measure(site: &Site, options: &Options, figures: &mut Figures) -> Result<f64> {
     let gather = |rooms: usize| {
         let shape = Shape { rooms, size: SIZE };
         async move { Crowd::gather(site, shape, &common::testing::unique("idle-")).await }
@@ -31,11 +32,8 @@ pub(super) async fn measure(site: &Site, options: &Options, figures: &mut Figure
     let connections = crate::number::count(rooms * SIZE);
     let (before, begun) = (site.memory()?, Instant::now());
     let crowd = gather(rooms).await?;
-    figures.add(
-        site.side().figure("connects"),
-        "per second",
-        per_second(connections, begun.elapsed()),
-    );
+    let connects = per_second(connections, begun.elapsed());
+    figures.add(site.side().figure("connects"), "per second", connects);
 
     tokio::time::sleep(Duration::from_secs(3)).await;
     let growth = site.memory()?.saturating_sub(before);
@@ -43,5 +41,5 @@ pub(super) async fn measure(site: &Site, options: &Options, figures: &mut Figure
     let name = site.side().figure("memory_per_idle_connection");
     figures.add(name, "KiB", each);
     drop(crowd);
-    Ok(())
+    Ok(connects)
 }

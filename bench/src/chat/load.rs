@@ -248,7 +248,7 @@ impl Schedule {
 }
 
 /// A message that tells when it was due, in its text and in the frame's id.
-fn frame(room: &str, due: u64) -> String {
+pub(super) fn frame(room: &str, due: u64) -> String {
     let text = format!(
         "{due} {:.<width$}",
         "",

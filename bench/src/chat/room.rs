@@ -39,7 +39,7 @@ pub(super) enum Way {
     Back,
 }
 
-/// Measures one way `how.runs` times, each with a room of its own.
+/// Measures one way `how.runs()` times, each with a room of its own.
 pub(super) async fn measure(
     how: &How,
     database: &Database,
@@ -47,7 +47,7 @@ pub(super) async fn measure(
     way: Way,
     figures: &mut Figures,
 ) -> Result<()> {
-    figures.expect_steps(2 + how.runs);
+    figures.expect_steps(2 + how.runs());
     figures.begin("start two servers and a worker");
     // The room is to stay in Redis as a whole, until it is told to leave.
     let window = (2 * options.messages).to_string();
@@ -63,11 +63,11 @@ pub(super) async fn measure(
         messages: u64::from(options.messages),
         stack,
     };
-    for run in 0..=how.runs {
+    for run in 0..=how.runs() {
         let what = if run == 0 {
             "warm-up".to_owned()
         } else {
-            format!("run {run} of {}", how.runs)
+            format!("run {run} of {}", how.runs())
         };
         figures.begin(what);
         let room: RoomId = testing::unique("room-").parse().context("name a room")?;
@@ -88,11 +88,14 @@ pub(super) async fn measure(
         match back {
             None => {
                 add("flush.to_postgres", out);
-                let copy = copy_again(&bench.stack.place().schema, room.as_str()).await?;
+                let copy = copy_again(&bench.stack.place().schema, &[room]).await?;
                 add("flush.one_copy", copy);
                 let of_copy = copy.as_secs_f64() / out.as_secs_f64();
                 figures.add("flush.rate_of_one_copy", "%", of_copy * 100.0);
                 figures.add("flush.to_clean", "ms", settled.as_secs_f64() * 1000.0);
+                if options.sustained > 0 {
+                    bench.sustain(options.sustained.into(), figures).await?;
+                }
             }
             Some(back) => {
                 add("rehydrate.to_whole", back.whole);
@@ -116,9 +119,9 @@ struct Back {
 }
 
 /// What the measurements work with.
-struct Bench {
-    stack: Stack,
-    log: RoomLog,
+pub(super) struct Bench {
+    pub(super) stack: Stack,
+    pub(super) log: RoomLog,
     messages: u64,
 }
 
@@ -239,7 +242,7 @@ impl Bench {
     }
 
     /// The room in Redis, in its order.
-    async fn history(&self, room: &RoomId) -> Result<Vec<Place>> {
+    pub(super) async fn history(&self, room: &RoomId) -> Result<Vec<Place>> {
         let mut connection = self.log.redis().connection().await?;
         let entries: Vec<Entry> = redis::cmd("ZRANGE")
             .arg(self.log.keys().log(room))
@@ -255,7 +258,7 @@ impl Bench {
     }
 
     /// Whether the room has messages that Redis does not know to be in Postgres.
-    async fn is_dirty(&self, room: &RoomId) -> Result<bool> {
+    pub(super) async fn is_dirty(&self, room: &RoomId) -> Result<bool> {
         let mut connection = self.log.redis().connection().await?;
         let score: Option<f64> = redis::cmd("ZSCORE")
             .arg(self.log.keys().dirty())
@@ -287,7 +290,7 @@ pub(super) async fn fill(log: &RoomLog, room: &RoomId, messages: u64) -> Result<
 }
 
 /// Waits a little, if there is time left.
-async fn pause(begun: Instant, what: &str) -> Result<()> {
+pub(super) async fn pause(begun: Instant, what: &str) -> Result<()> {
     ensure!(
         begun.elapsed() < PATIENCE,
         "it took longer than {PATIENCE:?} until {what}"

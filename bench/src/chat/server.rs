@@ -4,15 +4,20 @@ use std::{
     fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     process::{Child, Command},
+    time::timeout,
 };
 
 /// How long a process may take to be ready.
@@ -60,6 +65,20 @@ impl Process {
         self.child
             .id()
             .with_context(|| format!("{} has ended", self.name))
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid()?)?);
+        kill(pid, signal).with_context(|| format!("signal {}", self.name))
+    }
+
+    /// Waits until it has ended.
+    pub(super) async fn ended(mut self) -> Result<ExitStatus> {
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        ended
+            .with_context(|| format!("{} does not end", self.name))?
+            .context("await a process")
     }
 
     /// Fails, with its last words, if it has ended.

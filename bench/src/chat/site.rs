@@ -1,6 +1,11 @@
 //! A site: the servers of one side, ours or another's, with the same crowd before them.
 
-use std::{net::Ipv4Addr, path::Path, rc::Rc, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use tokio::process::Command;
@@ -62,6 +67,9 @@ pub(super) struct Site {
     servers: Vec<Process>,
     ports: Vec<u16>,
     place: Rc<Place>,
+    environment: Vec<(String, String)>,
+    /// Where other sides' programs are.
+    peers: PathBuf,
 }
 
 /// CPU time that was used up to a moment.
@@ -98,41 +106,60 @@ impl Site {
         environment: &[(&str, &str)],
         peers: &Path,
     ) -> Result<Self> {
-        let (mut servers, mut ports) = (Vec::new(), Vec::new());
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut all = Self {
+            side,
+            servers: Vec::new(),
+            ports: Vec::new(),
+            place: Rc::clone(place),
+            environment: environment.iter().map(owned).collect(),
+            peers: peers.to_owned(),
+        };
         for _ in 0..side.servers() {
             let port = free_port()?;
-            let mut command = match side {
-                Side::Rhubarb => Process::beside("server")?,
-                Side::Bound => {
-                    let mut command = Command::new(std::env::current_exe()?);
-                    command.arg("chat-bound");
-                    command
-                }
-                Side::Node => {
-                    let mut command = Command::new("node");
-                    command.arg(peers.join("ws/server.js"));
-                    command
-                }
-            };
-            if side == Side::Rhubarb {
-                command.arg("--host").arg(Ipv4Addr::LOCALHOST.to_string());
-            }
-            command.arg("--port").arg(port.to_string());
-            command.envs(environment.iter().copied());
-            servers.push(Process::start(command, place.folder())?);
-            ports.push(port);
+            all.servers.push(all.server_on(port)?);
+            all.ports.push(port);
         }
-        for (server, port) in servers.iter_mut().zip(&ports) {
+        for (server, port) in all.servers.iter_mut().zip(&all.ports) {
             await_ready(server, *port)
                 .await
                 .with_context(|| format!("start {side:?}"))?;
         }
-        Ok(Self {
-            side,
-            servers,
-            ports,
-            place: Rc::clone(place),
-        })
+        Ok(all)
+    }
+
+    /// Starts a server on a port.
+    fn server_on(&self, port: u16) -> Result<Process> {
+        let mut command = match self.side {
+            Side::Rhubarb => Process::beside("server")?,
+            Side::Bound => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("chat-bound");
+                command
+            }
+            Side::Node => {
+                let mut command = Command::new("node");
+                command.arg(self.peers.join("ws/server.js"));
+                command
+            }
+        };
+        if self.side == Side::Rhubarb {
+            command.arg("--host").arg(Ipv4Addr::LOCALHOST.to_string());
+        }
+        command.arg("--port").arg(port.to_string());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Process::start(command, self.place.folder())
+    }
+
+    /// Starts a fresh server in the place of one, on the same port, and gives the old one, which runs still.
+    pub(super) fn replace(&mut self, number: usize) -> Result<Process> {
+        let new = self.server_on(self.ports[number])?;
+        Ok(std::mem::replace(&mut self.servers[number], new))
+    }
+
+    /// A server.
+    pub(super) fn server(&self, number: usize) -> &Process {
+        &self.servers[number]
     }
 
     /// Whose it is.

@@ -2,10 +2,15 @@
 //! little of the machine that it shares with what it measures: reads go into one buffer of the thread,
 //! frames are looked at where they lie, and what is sent is masked with zeros.
 
-use std::{cell::RefCell, io::ErrorKind, sync::Arc};
+use std::{
+    cell::RefCell,
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// What one system call reads at most.
 const READ: usize = 256 * 1024;
@@ -41,7 +46,19 @@ pub(super) struct Writer {
 impl Socket {
     /// Connects to `path` of the server on `port`.
     pub(super) async fn connect(port: u16, path: &str) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        Self::connect_from(Ipv4Addr::LOCALHOST, port, path).await
+    }
+
+    /// The same, from an address of this machine: each has 28,000 ports to connect from.
+    pub(super) async fn connect_from(from: Ipv4Addr, port: u16, path: &str) -> Result<Self> {
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let stream = if from == Ipv4Addr::LOCALHOST {
+            TcpStream::connect(server).await?
+        } else {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::from((from, 0)))?;
+            socket.connect(server).await?
+        };
         stream.set_nodelay(true)?;
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

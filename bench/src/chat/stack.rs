@@ -56,6 +56,21 @@ impl Place {
     pub(super) fn folder(&self) -> &Path {
         &self.folder.0
     }
+
+    /// Makes one, with all tables.
+    pub(super) async fn make(how: &How, database: &Database) -> Result<Rc<Self>> {
+        let redis = RedisSide::start(how.redis_url.as_deref()).await?;
+        let folder = std::env::temp_dir().join(testing::unique("rhubarb-bench-"));
+        std::fs::create_dir_all(&folder).context("make a folder for logs")?;
+        let folder = Folder(folder);
+        let place = Self {
+            schema: Schema::create(&database.database_url).await?,
+            namespace: redis.namespace()?,
+            redis,
+            folder,
+        };
+        Ok(place.into())
+    }
 }
 
 impl Stack {
@@ -65,17 +80,7 @@ impl Stack {
         database: &Database,
         settings: &[(&str, &str)],
     ) -> Result<Self> {
-        let redis = RedisSide::start(how.redis_url.as_deref()).await?;
-        let folder = std::env::temp_dir().join(testing::unique("rhubarb-bench-"));
-        std::fs::create_dir_all(&folder).context("make a folder for logs")?;
-        let folder = Folder(folder);
-        let place = Place {
-            schema: Schema::create(&database.database_url).await?,
-            namespace: redis.namespace()?,
-            redis,
-            folder,
-        };
-        Self::in_place(place.into(), settings).await
+        Self::in_place(Place::make(how, database).await?, settings).await
     }
 
     /// Starts fresh processes beside these, on the same data.
@@ -83,7 +88,8 @@ impl Stack {
         Self::in_place(self.place.clone(), settings).await
     }
 
-    async fn in_place(place: Rc<Place>, settings: &[(&str, &str)]) -> Result<Self> {
+    /// Starts one on this data.
+    pub(super) async fn in_place(place: Rc<Place>, settings: &[(&str, &str)]) -> Result<Self> {
         let database_url = place.schema.url();
         let mut environment = vec![
             ("REDIS_URL", place.redis.url()),
@@ -128,6 +134,11 @@ impl Stack {
     /// Its servers.
     pub(super) fn site(&self) -> &Site {
         &self.site
+    }
+
+    /// The same, to replace some.
+    pub(super) fn site_mut(&mut self) -> &mut Site {
+        &mut self.site
     }
 
     /// The servers' ports.

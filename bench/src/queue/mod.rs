@@ -95,9 +95,9 @@ struct Rates {
     both: f64,
 }
 
-/// Measures the queue `how.runs` times.
+/// Measures the queue `how.runs()` times.
 pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures) -> Result<()> {
-    figures.expect_steps(3 + how.runs * 12);
+    figures.expect_steps(3 + how.runs() * 12);
     let redis = RedisSide::start(how.redis_url.as_deref()).await?;
     let bench = steps::Bench {
         redis,
@@ -110,7 +110,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
         figures.begin(format!("warm-up: {}", side.figure("drain")));
         *jobs = bench.jobs_that_last(side).await?;
     }
-    for run in 1..=how.runs {
+    for run in 1..=how.runs() {
         let mut rates = [Rates::default(); 3];
         for step in Step::ALL {
             for (side, (jobs, rates)) in Side::ALL.into_iter().zip(jobs.into_iter().zip(&mut rates))
@@ -120,7 +120,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
                 }
                 figures.begin(format!(
                     "run {run} of {}: {}",
-                    how.runs,
+                    how.runs(),
                     side.figure(step.name())
                 ));
                 match step {
@@ -141,7 +141,7 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
             }
         }
         let [queue, bound, with_ids] = rates;
-        figures.begin(format!("run {run} of {}: queue.group", how.runs));
+        figures.begin(format!("run {run} of {}: queue.group", how.runs()));
         bench.group(queue.drain, figures).await?;
         for (name, queue, bound) in [
             ("enqueue_single", queue.single, bound.single),

@@ -29,7 +29,7 @@ use tokio::{
 };
 
 pub(crate) use parts::Part;
-use parts::Parts;
+use parts::{Parts, Told};
 
 /// Messages that are read at once.
 pub(crate) const READ: usize = 500;
@@ -41,6 +41,8 @@ const KEPT_BYTES: usize = 32 << 20;
 const KEPT_FOR: Duration = Duration::from_secs(10);
 /// After the archive could not be asked, how long nobody asks it.
 const ARCHIVE_RESTS: Duration = Duration::from_secs(1);
+/// Answers of the archive that are kept of a cold room.
+const COLD_ANSWERS: usize = 16;
 /// Rooms that are read at once: what is being read takes memory, too.
 const READS: usize = 8;
 
@@ -104,21 +106,16 @@ impl Histories {
         limit: usize,
     ) -> Result<Opened, KvError> {
         let Inner { chat, .. } = &*self.inner;
+        let asked_at = Instant::now();
         let opened = chat.log.beginning(room, since, limit).await?;
         if opened.warm && !opened.behind {
             return self.unless_lost(room, since, limit, opened).await;
         }
         let kept = self.kept(room);
         let mut parts = kept.parts.lock().await;
-        if let Some((of_limit, cold)) = &parts.cold
-            && (since, opened.warm, limit) == (None, false, *of_limit)
-            && cold.top == opened.top
-        {
-            let members = opened.members;
-            return Ok(Opened {
-                members,
-                ..cold.clone()
-            });
+        let told = parts.cold.get(&(since, limit));
+        if let Some(told) = told.and_then(|told| told.again(asked_at, &opened)) {
+            return Ok(told);
         }
         if *self.archive_rests_until() > Instant::now() {
             return Ok(opened);
@@ -128,8 +125,14 @@ impl Histories {
             .await
         {
             Ok(further) => {
-                let is_cold = since.is_none() && !further.warm;
-                parts.cold = is_cold.then(|| (limit, further.clone()));
+                // Those whose server ended come back at once, most of them from the same message on.
+                if further.warm || parts.cold.len() >= COLD_ANSWERS {
+                    parts.cold.clear();
+                }
+                if !further.warm {
+                    let told = Told::now(opened, further.clone());
+                    parts.cold.insert((since, limit), told);
+                }
                 Ok(further)
             }
             Err(HistoryError::Redis(error)) => Err(error),

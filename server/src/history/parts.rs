@@ -1,6 +1,6 @@
 //! One room's rendered parts, and the reading of what is not kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use common::{
     chat::{Entry, history::HistoryError, log::Opened},
@@ -17,10 +17,46 @@ pub(super) struct Parts {
     pub(super) by_start: BTreeMap<MessageId, Part>,
     /// Up to here it was seen whether messages were edited or deleted.
     pub(super) level: MessageId,
-    /// What the archive told who joined the room while it was cold, for this limit.
-    pub(super) cold: Option<(usize, Opened)>,
+    /// What was told to who joined the room while it was cold, by what was asked: `since` and limit.
+    pub(super) cold: HashMap<(Option<MessageId>, usize), Told>,
     /// When the archive was needed last and could not be read.
     failed: Option<Instant>,
+}
+
+/// What somebody was told who joined a cold room.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// What the log told.
+    log: Opened,
+    /// What the archive told further.
+    further: Opened,
+    at: Instant,
+}
+
+impl Told {
+    /// Tells it now.
+    pub(super) fn now(log: Opened, further: Opened) -> Self {
+        let at = Instant::now();
+        Self { log, further, at }
+    }
+
+    /// What another one is told who asked the same at a moment, and was told `log` by the log: the same, if
+    /// nothing has come since.
+    pub(super) fn again(&self, asked_at: Instant, log: &Opened) -> Option<Opened> {
+        let members = log.members;
+        let of_first = Opened {
+            members,
+            ..self.log.clone()
+        };
+        // Of a room that has left Redis the log tells nothing: whether it was away meanwhile, only the
+        // time can tell.
+        let waited = asked_at < self.at && *log == of_first;
+        let is_same = !log.warm && (waited || log.top == self.further.top);
+        is_same.then(|| Opened {
+            members,
+            ..self.further.clone()
+        })
+    }
 }
 
 /// A stretch of a room's history, as the protocol shows it.

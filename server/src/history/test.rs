@@ -1,14 +1,17 @@
 //! Kept parts of histories: bounded, shared, and never out of date.
 
+use std::time::Duration;
+
 use common::{
-    chat::{Content, Entry},
+    chat::{Content, Entry, log::Opened},
     id::{MessageId, RoomId},
     testing::TestChat,
 };
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
-    history::{Histories, Part},
+    history::{Histories, Part, parts::Told},
     room_test::entry,
 };
 
@@ -180,4 +183,85 @@ async fn what_redis_has_lost_is_not_shown_any_more() {
         read(&histories, MessageId::ZERO, next).await,
         [first.0, next.0]
     );
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_cold_room_does_not_ask_the_archive_once_more() {
+    let chat = TestChat::start().await;
+    let (seen, newest) = (say(&chat, "seen").await, say(&chat, "newest").await);
+    let worker = chat.worker();
+    chat.chat.ask_flush(&room()).await.unwrap();
+    let (log, meta) = (chat.queue.keys.log(&room()), chat.queue.keys.meta(&room()));
+    common::testing::eventually("all is archived", async || {
+        let which = chat.chat.archive.which(&room(), &[newest]).await;
+        (which.unwrap() == [newest] && !is_dirty(&chat).await).then_some(())
+    })
+    .await;
+    worker.stop().await;
+    let _: i64 = chat.queue.command(&["DEL", &log, &meta]).await;
+    let histories = Histories::start(chat.chat.clone());
+    let back = async |since| {
+        let opened = histories.beginning(&room(), Some(since), 100).await;
+        let opened = opened.unwrap();
+        (opened.warm, opened.complete, opened.top)
+    };
+
+    assert_eq!(back(seen).await, (false, true, newest));
+    chat.database
+        .execute("ALTER TABLE messages RENAME TO out_of_reach")
+        .await;
+
+    for _ in 0..3 {
+        assert_eq!(back(seen).await, (false, true, newest));
+    }
+    // The archive was not asked that.
+    assert_eq!(back(newest).await, (false, false, newest));
+}
+
+#[test]
+fn what_was_told_of_a_cold_room_is_told_again_only_to_who_asked_before() {
+    let nothing = |members| Opened {
+        warm: false,
+        hydrated_from: MessageId::ZERO,
+        top: MessageId::ZERO,
+        members,
+        complete: false,
+        more: true,
+        after: MessageId::ZERO,
+        behind: false,
+        newer: 0,
+        unflushed: 0,
+        first_unflushed: MessageId::ZERO,
+        whole: false,
+        entries: Vec::new(),
+    };
+    let further = Opened {
+        top: MessageId(5),
+        ..nothing(1)
+    };
+    let early = Instant::now();
+    let told = Told::now(nothing(1), further.clone());
+    let later = Instant::now() + Duration::from_secs(1);
+    let with_members = |members| {
+        Some(Opened {
+            members,
+            ..further.clone()
+        })
+    };
+
+    assert_eq!(told.again(early, &nothing(3)), with_members(3));
+    // It may have come back, had news and left Redis meanwhile.
+    assert_eq!(told.again(later, &nothing(3)), None);
+    let top = |id| Opened {
+        top: MessageId(id),
+        ..nothing(2)
+    };
+    assert_eq!(told.again(later, &top(5)), with_members(2));
+    assert_eq!(told.again(early, &top(6)), None);
+}
+
+async fn is_dirty(chat: &TestChat) -> bool {
+    let dirty = chat.queue.keys.dirty();
+    let score: Option<f64> = chat.queue.command(&["ZSCORE", &dirty, "lobby"]).await;
+    score.is_some()
 }

@@ -1,13 +1,14 @@
 //! The check: what the notes of a run must not hold. Pure, so that it can itself be tested with notes
-//! that are wrong. This file looks at what was promised and what is kept, [`super::view`] at what each
-//! connection saw.
+//! that are wrong. This file looks at what was promised and what is kept, [`super::changes`] at what edits and
+//! deletions have made of it, [`super::view`] at what each connection saw.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use client::MessageId;
 
 use super::{
-    event::{Event, Key, RoomNumber, Shown},
+    changes::Changes,
+    event::{Deed, Event, Face, Key, RoomNumber, Shown},
     view::Views,
     wrong::{Counts, Remains, Wrong},
 };
@@ -28,6 +29,9 @@ pub(super) fn check(lines: &[Line<Event>], remains: &Remains) -> (Vec<Wrong>, Co
     };
     check.archive();
     check.promises();
+    check.changed();
+    check.logs();
+    check.refusals();
     check.exits();
     check.end();
     let Check { wrong, counts, .. } = check;
@@ -43,12 +47,27 @@ pub(super) fn check(lines: &[Line<Event>], remains: &Remains) -> (Vec<Wrong>, Co
 #[derive(Debug)]
 pub(super) struct Known<'a> {
     archive: &'a BTreeMap<RoomNumber, Vec<Shown>>,
-    /// When each was first sent, and where.
-    pub(super) sent: HashMap<Key, (RoomNumber, u64)>,
+    /// What each was when it was first sent.
+    pub(super) sent: HashMap<Key, Sent>,
+    /// What was changed, as it is archived.
+    pub(super) changes: Changes,
+    /// When each was acknowledged first.
+    pub(super) acked: HashMap<(RoomNumber, MessageId), u64>,
     /// When the power was cut: the time from which on things may be gone, and the cut.
     cuts: Vec<(u64, u64)>,
     /// Messages that may be gone by the promise: the first that anybody knew of them was just before a cut.
     gone: BTreeSet<(RoomNumber, MessageId)>,
+}
+
+/// Something that was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    /// Where.
+    pub(super) room: RoomNumber,
+    /// When first.
+    pub(super) at: u64,
+    /// What.
+    pub(super) deed: Deed,
 }
 
 impl<'a> Known<'a> {
@@ -56,25 +75,37 @@ impl<'a> Known<'a> {
         let mut known = Self {
             archive: &remains.archive,
             sent: HashMap::new(),
+            changes: Changes::of(&remains.archive),
+            acked: HashMap::new(),
             cuts: Vec::new(),
             gone: BTreeSet::new(),
         };
         let mut first: HashMap<(RoomNumber, MessageId), u64> = HashMap::new();
+        let mut learn = |t: u64, room: RoomNumber, id: MessageId| {
+            if id > MessageId::ZERO {
+                first.entry((room, id)).or_insert(t);
+            }
+        };
         for Line { t, event, .. } in lines {
-            match event {
-                Event::Posts { room, key } => {
-                    known.sent.entry(*key).or_insert((*room, *t));
+            let at = *t;
+            match *event {
+                Event::Posts {
+                    room, key, deed, ..
+                } => {
+                    known.sent.entry(key).or_insert(Sent { room, at, deed });
                 }
-                Event::PowerCut { from } => known.cuts.push((*from, *t)),
+                Event::PowerCut { from } => known.cuts.push((from, at)),
                 Event::Acked { room, id, .. } => {
-                    first.entry((*room, *id)).or_insert(*t);
+                    learn(at, room, id);
+                    known.acked.entry((room, id)).or_insert(at);
                 }
-                Event::Heard { room, message } => {
-                    first.entry((*room, message.id)).or_insert(*t);
-                }
-                Event::Joined { room, messages, .. } | Event::History { room, messages, .. } => {
-                    for message in messages {
-                        first.entry((*room, message.id)).or_insert(*t);
+                Event::Heard { room, .. }
+                | Event::Joined { room, .. }
+                | Event::History { room, .. }
+                | Event::Page { room, .. } => {
+                    for Shown { id, face, .. } in event.shown() {
+                        learn(at, room, *id);
+                        learn(at, room, face.change);
                     }
                 }
                 _ => {}
@@ -96,7 +127,7 @@ impl<'a> Known<'a> {
                 .filter(|row| !first.contains_key(&(*room, row.id)))
             {
                 let sent = row.key.and_then(|key| known.sent.get(&key));
-                if sent.is_some_and(|(_, t)| near(*t, OUTLASTS_NS)) {
+                if sent.is_some_and(|sent| near(sent.at, OUTLASTS_NS)) {
                     gone.insert((*room, row.id));
                 }
             }
@@ -137,17 +168,19 @@ impl<'a> Known<'a> {
     }
 
     /// Whether the power was ever cut.
-    fn had_cuts(&self) -> bool {
+    pub(super) fn had_cuts(&self) -> bool {
         !self.cuts.is_empty()
     }
 }
 
-struct Check<'a> {
-    lines: &'a [Line<Event>],
-    remains: &'a Remains,
-    known: &'a Known<'a>,
-    wrong: Vec<Wrong>,
-    counts: Counts,
+/// A check under way.
+#[derive(Debug)]
+pub(super) struct Check<'a> {
+    pub(super) lines: &'a [Line<Event>],
+    pub(super) remains: &'a Remains,
+    pub(super) known: &'a Known<'a>,
+    pub(super) wrong: Vec<Wrong>,
+    pub(super) counts: Counts,
 }
 
 impl Check<'_> {
@@ -158,11 +191,9 @@ impl Check<'_> {
             let mut before = MessageId::ZERO;
             for row in rows {
                 self.counts.one("archived");
-                let sent_to = row.key.and_then(|key| self.known.sent.get(&key));
-                match row
-                    .key
-                    .filter(|_| sent_to.is_some_and(|(to, _)| to == room))
-                {
+                let sent = row.key.and_then(|key| self.known.sent.get(&key));
+                let is_sent = sent.is_some_and(|sent| (sent.room, sent.deed) == (*room, row.deed));
+                match row.key.filter(|_| is_sent) {
                     Some(key) => match seen.insert(key, (*room, row.id)) {
                         // Archived, then forgotten by Redis, then sent again.
                         Some((room, first)) if self.known.may_be_gone(room, first) => {}
@@ -301,15 +332,24 @@ impl Check<'_> {
                 self.wrong.push(Wrong::Members(*counted));
             }
         }
-        for (guest, room, shown) in &self.remains.shown {
+        for (guest, room, window) in &self.remains.shown {
             let is_kept = |id: &MessageId| !self.known.may_be_gone(*room, *id);
-            let shown: Vec<_> = shown.iter().copied().filter(is_kept).collect();
+            let shown: Vec<_> = window.ids.iter().copied().filter(is_kept).collect();
             let archived = self.known.room(*room).iter().map(|row| row.id);
             let archived: Vec<_> = archived.filter(is_kept).collect();
             self.counts
                 .some("shown by clients at the end", count(shown.len()));
             if !archived.ends_with(&shown) {
                 self.wrong.push(Wrong::Shows(*guest, *room));
+            }
+            let looks = |id: MessageId| self.known.archived(*room, id).map(|row| row.face);
+            let is_other = |(id, face): &(&MessageId, &Face)| {
+                let lost = self.known.may_be_gone(*room, face.change)
+                    || self.known.may_have_lost_some(*room, **id);
+                !lost && looks(**id).is_some_and(|kept| kept != **face)
+            };
+            if let Some((id, _)) = window.faces.iter().find(is_other) {
+                self.wrong.push(Wrong::ShowsAsWas(*guest, *room, *id));
             }
         }
         let texts = |texts: &[String], wrong: fn(String) -> Wrong| {

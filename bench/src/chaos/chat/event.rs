@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::faults::Fault;
 use crate::chaos::seed::Dice;
 
-/// A message's name in this run, given before it is sent: `c3-17` is the 17th of guest 3. It is its
-/// `clientId`, too.
+/// The name in this run of a message or of a change of one, given before it is sent: `c3-17` is the 17th of
+/// guest 3. It is its `clientId`, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     /// Whose.
@@ -25,15 +25,12 @@ impl Key {
         format!("{self} {:.<length$}", "")
     }
 
-    /// Whether a text is what it says: nothing was cut off, nothing added.
-    fn says(self, text: &str) -> bool {
-        let name = self.to_string();
-        let rest = text
-            .strip_prefix(&*name)
-            .and_then(|rest| rest.strip_prefix(' '));
-        rest.is_some_and(|rest| {
-            rest.len() == self.length() && rest.bytes().all(|byte| byte == b'.')
-        })
+    /// Whose text this is: nothing was cut off, nothing added.
+    fn of_text(text: &str) -> Option<Self> {
+        let (name, rest) = text.split_once(' ')?;
+        let key: Self = name.parse().ok()?;
+        let is_whole = rest.len() == key.length() && rest.bytes().all(|byte| byte == b'.');
+        is_whole.then_some(key)
     }
 
     /// How long it is: mostly short; some are so long that one who does not read them is soon too slow.
@@ -89,37 +86,85 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// A message as somebody got it, or as it is archived.
+/// What is done by what is posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Deed {
+    /// Something is said.
+    Say,
+    /// A message gets another text.
+    Edit(MessageId),
+    /// A message is deleted.
+    Delete(MessageId),
+}
+
+impl Deed {
+    /// The message that is changed.
+    pub(super) fn target(self) -> Option<MessageId> {
+        match self {
+            Self::Say => None,
+            Self::Edit(target) | Self::Delete(target) => Some(target),
+        }
+    }
+}
+
+/// What changes have made of a message; of a change, what a later one has made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Face {
+    /// Whose text it has, if it has one.
+    pub(super) text: Option<Key>,
+    /// The change that has made it so; 0 if none.
+    pub(super) change: MessageId,
+    /// Whether it is deleted.
+    pub(super) deleted: bool,
+}
+
+impl Face {
+    /// Of two faces the one with the greater version counts.
+    pub(super) fn version(&self) -> (bool, MessageId) {
+        (self.deleted, self.change)
+    }
+}
+
+/// An entry of a room, a message or a change of one, as somebody got it, or as it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Shown {
     /// Its id.
     pub(super) id: MessageId,
     /// The one before it.
     pub(super) prev: MessageId,
-    /// Which it is; none if its `clientId` is none of ours, or it is not by its sender or not as it was sent.
+    /// Which it is; none if its `clientId` is none of ours, or it is not by its sender, or its text is none of
+    /// that sender's.
     pub(super) key: Option<Key>,
-}
-
-impl Shown {
-    /// A message with these fields.
-    pub(super) fn of(id: MessageId, prev: MessageId, user: &str, own: &str, text: &str) -> Self {
-        let key: Option<Key> = own.parse().ok();
-        let is_true = |key: &Key| user == format!("c{}", key.guest) && key.says(text);
-        Self {
-            id,
-            prev,
-            key: key.filter(is_true),
-        }
-    }
+    /// What it does.
+    pub(super) deed: Deed,
+    /// How it looks.
+    pub(super) face: Face,
 }
 
 impl From<&Message> for Shown {
     fn from(message: &Message) -> Self {
-        let Message {
-            message_id, prev, ..
-        } = *message;
-        let (user, own) = (&message.user_id, &message.client_id);
-        Self::of(message_id, prev, user, own, &message.text)
+        let text = Key::of_text(&message.text);
+        let is_true = |key: &Key| {
+            message.user_id == format!("c{}", key.guest)
+                && (message.text.is_empty() || text.is_some_and(|text| text.guest == key.guest))
+        };
+        let key: Option<Key> = message.client_id.parse().ok();
+        Self {
+            id: message.message_id,
+            prev: message.prev,
+            key: key.filter(is_true),
+            deed: match (message.edits, message.deletes) {
+                (Some(target), _) => Deed::Edit(target),
+                (_, Some(target)) => Deed::Delete(target),
+                _ => Deed::Say,
+            },
+            face: Face {
+                text,
+                change: message.edited_at.unwrap_or_default(),
+                deleted: message.deleted,
+            },
+        }
     }
 }
 
@@ -149,8 +194,14 @@ pub(super) enum Event {
     },
     /// A leave is sent.
     Leaves { room: RoomNumber },
-    /// A message is sent, again perhaps.
-    Posts { room: RoomNumber, key: Key },
+    /// A message or a change of one is sent, again perhaps.
+    Posts {
+        room: RoomNumber,
+        key: Key,
+        /// The frame's.
+        id: u64,
+        deed: Deed,
+    },
     /// The answer to a join came.
     Joined {
         room: RoomNumber,
@@ -178,7 +229,25 @@ pub(super) enum Event {
         archived: bool,
     },
     /// Something was refused.
-    Refused { code: String },
+    Refused {
+        /// Which frame.
+        id: Option<u64>,
+        code: String,
+    },
+    /// A page of older messages is asked for, over HTTP.
+    Turns {
+        room: RoomNumber,
+        /// Which of the guest's pages.
+        id: u64,
+        before: MessageId,
+    },
+    /// It came.
+    Page {
+        room: RoomNumber,
+        id: u64,
+        more: bool,
+        messages: Vec<Shown>,
+    },
     /// A room is to be joined again.
     Reset {
         room: RoomNumber,
@@ -206,4 +275,17 @@ pub(super) enum Event {
     PowerCut { from: u64 },
     /// No more goes wrong.
     Peace,
+}
+
+impl Event {
+    /// The entries that came with it.
+    pub(super) fn shown(&self) -> &[Shown] {
+        match self {
+            Self::Heard { message, .. } => std::slice::from_ref(message),
+            Self::Joined { messages, .. }
+            | Self::History { messages, .. }
+            | Self::Page { messages, .. } => messages,
+            _ => &[],
+        }
+    }
 }

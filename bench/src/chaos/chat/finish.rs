@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use client::MessageId;
-use common::chat::{Content, RoomLog, Settings};
+use client::{Message, MessageId};
+use common::chat::{Content, Entry, RoomLog, Settings};
 use diesel::{
     QueryableByName,
-    sql_types::{BigInt, Text},
+    sql_types::{BigInt, Bool, Nullable, Text},
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use nix::sys::signal::Signal;
@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     crew::LEASE,
-    event::{Event, Key, RoomNumber, Shown},
+    event::{Deed, Event, Key, RoomNumber, Shown},
     faults::Fault,
     guest::{Phase, name, room_of},
     status::Status,
@@ -62,6 +62,14 @@ struct Row {
     client_id: String,
     #[diesel(sql_type = Text)]
     body: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    edits: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    deletes: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    edited_id: Option<i64>,
+    #[diesel(sql_type = Bool)]
+    deleted: bool,
 }
 
 impl Finish<'_> {
@@ -156,7 +164,13 @@ impl Finish<'_> {
                 message: text.as_str().into(),
             };
             let id = name(room).parse().context("a room's name")?;
-            notes.note(who, Event::Posts { room, key });
+            let posts = Event::Posts {
+                room,
+                key,
+                id: number.into(),
+                deed: Deed::Say,
+            };
+            notes.note(who, posts);
             redis.cut_subscribers().await?;
             let appended = log.append(&id, &content).await?;
             let acked = Event::Acked {
@@ -171,33 +185,33 @@ impl Finish<'_> {
         Ok(())
     }
 
-    /// Waits until the clients show what is newest.
+    /// Waits until the clients show what is newest; gives the rooms' logs.
     async fn level(&self, remains: &mut Remains) -> Result<()> {
-        let mut tops = BTreeMap::new();
         for room in 0..self.rooms {
             let id = name(room).parse().context("a room's name")?;
             let log = self.storm.redis.keys.log(&id);
-            let newest: Vec<(String, i64)> = self
+            let entries: Vec<Entry> = self
                 .storm
                 .redis
-                .ask(
-                    redis::cmd("ZRANGE")
-                        .arg(log)
-                        .arg(-1)
-                        .arg(-1)
-                        .arg("WITHSCORES"),
-                )
+                .ask(redis::cmd("ZRANGE").arg(log).arg(0).arg(-1))
                 .await?;
-            if let Some((_, id)) = newest.as_slice().first() {
-                tops.insert(room, MessageId(*id));
-            }
+            let shown = entries.iter().map(|entry| {
+                let mut json = String::new();
+                entry.render(&mut json);
+                let message: Message = serde_json::from_str(&json).context("read a log")?;
+                anyhow::Ok(Shown::from(&message))
+            });
+            remains.logs.insert(room, shown.collect::<Result<_>>()?);
         }
+        let newest = |entries: &Vec<Shown>| entries.last().map(|entry| entry.id);
+        let tops: Vec<_> = remains
+            .logs
+            .iter()
+            .filter_map(|(room, entries)| Some((*room, newest(entries)?)))
+            .collect();
         let level = || {
-            let shown = self.status.shown();
-            let of = |guest, room| shown.iter().find(|(g, r, _)| *g == guest && *r == room);
             tops.iter().all(|(room, top)| {
-                (0..self.number)
-                    .all(|guest| of(guest, *room).is_some_and(|(.., ids)| ids.last() == Some(top)))
+                (0..self.number).all(|guest| self.status.newest(guest, *room) == Some(*top))
             })
         };
         wait(remains, "all clients show the newest message", level).await;
@@ -254,7 +268,8 @@ impl Finish<'_> {
             .await
             .context("connect to Postgres")?;
         let rows: Vec<Row> = diesel::sql_query(
-            "SELECT room_id, id, prev_id, user_id, client_id, body FROM messages ORDER BY room_id, id",
+            "SELECT room_id, id, prev_id, user_id, client_id, body, edits, deletes, edited_id, deleted \
+             FROM messages ORDER BY room_id, id",
         )
         .load(&mut connection)
         .await
@@ -262,8 +277,20 @@ impl Finish<'_> {
         let mut archive: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for row in rows {
             let room = room_of(&row.room_id).context("a room of this run")?;
-            let (id, prev) = (MessageId(row.id), MessageId(row.prev_id));
-            let shown = Shown::of(id, prev, &row.user_id, &row.client_id, &row.body);
+            let message = Message {
+                message_id: MessageId(row.id),
+                prev: MessageId(row.prev_id),
+                timestamp: String::new(),
+                user_id: row.user_id,
+                username: String::new(),
+                client_id: row.client_id,
+                text: row.body,
+                edits: row.edits.map(MessageId),
+                deletes: row.deletes.map(MessageId),
+                edited_at: row.edited_id.map(MessageId),
+                deleted: row.deleted,
+            };
+            let shown = Shown::from(&message);
             archive.entry(room).or_default().push(shown);
         }
         Ok(archive)

@@ -3,9 +3,10 @@
 //! Guests ([`guest`]) are clients of two or more servers, with workers behind them ([`crew`]). A storm
 //! ([`storm`]) that was drawn from the seed ([`faults`]; [`power`] is for one of them) breaks all of it.
 //! Everything that a guest sends and gets is noted ([`event`], [`notes`]). When the storm is over, all gather
-//! and part ([`finish`], [`status`]), and the notes are held against the archive ([`mod@check`], [`view`],
-//! [`wrong`]). [`report`] shows what came of it.
+//! and part ([`finish`], [`status`]), and the notes are held against the archive ([`mod@check`], [`changes`],
+//! [`view`], [`window`], [`pages`], [`wrong`]). [`report`] shows what came of it.
 
+mod changes;
 mod check;
 #[cfg(test)]
 mod check_test;
@@ -15,11 +16,13 @@ mod faults;
 mod finish;
 mod guest;
 mod notes;
+mod pages;
 mod power;
 mod report;
 mod status;
 mod storm;
 mod view;
+mod window;
 mod wrong;
 
 use std::{io::Write, path::Path, sync::Arc, time::Duration};
@@ -225,9 +228,16 @@ fn demand(counts: &wrong::Counts) -> Vec<Wrong> {
     let needed = [
         "acknowledged as resends",
         "archived, the one before not known",
+        "changes of changes refused",
+        "changes of others' messages refused",
+        "changes of what was deleted refused",
+        "deleted",
+        "edited",
+        "edits that later changes replaced",
         "joins of rooms not at hand",
         "joins that could not resume",
         "joins that resumed",
+        "pages of older messages",
         "resets",
         "told to go away",
         "told to try again",

@@ -6,7 +6,7 @@ use client::{Frame, Message, MessageId, frame::Body};
 use serde_json::Value;
 
 use super::{
-    event::{Event, Shown},
+    event::{Deed, Event, Shown},
     guest::room_of,
 };
 use crate::{
@@ -49,9 +49,15 @@ pub(super) fn read_asked(text: &str) -> Option<Event> {
             since: payload["since"].as_i64().map(MessageId),
         }),
         "leave" => Some(Event::Leaves { room }),
-        "message" => Some(Event::Posts {
+        kind @ ("message" | "edit" | "delete") => Some(Event::Posts {
             room,
             key: payload["clientId"].as_str()?.parse().ok()?,
+            id: frame["id"].as_u64()?,
+            deed: match (kind, payload["messageId"].as_i64().map(MessageId)) {
+                ("edit", Some(target)) => Deed::Edit(target),
+                ("delete", Some(target)) => Deed::Delete(target),
+                _ => Deed::Say,
+            },
         }),
         _ => None,
     }
@@ -86,6 +92,7 @@ pub(super) fn read_heard(frame: &Frame) -> Option<Event> {
             archived: ack.archived,
         },
         Body::Error(refusal) => Event::Refused {
+            id: frame.id,
             code: refusal.code.clone(),
         },
         Body::Reset(reset) => Event::Reset {

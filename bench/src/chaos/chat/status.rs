@@ -7,43 +7,54 @@ use std::{
 
 use client::{Message, MessageId};
 
-use super::{event::RoomNumber, wrong::Counted};
+use super::{
+    event::{RoomNumber, Shown},
+    window::Window,
+    wrong::Counted,
+};
 
 /// Of all guests.
 #[derive(Debug, Default)]
 pub(super) struct Status(Mutex<BTreeMap<u16, OfOne>>);
 
 /// Of one guest.
-#[derive(Debug, Clone, Default)]
-pub(super) struct OfOne {
+#[derive(Debug, Default)]
+struct OfOne {
+    place: Place,
+    /// Members as told last.
+    members: BTreeMap<RoomNumber, u64>,
+    /// What its client shows.
+    shown: BTreeMap<RoomNumber, Window>,
+}
+
+/// Where a guest is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
     /// The server that it is connected to.
     pub(super) server: Option<u16>,
     /// Rooms that it is in.
     pub(super) rooms: usize,
     /// What it waits to hear is kept.
     pub(super) unacked: usize,
-    /// Members as told last.
-    members: BTreeMap<RoomNumber, u64>,
-    /// What its client shows.
-    shown: BTreeMap<RoomNumber, Vec<MessageId>>,
 }
 
 impl Status {
     /// A guest is connected to `server`.
     pub(super) fn is_at(&self, guest: u16, server: u16, rooms: usize, unacked: usize) {
         let mut all = self.all();
-        let one = all.entry(guest).or_default();
-        one.server = Some(server);
-        one.rooms = rooms;
-        one.unacked = unacked;
+        all.entry(guest).or_default().place = Place {
+            server: Some(server),
+            rooms,
+            unacked,
+        };
     }
 
     /// A guest has lost its connection.
     pub(super) fn left(&self, guest: u16) {
         let mut all = self.all();
         let one = all.entry(guest).or_default();
-        one.server = None;
-        one.rooms = 0;
+        one.place.server = None;
+        one.place.rooms = 0;
         one.members.clear();
     }
 
@@ -56,8 +67,10 @@ impl Status {
     /// A guest's client shows these, too.
     pub(super) fn shows(&self, guest: u16, room: RoomNumber, messages: &[Message]) {
         let mut all = self.all();
-        let shown = all.entry(guest).or_default().shown.entry(room).or_default();
-        shown.extend(messages.iter().map(|message| message.message_id));
+        let window = all.entry(guest).or_default().shown.entry(room).or_default();
+        for message in messages {
+            window.take(&Shown::from(message));
+        }
     }
 
     /// A guest's client shows nothing any more of a room.
@@ -65,18 +78,27 @@ impl Status {
         self.all().entry(guest).or_default().shown.remove(&room);
     }
 
-    /// How each guest is.
-    pub(super) fn look(&self) -> BTreeMap<u16, OfOne> {
-        self.all().clone()
+    /// Where each guest is.
+    pub(super) fn look(&self) -> BTreeMap<u16, Place> {
+        let all = self.all();
+        all.iter().map(|(guest, one)| (*guest, one.place)).collect()
+    }
+
+    /// The last entry that a guest's client has taken of a room.
+    pub(super) fn newest(&self, guest: u16, room: RoomNumber) -> Option<MessageId> {
+        let all = self.all();
+        all.get(&guest)?.shown.get(&room)?.ids.last().copied()
     }
 
     /// What all clients show.
-    pub(super) fn shown(&self) -> Vec<(u16, RoomNumber, Vec<MessageId>)> {
+    pub(super) fn shown(&self) -> Vec<(u16, RoomNumber, Window)> {
         let all = self.all();
         let of_one = |(guest, one): (&u16, &OfOne)| {
             let guest = *guest;
             let shown = one.shown.clone();
-            shown.into_iter().map(move |(room, ids)| (guest, room, ids))
+            shown
+                .into_iter()
+                .map(move |(room, window)| (guest, room, window))
         };
         all.iter().flat_map(of_one).collect()
     }
@@ -84,7 +106,7 @@ impl Status {
     /// What each connected guest was told of each room's members, where `there` says how many are there.
     pub(super) fn counted(&self, rooms: RoomNumber, there: u64) -> Vec<Counted> {
         let all = self.all();
-        let connected = all.iter().filter(|(_, one)| one.server.is_some());
+        let connected = all.iter().filter(|(_, one)| one.place.server.is_some());
         let of_one = |(guest, one): (&u16, &OfOne)| {
             let (guest, members) = (*guest, one.members.clone());
             (0..rooms).map(move |room| Counted {

@@ -19,13 +19,15 @@ use crate::chaos::ledger::{Line, Who};
 /// All connections, so far.
 #[derive(Debug)]
 pub(super) struct Views<'a> {
-    known: &'a Known<'a>,
+    pub(super) known: &'a Known<'a>,
     pub(super) wrong: Vec<Wrong>,
     pub(super) counts: Counts,
     rooms: BTreeMap<(Who, RoomNumber), View>,
     open: BTreeSet<Who>,
     /// Joins that are not answered: when, and from where on.
     asked: HashMap<(Who, u64), (u64, Option<MessageId>)>,
+    /// Pages that have not come: when they were asked for, and before which message.
+    pub(super) turned: HashMap<(Who, u64), (u64, MessageId)>,
     /// The newest message of each room that anybody saw or was promised, when that was, in order.
     newest: BTreeMap<RoomNumber, Vec<(u64, MessageId)>>,
 }
@@ -37,6 +39,8 @@ struct View {
     cursor: MessageId,
     /// An answer to a join that goes on.
     reading: Option<Reading>,
+    /// What the last answer lacked although it was said to be complete, if `reset` does not follow at once.
+    lacks: Option<MessageId>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +73,7 @@ impl<'a> Views<'a> {
             rooms: BTreeMap::new(),
             open: BTreeSet::new(),
             asked: HashMap::new(),
+            turned: HashMap::new(),
             newest: BTreeMap::new(),
         }
     }
@@ -91,7 +96,7 @@ impl<'a> Views<'a> {
             Event::Joins { id, since, .. } => {
                 self.asked.insert((who, *id), (t, *since));
             }
-            Event::Leaves { room } => self.view(who, *room).state = State::Out,
+            Event::Leaves { room } => *self.view(who, *room) = View::default(),
             Event::Joined {
                 room,
                 id,
@@ -109,6 +114,7 @@ impl<'a> Views<'a> {
                     top: *top,
                     messages: messages.clone(),
                 };
+                self.lacks(who, *room);
                 self.view(who, *room).reading = Some(reading);
                 if !continues {
                     self.read(t, who, *room);
@@ -127,18 +133,28 @@ impl<'a> Views<'a> {
                 }
             }
             Event::Heard { room, message } => self.hear(t, who, *room, *message),
+            Event::Turns { id, before, .. } => {
+                self.turned.insert((who, *id), (t, *before));
+            }
+            Event::Page {
+                room,
+                id,
+                more,
+                messages,
+            } => self.page(t, (who, *room, *id), messages, *more),
             Event::Acked { room, id, .. } => self.saw(t, *room, *id),
             Event::Reset { room, reason, .. } => {
                 self.counts.one("resets");
                 self.counts
                     .some("resets for slow readers", u64::from(reason == "slow"));
                 let view = self.view(who, *room);
+                view.lacks = None;
                 if view.state == State::Fresh {
                     view.state = State::Told;
                 }
             }
             Event::GoAway => self.counts.one("told to go away"),
-            Event::Refused { code } if code == "unavailable" => {
+            Event::Refused { code, .. } if code == "unavailable" => {
                 self.counts.one("told to try again");
             }
             Event::Refused { .. } => self.counts.one("refused"),
@@ -153,6 +169,8 @@ impl<'a> Views<'a> {
             if view.state == State::Out || !self.open.contains(who) {
                 continue;
             }
+            self.wrong
+                .extend(view.lacks.map(|id| Wrong::Lacks(*who, *room, id)));
             let all = self
                 .known
                 .between(*room, MessageId::ZERO, MessageId(i64::MAX));
@@ -205,6 +223,7 @@ impl<'a> Views<'a> {
         if let Some(pair) = reading.messages.windows(2).find(ascends) {
             self.wrong.push(Wrong::Again(who, room, pair[1].id));
         }
+        self.up_to_date(reading.asked, who, room, &reading.messages);
         let missing = self.missing(room, &reading);
         // What is not complete, and asks nobody to drop anything, is followed by a `reset`.
         let is_page = reading.complete || reading.since.is_some() && !reading.messages.is_empty();
@@ -214,8 +233,7 @@ impl<'a> Views<'a> {
             State::Told
         };
         if reading.complete {
-            self.wrong
-                .extend(missing.map(|id| Wrong::Lacks(who, room, id)));
+            self.view(who, room).lacks = missing;
             let known = self.known_before(reading.asked, room);
             if known > reading.top && self.known.archived(room, known).is_some() {
                 self.wrong.push(Wrong::Stale(who, room, reading.top, known));
@@ -241,7 +259,15 @@ impl<'a> Views<'a> {
         due.find(|id| !has.contains(id))
     }
 
+    /// What the last answer lacked is missing now.
+    fn lacks(&mut self, who: Who, room: RoomNumber) {
+        let lacks = self.view(who, room).lacks.take();
+        self.wrong
+            .extend(lacks.map(|id| Wrong::Lacks(who, room, id)));
+    }
+
     fn hear(&mut self, t: u64, who: Who, room: RoomNumber, message: Shown) {
+        self.lacks(who, room);
         self.counts.one("delivered live");
         self.genuine(t, who, room, message);
         let view = self.view(who, room);
@@ -270,10 +296,12 @@ impl<'a> Views<'a> {
     }
 
     /// Whether it is what somebody had sent, and the same as in the archive.
-    fn genuine(&mut self, t: u64, who: Who, room: RoomNumber, shown: Shown) {
+    pub(super) fn genuine(&mut self, t: u64, who: Who, room: RoomNumber, shown: Shown) {
         let sent = shown.key.and_then(|key| self.known.sent.get(&key));
-        if sent.is_none_or(|(sent_to, sent_at)| *sent_to != room || *sent_at > t) {
+        if sent.is_none_or(|sent| (sent.room, sent.deed) != (room, shown.deed) || sent.at > t) {
             self.wrong.push(Wrong::NobodySent(room, shown.id));
+        } else if !self.known.looks_true(room, &shown) {
+            self.wrong.push(Wrong::Untrue(who, room, shown.id));
         }
         match self.known.archived(room, shown.id) {
             Some(row) if row.key == shown.key => self.saw(t, room, shown.id),

@@ -91,16 +91,16 @@ impl Depth {
     }
 }
 
-/// Measures at each depth `how.runs` times.
+/// Measures at each depth `how.runs()` times.
 pub(crate) async fn measure(how: &How, figures: &mut Figures) -> Result<()> {
     let depths: Vec<_> = DEPTHS.into_iter().chain(OTHERS).collect();
-    figures.expect_steps(1 + how.runs * u32::try_from(depths.len())?);
+    figures.expect_steps(1 + how.runs() * u32::try_from(depths.len())?);
     let redis = RedisSide::start(how.redis_url.as_deref()).await?;
     figures.begin("warm-up");
     scene::at(DEPTHS[0], &redis, &mut Figures::unseen()).await?;
-    for run in 1..=how.runs {
+    for run in 1..=how.runs() {
         for depth in &depths {
-            figures.begin(format!("run {run} of {}: {}", how.runs, depth.name()));
+            figures.begin(format!("run {run} of {}: {}", how.runs(), depth.name()));
             scene::at(*depth, &redis, figures).await?;
         }
     }

@@ -9,15 +9,18 @@ local function sent_before(room, own_id) return redis.call('ZSCORE', room_key(ro
 -- Returns its id, and how many entries came since the last flush was asked for.
 local function add(room, own_id, content, window, floor)
   local meta, log, sent = room_key(room, 'meta'), room_key(room, 'log'), room_key(room, 'sent')
-  local m = redis.call('HMGET', meta, 'top', 'resting', 'born')
+  local m = redis.call('HMGET', meta, 'top', 'resting', 'born', 'hydrated_from')
   local top = tonumber(m[1] or 0)
+  -- A warm log that was deleted by hand would end with the newest message again, and look complete.
+  local is_gone = m[4] and top > 0 and redis.call('EXISTS', log) == 0
   local id = math.max(now_us, top + 1, floor + 1)
   local entry = integer(id) .. ' ' .. integer(top) .. ' ' .. content
   -- First what needs memory: Redis refuses a script for want of it only before its first write.
   redis.call('ZADD', log, integer(id), entry)
   if not m[1] or m[2] then wake(room) end
   redis.call('HSET', meta, 'top', integer(id))
-  if not (m[1] and m[3]) then redis.call('HSET', meta, 'born', integer(id)) end
+  if is_gone then redis.call('HDEL', meta, 'hydrated_from') end
+  if is_gone or not (m[1] and m[3]) then redis.call('HSET', meta, 'born', integer(id)) end
   redis.call('ZADD', dirty, 'NX', integer(now_ms), room)
   redis.call('ZADD', sent, integer(id), own_id)
   local fresh = redis.call('HINCRBY', meta, 'fresh', 1)

@@ -30,17 +30,11 @@ local function rest(room, ttl)
   redis.call('PEXPIREAT', room_key(room, 'changed'), deadline)
 end
 
--- An entry was added to a room that rested, and is not its `top` yet.
 local function wake(room)
-  local meta, log = room_key(room, 'meta'), room_key(room, 'log')
-  redis.call('PERSIST', meta)
-  redis.call('PERSIST', log)
+  redis.call('PERSIST', room_key(room, 'meta'))
+  redis.call('PERSIST', room_key(room, 'log'))
   redis.call('PERSIST', room_key(room, 'changed'))
-  redis.call('HDEL', meta, 'resting')
-  -- A log that has nothing before it, though there is something, was deleted by hand: the room is cold.
-  if tonumber(redis.call('HGET', meta, 'top') or 0) > 0 and redis.call('ZCARD', log) == 1 then
-    redis.call('HDEL', meta, 'hydrated_from')
-  end
+  redis.call('HDEL', room_key(room, 'meta'), 'resting')
 end
 
 -- Where a room's jobs go: before all others' while somebody premium was in it lately.

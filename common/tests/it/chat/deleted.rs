@@ -1,11 +1,11 @@
 //! Keys of a room that somebody deletes by hand, most of them though it has messages that are not archived yet.
 
 use common::{
-    id::RoomId,
+    id::{MessageId, RoomId},
     testing::{TestChat, eventually},
 };
 
-use super::{Look, assert_chain, ids, room};
+use super::{Look, assert_chain, by_ada, ids, room};
 
 /// A warm room with archived messages and two that are not.
 async fn half_flushed(chat: &TestChat) -> RoomId {
@@ -48,6 +48,25 @@ async fn what_follows_the_loss_of_the_meta_follows_the_newest_message() {
     assert_eq!(ids(&chat.archived(&lobby).await), ids(&log));
 }
 
+/// So does what follows if somebody has joined meanwhile, and was told from the archive where the room ends.
+#[tokio::test]
+async fn what_follows_a_join_after_the_loss_of_the_meta_follows_the_newest_message() {
+    let chat = TestChat::start().await;
+    let lobby = half_flushed(&chat).await;
+    let newest = chat.log(&lobby).await.last().unwrap().id;
+    let _: usize = chat
+        .queue
+        .command(&["DEL", &chat.queue.keys.meta(&lobby)])
+        .await;
+
+    let opened = chat.chat.log.beginning(&lobby, None, 10).await.unwrap();
+    let joined = chat.chat.beginning_further(&lobby, None, 10, opened).await;
+    assert_eq!(joined.unwrap().top, newest);
+
+    chat.say(&lobby, "last").await;
+    assert_eq!(chat.log(&lobby).await.last().unwrap().prev, newest);
+}
+
 #[tokio::test]
 async fn a_room_whose_dirty_mark_went_is_flushed_when_the_last_member_leaves() {
     let chat = TestChat::start().await;
@@ -88,6 +107,29 @@ async fn a_room_whose_dirty_mark_went_does_not_expire_with_what_is_not_archived(
     for key in [keys.log(&lobby), keys.meta(&lobby)] {
         assert_eq!(chat.life_of(&key).await, -1, "{key}");
     }
+}
+
+/// Its end is what it should be again, and all before that is missing.
+#[tokio::test]
+async fn a_log_that_was_deleted_is_not_taken_for_whole_when_a_message_follows() {
+    let chat = TestChat::start().await;
+    let (lobby, _worker) = (room("lobby"), chat.worker());
+    let first = chat.say(&lobby, "first").await;
+    chat.flush(&lobby).await;
+    chat.warm(&lobby).await;
+
+    let _: usize = chat
+        .queue
+        .command(&["DEL", &chat.queue.keys.log(&lobby)])
+        .await;
+    chat.say(&lobby, "next").await;
+
+    let opened = chat.chat.log.beginning(&lobby, None, 10).await.unwrap();
+    assert!(!opened.warm);
+    let page = chat.chat.older(&lobby, MessageId::MAX, 10).await.unwrap();
+    assert_eq!(page.len(), 2);
+    let edited = chat.chat.edit(&lobby, first, &by_ada("better")).await;
+    edited.unwrap();
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! The checker finds what is wrong: notes with one fault each.
 
+mod changes;
 mod seen;
-mod story;
+pub(super) mod story;
 
-use client::MessageId;
+use client::{Message, MessageId};
 
 use self::story::{ADA, BOB, EVE, ROOM, SECOND, SERVER, Story, follows, key, message};
 use super::{
@@ -64,7 +65,7 @@ fn a_message_that_is_archived_under_another_id_is_found() {
     let elsewhere = Shown {
         id: id(7),
         prev: id(5),
-        key: Some(key(6)),
+        ..message(6)
     };
     let story = story
         .archives(elsewhere)
@@ -80,8 +81,8 @@ fn a_message_that_is_archived_under_another_id_is_found() {
 #[test]
 fn a_message_that_is_archived_twice_is_found() {
     let double = Shown {
-        key: Some(key(5)),
-        ..message(6)
+        id: id(6),
+        ..message(5)
     };
     let story = Story::all_is_well()
         .archives(double)
@@ -140,7 +141,12 @@ fn a_message_that_is_seen_before_it_was_sent_is_found() {
 #[test]
 fn a_text_that_is_not_as_it_was_sent_is_not_taken_for_it() {
     let (own, text) = (key(3), key(3).text(key(3).length()));
-    let shown = |user: &str, text: &str| Shown::of(id(1), id(0), user, &own.to_string(), text);
+    let shown = |user: &str, text: &str| {
+        let (user, own) = (user.to_owned(), own.to_string());
+        let message = serde_json::json!(
+            {"messageId": 1, "prev": 0, "userId": user, "clientId": own, "message": text});
+        Shown::from(&serde_json::from_value::<Message>(message).unwrap())
+    };
 
     assert_eq!(shown("c0", &text).key, Some(own));
     assert_eq!(shown("c1", &text).key, None, "by another");

@@ -119,6 +119,20 @@ fn an_answer_in_parts_is_held_against_the_archive_as_a_whole() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_must_be_followed_by_a_reset_at_once() {
+    let breaks_off =
+        || Story::all_is_well().joined(EVE, None, true, 5, vec![message(3), message(4)], false);
+    let lacks = Wrong::Lacks(EVE, ROOM, id(5));
+
+    let resets = breaks_off().reset(EVE).joins(EVE, None, true, &[4, 5]);
+    assert_eq!(resets.wrong(), []);
+    let too_late = breaks_off().hears(EVE, follows(5, 4)).reset(EVE);
+    assert!(too_late.wrong().contains(&lacks));
+    let anew = breaks_off().joins(EVE, None, true, &[4, 5]);
+    assert_eq!(anew.wrong(), [lacks]);
+}
+
+#[test]
 fn a_room_that_was_not_at_hand_must_be_reset_in_the_end() {
     let cold = || Story::all_is_well().joined(EVE, None, false, 0, Vec::new(), false);
 

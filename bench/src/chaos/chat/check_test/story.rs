@@ -6,8 +6,9 @@ use client::MessageId;
 
 use super::super::{
     check::check,
-    event::{Event, Key, RoomNumber, Shown},
+    event::{Deed, Event, Face, Key, RoomNumber, Shown},
     faults::Fault,
+    window::Window,
     wrong::{Counts, Remains, Wrong},
 };
 use crate::chaos::ledger::{Line, Role, Who};
@@ -45,7 +46,7 @@ pub(super) struct Story {
 }
 
 /// The message of this number, which follows the one before it. All numbers are Ada's.
-pub(super) fn message(id: i64) -> Shown {
+pub(in super::super) fn message(id: i64) -> Shown {
     follows(id, id - 1)
 }
 
@@ -55,10 +56,61 @@ pub(super) fn follows(id: i64, prev: i64) -> Shown {
         id: MessageId(id),
         prev: MessageId(prev),
         key: Some(key(id)),
+        deed: Deed::Say,
+        face: sent(Some(key(id))),
     }
 }
 
-pub(super) fn key(id: i64) -> Key {
+/// How something looks that nothing has changed.
+fn sent(text: Option<Key>) -> Face {
+    Face {
+        text,
+        change: MessageId::ZERO,
+        deleted: false,
+    }
+}
+
+/// An edit of one of Ada's messages, by her.
+pub(in super::super) fn edits(id: i64, target: i64) -> Shown {
+    Shown {
+        deed: Deed::Edit(MessageId(target)),
+        ..message(id)
+    }
+}
+
+/// A deletion, by her.
+pub(in super::super) fn deletes(id: i64, target: i64) -> Shown {
+    Shown {
+        deed: Deed::Delete(MessageId(target)),
+        face: sent(None),
+        ..message(id)
+    }
+}
+
+/// An edit that this later change has replaced.
+pub(in super::super) fn replaced(edit: Shown, by: i64) -> Shown {
+    Shown {
+        face: Face {
+            change: MessageId(by),
+            ..sent(None)
+        },
+        ..edit
+    }
+}
+
+/// A message as a change has made it.
+pub(super) fn changed(shown: Shown, by: Shown) -> Shown {
+    Shown {
+        face: Face {
+            text: by.face.text,
+            change: by.id,
+            deleted: matches!(by.deed, Deed::Delete(_)),
+        },
+        ..shown
+    }
+}
+
+pub(in super::super) fn key(id: i64) -> Key {
     Key {
         guest: 0,
         number: u32::try_from(id).unwrap(),
@@ -88,8 +140,62 @@ impl Story {
     }
 
     pub(super) fn posts(self, number: i64) -> Self {
-        let (room, key) = (ROOM, key(number));
-        self.tell(ADA, Event::Posts { room, key })
+        self.does(number, Deed::Say)
+    }
+
+    /// Ada posts something; the frame has its number.
+    pub(super) fn does(self, number: i64, deed: Deed) -> Self {
+        self.asks(ADA, key(number), deed)
+    }
+
+    /// Somebody does.
+    pub(super) fn asks(self, who: Who, key: Key, deed: Deed) -> Self {
+        let (room, id) = (ROOM, key.number.into());
+        let posts = Event::Posts {
+            room,
+            key,
+            id,
+            deed,
+        };
+        self.tell(who, posts)
+    }
+
+    /// That is refused.
+    pub(super) fn refuses(self, who: Who, number: u64, code: &str) -> Self {
+        let (id, code) = (Some(number), code.to_owned());
+        self.tell(who, Event::Refused { id, code })
+    }
+
+    /// Ada changes a message, and is answered. The change is archived; the message in the archive is as it
+    /// has made it, and earlier edits of it have lost their text.
+    pub(super) fn changes(self, change: Shown) -> Self {
+        let number = change.id.0;
+        let target = change.deed.target().unwrap();
+        let mut story = self.does(number, change.deed).acked(number, number, false);
+        for row in story.remains.archive.entry(ROOM).or_default() {
+            if row.id == target {
+                *row = changed(*row, change);
+            } else if row.deed == Deed::Edit(target) && row.face.change == MessageId::ZERO {
+                *row = replaced(*row, number);
+            }
+        }
+        story.archives(change)
+    }
+
+    /// Somebody gets a page of older messages.
+    pub(super) fn turns(mut self, who: Who, before: i64, messages: &[Shown], more: bool) -> Self {
+        self.joins += 1;
+        let (room, id, before) = (ROOM, self.joins, MessageId(before));
+        let messages = messages.to_vec();
+        self.tell(who, Event::Turns { room, id, before }).tell(
+            who,
+            Event::Page {
+                room,
+                id,
+                more,
+                messages,
+            },
+        )
     }
 
     pub(super) fn acked(self, number: i64, id: i64, duplicate: bool) -> Self {
@@ -175,11 +281,28 @@ impl Story {
         )
     }
 
-    /// What a guest's client shows at the end.
-    pub(super) fn shows(mut self, guest: u16, ids: &[i64]) -> Self {
-        let ids = ids.iter().copied().map(MessageId).collect();
+    /// What a guest's client shows at the end: these, and messages as the archive has them.
+    pub(super) fn shows(self, guest: u16, ids: &[i64]) -> Self {
+        let rows = self.remains.archive.get(&ROOM).cloned().unwrap_or_default();
+        let row = |id: &i64| rows.iter().find(|row| row.id.0 == *id).copied();
+        let shown: Vec<_> = ids
+            .iter()
+            .map(|id| row(id).unwrap_or(message(*id)))
+            .collect();
+        self.shows_these(guest, &shown)
+    }
+
+    /// What it shows after these.
+    pub(super) fn shows_these(mut self, guest: u16, entries: &[Shown]) -> Self {
         self.remains.shown.retain(|(of, ..)| *of != guest);
-        self.remains.shown.push((guest, ROOM, ids));
+        let window = Window::of(entries);
+        self.remains.shown.push((guest, ROOM, window));
+        self
+    }
+
+    /// What the log has at the end.
+    pub(super) fn logs(mut self, entries: &[Shown]) -> Self {
+        self.remains.logs.insert(ROOM, entries.to_vec());
         self
     }
 

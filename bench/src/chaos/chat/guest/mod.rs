@@ -4,10 +4,15 @@
 //! decided here. Every frame is noted before the client sees it.
 
 mod deeds;
+mod page;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
-use client::{Address, Connection, Event as Client, Frame, Heard, Session};
+use client::{Address, Connection, Event as Client, Frame, Heard, Message, MessageId, Session};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
@@ -15,7 +20,7 @@ use tokio::{
 
 use self::deeds::Act;
 use super::{
-    event::{Event, Key, RoomNumber},
+    event::{Deed, Event, Key, RoomNumber},
     notes::{Notes, read_asked, read_heard},
     status::Status,
 };
@@ -61,10 +66,28 @@ pub(super) struct Guest {
     life: u32,
     next: u32,
     next_long: u32,
-    /// What was acknowledged lately, to be sent again.
-    kept: Vec<(RoomNumber, Key)>,
+    /// Which of its pages comes next.
+    pages: u64,
+    /// What it has posted does this.
+    posted: HashMap<Key, Deed>,
+    /// What was acknowledged, to be sent again, or changed.
+    kept: Vec<Kept>,
+    /// What it saw lately that it may not change.
+    others: VecDeque<(RoomNumber, MessageId)>,
     started: Instant,
 }
+
+/// What a guest knows to be kept.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    room: RoomNumber,
+    key: Key,
+    id: MessageId,
+    deed: Deed,
+}
+
+/// So much of what others have said is remembered.
+const OTHERS: usize = 20;
 
 /// A server that takes nothing for so long is dead.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -90,7 +113,10 @@ impl Guest {
             life: 0,
             next: 0,
             next_long: Key::FLOOD,
+            pages: 0,
+            posted: HashMap::new(),
             kept: Vec::new(),
+            others: VecDeque::new(),
             started: Instant::now(),
         }
     }
@@ -210,6 +236,11 @@ impl Guest {
                                 self.world.notes.note(self.who(), Event::Slow);
                                 reads_from = Instant::now() + time;
                             }
+                            Act::Turn(wanted) => {
+                                let (port, who) = (self.world.ports[usize::from(server)], self.who());
+                                let notes = Arc::clone(&self.world.notes);
+                                tokio::spawn(async move { page::turn(port, who, wanted, &notes).await });
+                            }
                             Act::Done => {}
                         }
                     }
@@ -254,9 +285,16 @@ impl Guest {
     fn took(&mut self, event: Client) {
         match event {
             Client::Acked(ack) => {
-                let room = room_of(&ack.room_id);
-                if let (Some(room), Ok(key)) = (room, ack.client_id.parse()) {
-                    self.kept.push((room, key));
+                let (room, id) = (room_of(&ack.room_id), ack.message_id);
+                if let (Some(room), Ok(key)) = (room, ack.client_id.parse())
+                    && let Some(deed) = self.posted.remove(&key)
+                {
+                    self.kept.push(Kept {
+                        room,
+                        key,
+                        id,
+                        deed,
+                    });
                 }
             }
             Client::Joined {
@@ -270,17 +308,17 @@ impl Guest {
                 if !resumed {
                     self.world.status.shows_anew(self.number, room);
                 }
-                self.world.status.shows(self.number, room, &messages);
+                self.sees(room, &messages);
                 self.world.status.counts(self.number, room, members);
             }
             Client::History { room, messages, .. } => {
                 if let Some(room) = room_of(&room) {
-                    self.world.status.shows(self.number, room, &messages);
+                    self.sees(room, &messages);
                 }
             }
             Client::Message { room, message } => {
                 if let Some(room) = room_of(&room) {
-                    self.world.status.shows(self.number, room, &[message]);
+                    self.sees(room, &[message]);
                 }
             }
             Client::Presence { room, members } => {
@@ -290,6 +328,19 @@ impl Guest {
             }
             _ => {}
         }
+    }
+
+    fn sees(&mut self, room: RoomNumber, messages: &[Message]) {
+        self.world.status.shows(self.number, room, messages);
+        let own = format!("c{}", self.number);
+        for message in messages {
+            let is_change = message.edits.or(message.deletes).is_some();
+            if message.user_id != own || is_change {
+                self.others.push_back((room, message.message_id));
+            }
+        }
+        let over = self.others.len().saturating_sub(OTHERS);
+        self.others.drain(..over);
     }
 
     fn tell_status(&self, server: u16) {
