@@ -29,6 +29,7 @@ pub(super) async fn measure(site: &Site, options: &Options, figures: &mut Figure
 
     let rooms = length(u64::from(options.connections)) / SIZE;
     let connections = crate::number::count(rooms * SIZE);
+    let cpu_before = site.cpu().await?;
     let (before, begun) = (site.memory()?, Instant::now());
     let crowd = gather(rooms).await?;
     figures.add(
@@ -36,6 +37,11 @@ pub(super) async fn measure(site: &Site, options: &Options, figures: &mut Figure
         "per second",
         per_second(connections, begun.elapsed()),
     );
+    let cpu = site.cpu().await?.since(&cpu_before);
+    for (what, micros) in cpu.micros_each(connections) {
+        let name = site.side().figure(&format!("cost_of_connect.{what}"));
+        figures.add(name, "µs", micros);
+    }
 
     tokio::time::sleep(Duration::from_secs(3)).await;
     let growth = site.memory()?.saturating_sub(before);

@@ -22,7 +22,7 @@ mod stack;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{How, figure::Figures};
 pub(crate) use bound::{BoundOptions, be_bound};
@@ -50,9 +50,9 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=50_000))]
     connections: u32,
 
-    /// Measure nothing but joins with a history
-    #[arg(long)]
-    only_joins: bool,
+    /// Measure nothing else
+    #[arg(long, value_enum, value_name = "WHAT")]
+    only: Option<Only>,
 
     /// Keep all messages in Redis meanwhile, to measure without the worker's and Postgres's part
     #[arg(long)]
@@ -71,7 +71,21 @@ pub(crate) struct Options {
     cost_at: Vec<u32>,
 }
 
+/// A part of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// Joins with a history
+    Joins,
+    /// Connections that come, join and do nothing
+    Connects,
+}
+
 impl Options {
+    /// Whether this part is measured.
+    fn wants(&self, part: Only) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
     /// Who is measured.
     fn sides(&self) -> Vec<Side> {
         let mut sides = vec![Side::Rhubarb, Side::Bound];
@@ -135,26 +149,18 @@ pub(crate) async fn measure(
             }
             continue;
         }
-        figures.begin(format!("run {run} of {}: joins with a history", how.runs));
-        // Apart: with these settings rooms keep more in Redis than with the others.
-        let apart = Stack::start(how, database, &joins::SETTINGS).await?;
-        joins::measure(&apart, figures).await?;
-        drop(apart);
-        if options.only_joins {
+        if options.wants(Only::Joins) {
+            figures.begin(format!("run {run} of {}: joins with a history", how.runs));
+            // Apart: with these settings rooms keep more in Redis than with the others.
+            let apart = Stack::start(how, database, &joins::SETTINGS).await?;
+            joins::measure(&apart, figures).await?;
+        }
+        if options.only.is_none() {
+            let measured: Vec<_> = all().collect();
+            measure_fan_out(&measured, label, options, figures).await?;
+        }
+        if !options.wants(Only::Connects) {
             continue;
-        }
-        for site in all() {
-            figures.begin(label(site, "latency"));
-            fan_out::latency(site, options, figures).await?;
-        }
-        for case in [fan_out::SMALL_ROOMS, fan_out::BIG_ROOM] {
-            let mut best = Vec::new();
-            for site in all() {
-                figures.begin(label(site, case.name));
-                let found = fan_out::search(site, &case, options, figures).await?;
-                best.push((site.side(), found));
-            }
-            compare(case.name, &best, figures);
         }
         // Fresh processes: what the load has left in their memory is not a connection's.
         for site in all() {
@@ -167,6 +173,29 @@ pub(crate) async fn measure(
                 idle::measure(&site, options, figures).await?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Measures latency and fan-out of all sides, ours first.
+async fn measure_fan_out(
+    sites: &[&Site],
+    label: impl Fn(&Site, &str) -> String,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
+    for site in sites {
+        figures.begin(label(site, "latency"));
+        fan_out::latency(site, options, figures).await?;
+    }
+    for case in [fan_out::SMALL_ROOMS, fan_out::BIG_ROOM] {
+        let mut best = Vec::new();
+        for site in sites {
+            figures.begin(label(site, case.name));
+            let found = fan_out::search(site, &case, options, figures).await?;
+            best.push((site.side(), found));
+        }
+        compare(case.name, &best, figures);
     }
     Ok(())
 }
