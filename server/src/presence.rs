@@ -18,6 +18,8 @@ use crate::hub::Hub;
 
 /// Rooms that are told at once.
 const PIPELINE: usize = 64;
+/// Between two rounds: of those who come or go together, few hear of each one.
+const GATHER: Duration = Duration::from_millis(25);
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -58,13 +60,15 @@ pub(crate) async fn tell_changes(
             .filter_map(|failed| async move { failed })
             .collect()
             .await;
+        let mut pause = GATHER;
         if let Some((_, error)) = failed.first() {
             tracing::warn!(error = %Chain(error), rooms = failed.len(), "cannot tell who is present; trying again");
             rooms.extend(failed.into_iter().map(|(room, _)| room));
-            tokio::select! {
-                () = sleep(RETRY) => {}
-                () = end.asked() => return,
-            }
+            pause = RETRY;
+        }
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = end.asked() => return,
         }
     }
 }

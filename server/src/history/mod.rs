@@ -104,11 +104,19 @@ impl Histories {
         limit: usize,
     ) -> Result<Opened, KvError> {
         let Inner { chat, .. } = &*self.inner;
-        let opened = chat.log.beginning(room, since, limit).await?;
+        let mut opened = chat.log.beginning(room, since, limit).await?;
         if opened.warm && !opened.behind {
             return self.unless_lost(room, since, limit, opened).await;
         }
         let kept = self.kept(room);
+        if kept.parts.try_lock().is_err() {
+            // Somebody else is looking: all who wait have it from Redis then.
+            drop(kept.parts.lock().await);
+            opened = chat.log.beginning(room, since, limit).await?;
+            if opened.warm && !opened.behind {
+                return Ok(opened);
+            }
+        }
         let mut parts = kept.parts.lock().await;
         if let Some((of_limit, cold)) = &parts.cold
             && (since, opened.warm, limit) == (None, false, *of_limit)
@@ -174,6 +182,9 @@ impl Histories {
         after: MessageId,
         top: MessageId,
     ) -> Result<Part, HistoryError> {
+        if after >= top {
+            return Ok(Part::default()); // nothing was missed, or nothing was ever said
+        }
         let kept = self.kept(room);
         let mut parts = kept.parts.lock().await;
         let part = parts.get(&self.inner, room, after, top).await?;
