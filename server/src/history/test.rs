@@ -188,6 +188,24 @@ async fn histories_that_begin_anywhere_are_whole() {
 }
 
 #[tokio::test]
+async fn who_was_away_for_longer_than_others_gets_all_in_one_part_too() {
+    let chat = TestChat::start().await;
+    let mut said = Vec::new();
+    for n in 0..40 {
+        said.push(say(&chat, &n.to_string()).await);
+    }
+    let histories = Histories::start(chat.chat.clone());
+    histories.beginning(&room(), None, 100).await.unwrap();
+    let top = said[39];
+
+    for at in [30, 10, 20, 0] {
+        let part = histories.part(&room(), said[at], top).await.unwrap();
+        let wanted: Vec<_> = said[at + 1..].iter().map(|id| id.0).collect();
+        assert_eq!(shown(&part), wanted, "after {at}");
+    }
+}
+
+#[tokio::test]
 async fn what_redis_has_lost_is_not_shown_any_more() {
     let chat = TestChat::start().await;
     let (first, lost) = (say(&chat, "first").await, say(&chat, "lost").await);
