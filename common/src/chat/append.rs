@@ -1,8 +1,8 @@
 //! Appending: messages on their way into the logs of their rooms, gathered and appended in batches.
 //!
 //! A call costs Redis far more than a message in it: the system calls for it, the script's beginning, a
-//! transaction in the append-only file. So what comes while a batch is under way goes with the next one; and
-//! who makes very many calls pauses between them, so that more gathers. A message that is alone goes at once.
+//! transaction in the append-only file. So what comes while two batches are under way goes with the next one;
+//! and who makes very many calls pauses between them, so that more gathers. A message that is alone goes at once.
 
 use std::{
     mem,
@@ -33,6 +33,8 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
     .repeatable() // by the sender's own id
 });
 
+/// Batches under way at once: with one, a message would wait for the answers to those before it, too.
+const UNDER_WAY: usize = 2;
 /// Messages of one call at most: some ms of Redis's time.
 const BATCH: usize = 128;
 /// So long on average a call is to be after the one before it.
@@ -65,8 +67,8 @@ pub(super) struct Appends {
 #[derive(Debug)]
 struct Gathered {
     waiting: Vec<Waiting>,
-    /// Whether a task appends them.
-    is_under_way: bool,
+    /// How many tasks append them.
+    under_way: usize,
     /// When the last batch was taken, and how much the calls are ahead of their time.
     last: Instant,
     ahead: Duration,
@@ -84,7 +86,7 @@ impl Appends {
     pub(super) fn new(redis: Redis, keys: Keys, resend_window: Duration) -> Self {
         let gathered = Gathered {
             waiting: Vec::new(),
-            is_under_way: false,
+            under_way: 0,
             last: Instant::now(),
             ahead: Duration::ZERO,
         };
@@ -105,12 +107,14 @@ impl Appends {
             content: content.write(),
             answer,
         };
-        let is_under_way = {
+        let is_one_more = {
             let mut gathered = self.gathered();
             gathered.waiting.push(waiting);
-            mem::replace(&mut gathered.is_under_way, true)
+            let is_one_more = gathered.under_way < UNDER_WAY;
+            gathered.under_way += usize::from(is_one_more);
+            is_one_more
         };
-        if !is_under_way {
+        if is_one_more {
             // A task of its own: whoever asks may be gone before its message is kept, the others are not.
             tokio::spawn(self.clone().append_all());
         }
@@ -135,7 +139,7 @@ impl Appends {
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut gathered = self.gathered();
         if gathered.waiting.is_empty() {
-            gathered.is_under_way = false;
+            gathered.under_way -= 1;
             return None;
         }
         let rest = gathered.waiting.len().min(BATCH);
