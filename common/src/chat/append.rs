@@ -38,7 +38,7 @@ const UNDER_WAY: usize = 2;
 /// Messages of one call at most: some ms of Redis's time.
 const BATCH: usize = 128;
 /// So long on average a call is to be after the one before it.
-const BETWEEN_CALLS: Duration = Duration::from_micros(700);
+const BETWEEN_CALLS: Duration = Duration::from_micros(400);
 /// So much it may be ahead of that before there is a pause, and the longest pause.
 const BURST: Duration = Duration::from_millis(2);
 
