@@ -64,9 +64,6 @@ impl Parts {
             entries.retain(|entry| entry.id <= next);
         }
         self.add(after, &entries);
-        if let Some(next) = next {
-            self.join_at(next);
-        }
         // Where nothing is in between, the next one begins here as well.
         let found = self.find(after).or_else(|| self.find(next?));
         Ok(found.unwrap_or_default())
@@ -95,7 +92,14 @@ impl Parts {
     /// What is kept of the messages after an id, if the next one is.
     fn find(&self, after: MessageId) -> Option<Part> {
         let (_, part) = self.by_start.range(..=after).next_back()?;
-        part.after(after)
+        let mut found = part.after(after)?;
+        // A small history is one frame, however it came to be kept.
+        while let Some(next) = self.by_start.get(&found.last())
+            && found.json.len() + next.json.len() < PART_BYTES
+        {
+            found.append(next);
+        }
+        Some(found)
     }
 
     /// Keeps messages that follow an id, without a gap.
@@ -119,24 +123,6 @@ impl Parts {
                 }
             }
             after = last;
-        }
-    }
-
-    /// Makes one of the part that begins after an id and the one before it, if nothing is in between and they
-    /// are small: who was away for longer than the one before gets all in one frame, too.
-    fn join_at(&mut self, start: MessageId) {
-        let Some(two) = self.by_start.remove(&start) else {
-            return;
-        };
-        match self.by_start.range_mut(..start).next_back() {
-            Some((_, one))
-                if one.last() == start && one.json.len() + two.json.len() < PART_BYTES =>
-            {
-                one.append(&two);
-            }
-            _ => {
-                self.by_start.insert(start, two);
-            }
         }
     }
 
