@@ -1,6 +1,9 @@
 //! Presence of this server: its lease, and how many members each room has here.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use common::{
     chat::Chat,
@@ -11,13 +14,15 @@ use common::{
 use futures_util::{StreamExt, stream};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::hub::Hub;
 
 /// Rooms that are told at once.
 const PIPELINE: usize = 64;
+/// A room that was told is not told again for so long: where many come or go together, not all hear of each.
+const GATHER: Duration = Duration::from_millis(25);
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -33,34 +38,49 @@ pub(crate) async fn tell_changes(
 ) {
     let mut batch = Vec::new();
     let mut rooms = BTreeSet::new();
+    // When those may be told again that were told just now.
+    let mut told: HashMap<RoomId, Instant> = HashMap::new();
     loop {
-        if rooms.is_empty() {
-            tokio::select! {
-                biased;
-                count = changed.recv_many(&mut batch, 1000) => if count == 0 { return },
-                () = end.asked() => return,
-            }
-        }
         while let Ok(room) = changed.try_recv() {
             batch.push(room);
         }
         rooms.extend(batch.drain(..));
+        let now = Instant::now();
+        told.retain(|_, again| *again > now);
+        let (later, due): (BTreeSet<_>, BTreeSet<_>) =
+            rooms.into_iter().partition(|room| told.contains_key(room));
+        rooms = later;
+        if due.is_empty() {
+            let again = rooms.iter().map(|room| told[room]).min();
+            tokio::select! {
+                biased;
+                count = changed.recv_many(&mut batch, 1000) => if count == 0 { return },
+                () = sleep_until(again.unwrap_or(now)), if again.is_some() => {}
+                () = end.asked() => return,
+            }
+            continue;
+        }
         let (chat, hub) = (&chat, &hub);
-        let failed: Vec<_> = stream::iter(std::mem::take(&mut rooms))
+        let outcomes: Vec<_> = stream::iter(due)
             .map(|room| async move {
                 let here = hub.members(&room);
-                chat.tell_members(server, &room, here)
-                    .await
-                    .err()
-                    .map(|error| (room, error))
+                let done = chat.tell_members(server, &room, here).await;
+                (room, done)
             })
             .buffer_unordered(PIPELINE)
-            .filter_map(|failed| async move { failed })
             .collect()
             .await;
-        if let Some((_, error)) = failed.first() {
-            tracing::warn!(error = %Chain(error), rooms = failed.len(), "cannot tell who is present; trying again");
-            rooms.extend(failed.into_iter().map(|(room, _)| room));
+        let mut failed = None;
+        for (room, done) in outcomes {
+            if let Err(error) = done {
+                failed = Some(error);
+                rooms.insert(room);
+            } else {
+                told.insert(room, Instant::now() + GATHER);
+            }
+        }
+        if let Some(error) = failed {
+            tracing::warn!(error = %Chain(&error), rooms = rooms.len(), "cannot tell who is present; trying again");
             tokio::select! {
                 () = sleep(RETRY) => {}
                 () = end.asked() => return,
@@ -102,5 +122,57 @@ pub(crate) async fn keep_lease(
             () = sleep((chat.settings.server_lease / 3).min(touch_every)) => {}
             () = end.asked() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use common::{
+        chat::{
+            archived::Waits,
+            bus::{Bus, BusEvent},
+        },
+        testing::TestChat,
+    };
+
+    use super::*;
+    use crate::outbox::Outbox;
+
+    #[tokio::test]
+    async fn where_many_come_together_few_are_told_of_each_and_all_of_the_last() {
+        const MANY: u64 = 50;
+        let test = TestChat::start().await;
+        let (redis, keys) = (test.queue.redis.clone(), test.queue.keys.clone());
+        let (full, quiet) = ("full".parse().unwrap(), "quiet".parse().unwrap());
+        let (ears, mut heard) = Bus::start(redis.clone(), keys.clone());
+        assert!(ears.subscribe(&full).await && ears.subscribe(&quiet).await);
+        let (bus, events) = Bus::start(redis, keys);
+        let (changed, to_tell) = mpsc::unbounded_channel();
+        let chat = test.chat.clone();
+        let waits = Waits::new(chat.clone(), Duration::from_secs(1), 1);
+        let hub = Hub::start(chat.clone(), bus, waits, events, changed);
+        let (_stop, end) = Shutdown::manual();
+        let telling = tell_changes(BootId::fresh(), chat, hub.clone(), to_tell, end);
+        tokio::spawn(telling);
+        let outbox = Arc::new(Outbox::new(1 << 20));
+
+        let mut told = Vec::new();
+        for n in 0..MANY {
+            hub.enter(&full, hub.connection(), &outbox);
+            if n == 0 {
+                told.push(heard.recv().await.unwrap());
+            }
+        }
+        hub.enter(&quiet, hub.connection(), &outbox);
+        let [first, all] = [1, MANY].map(|members| BusEvent::Members(full.clone(), members));
+        let alone = BusEvent::Members(quiet, 1);
+        while !(told.contains(&all) && told.contains(&alone)) {
+            told.push(heard.recv().await.unwrap());
+        }
+
+        told.retain(|event| *event != alone);
+        assert_eq!(told, [first, all]);
     }
 }

@@ -150,14 +150,9 @@ pub(super) async fn cost(
     if let Some(why) = &step.failure {
         figures.note(format!("{load} copies/s: {why}"));
     }
-    for (what, cpu) in [
-        ("servers", step.cpu.servers),
-        ("redis", step.cpu.redis),
-        ("generator", step.cpu.generator),
-    ] {
+    for (what, micros) in step.cpu.micros_each(step.copies) {
         let name = site.side().figure(&format!("cost_at_{load}.{what}"));
-        let each = cpu.as_secs_f64() * 1e6 / float(step.copies);
-        figures.add(name, "µs/copy", each);
+        figures.add(name, "µs/copy", micros);
     }
     let p99 = float(step.delivery_us.value_at_quantile(0.99)) / 1000.0;
     let name = site.side().figure(&format!("cost_at_{load}.delivery.p99"));

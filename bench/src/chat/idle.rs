@@ -30,10 +30,16 @@ pub(super) async fn measure(site: &Site, options: &Options, figures: &mut Figure
 
     let rooms = length(u64::from(options.connections)) / SIZE;
     let connections = crate::number::count(rooms * SIZE);
+    let cpu_before = site.cpu().await?;
     let (before, begun) = (site.memory()?, Instant::now());
     let crowd = gather(rooms).await?;
     let connects = per_second(connections, begun.elapsed());
     figures.add(site.side().figure("connects"), "per second", connects);
+    let cpu = site.cpu().await?.since(&cpu_before);
+    for (what, micros) in cpu.micros_each(connections) {
+        let name = site.side().figure(&format!("cost_of_connect.{what}"));
+        figures.add(name, "µs", micros);
+    }
 
     tokio::time::sleep(Duration::from_secs(3)).await;
     let growth = site.memory()?.saturating_sub(before);

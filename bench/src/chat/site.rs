@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     machine::{cpu_time, resident_memory},
+    number::float,
     redis_side::Account,
 };
 
@@ -95,6 +96,16 @@ impl CpuSpent {
     /// By the servers and Redis.
     pub(super) fn system(&self) -> Duration {
         self.servers + self.redis
+    }
+
+    /// Microseconds by each for one of so many things.
+    pub(super) fn micros_each(&self, things: u64) -> [(&'static str, f64); 3] {
+        [
+            ("servers", self.servers),
+            ("redis", self.redis),
+            ("generator", self.generator),
+        ]
+        .map(|(who, cpu)| (who, cpu.as_secs_f64() * 1e6 / float(things)))
     }
 }
 

@@ -4,20 +4,16 @@ use std::sync::LazyLock;
 
 use redis::{FromRedisValue, ParsingError, Value};
 
-use super::{Content, Entry, IdRange, Settings};
+use super::{
+    Content, Entry, IdRange, Settings,
+    append::{Appended, Appends},
+};
 use crate::{
     id::{MessageId, RoomId},
     kv::{Keys, KvError, Redis, Script},
     queue::enqueue::millis,
 };
 
-static APPEND: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "append a message",
-        &[super::LIB, super::ENTRY, include_str!("lua/append.lua")],
-    )
-    .repeatable() // by the sender's own id
-});
 static OPEN: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full("read a room", &[super::LIB, include_str!("lua/open.lua")]).repeatable()
 });
@@ -48,17 +44,7 @@ pub struct RoomLog {
     pub(super) redis: Redis,
     pub(super) keys: Keys,
     pub(super) settings: Settings,
-}
-
-/// What an append did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// The message's id; for a resend, the first one's.
-    pub id: MessageId,
-    /// Whether it was a resend.
-    pub duplicate: bool,
-    /// Messages in the room since the last flush was asked for.
-    pub fresh: u64,
+    appends: Appends,
 }
 
 /// A room as somebody finds it who joins.
@@ -117,10 +103,12 @@ enum Entries {
 impl RoomLog {
     /// The logs under `keys`.
     pub fn new(redis: Redis, keys: Keys, settings: Settings) -> Self {
+        let appends = Appends::new(redis.clone(), keys.clone(), settings.resend_window);
         Self {
             redis,
             keys,
             settings,
+            appends,
         }
     }
 
@@ -140,17 +128,7 @@ impl RoomLog {
     /// # Errors
     /// If Redis fails; the message may have been appended then, and sending it again is safe.
     pub async fn append(&self, room: &RoomId, content: &Content<'_>) -> Result<Appended, KvError> {
-        let mut call = APPEND.on(self.keys.prefix());
-        call.arg(room)
-            .arg(format!("{} {}", content.user_id, content.client_id))
-            .arg(content.write())
-            .arg(millis(self.settings.resend_window));
-        let (id, duplicate, fresh): (MessageId, u8, u64) = APPEND.run(&self.redis, &call).await?;
-        Ok(Appended {
-            id,
-            duplicate: duplicate != 0,
-            fresh,
-        })
+        self.appends.append(room, content).await
     }
 
     /// Reads a room for somebody who joins it: what came since the last id seen, or the newest.

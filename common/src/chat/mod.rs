@@ -8,6 +8,7 @@
 //! work with.
 
 pub mod amend;
+mod append;
 pub mod archive;
 pub mod archived;
 pub mod ask;
@@ -34,9 +35,10 @@ use crate::{
     queue::Producer,
 };
 
+pub use append::Appended;
 pub use archive::Archive;
 pub use change::ChangeError;
-pub use log::{Appended, RoomLog};
+pub use log::RoomLog;
 pub use message::{Content, Entry, IdRange};
 
 /// How the chat behaves. Servers and workers of one deployment should agree.

@@ -263,7 +263,7 @@ impl Keys {
 
     /// HASH of a room: `top` (newest id), `watermark`, `hydrated_from`, `fresh` (messages since the
     /// last flush was asked for), `resting` (its keys expire), `mark` (what a rehydration began with), `born` (the first id that was
-    /// appended since the hash is there).
+    /// appended since the hash is there), `sent_until` (when `sent` expires, ms).
     pub fn meta(&self, room: &RoomId) -> String {
         format!("{}room:{room}:meta", self.prefix)
     }

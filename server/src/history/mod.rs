@@ -107,14 +107,25 @@ impl Histories {
     ) -> Result<Opened, KvError> {
         let Inner { chat, .. } = &*self.inner;
         let asked_at = Instant::now();
-        let opened = chat.log.beginning(room, since, limit).await?;
+        let mut opened = chat.log.beginning(room, since, limit).await?;
         if opened.warm && !opened.behind {
             return self.unless_lost(room, since, limit, opened).await;
         }
         let kept = self.kept(room);
+        let waited = kept.parts.try_lock().is_err();
         let mut parts = kept.parts.lock().await;
-        let told = parts.cold.get(&(since, limit));
-        if let Some(told) = told.and_then(|told| told.again(asked_at, &opened)) {
+        let mut told = parts.told(since, limit, asked_at, &opened);
+        if told.is_none() && waited {
+            // Somebody else was looking: most who waited have it from Redis now.
+            drop(parts);
+            opened = chat.log.beginning(room, since, limit).await?;
+            if opened.warm && !opened.behind {
+                return Ok(opened);
+            }
+            parts = kept.parts.lock().await;
+            told = parts.told(since, limit, asked_at, &opened);
+        }
+        if let Some(told) = told {
             return Ok(told);
         }
         if *self.archive_rests_until() > Instant::now() {
@@ -177,6 +188,9 @@ impl Histories {
         after: MessageId,
         top: MessageId,
     ) -> Result<Part, HistoryError> {
+        if after >= top {
+            return Ok(Part::default()); // nothing was missed, or nothing was ever said
+        }
         let kept = self.kept(room);
         let mut parts = kept.parts.lock().await;
         let part = parts.get(&self.inner, room, after, top).await?;

@@ -69,6 +69,18 @@ pub(crate) struct Part {
 }
 
 impl Parts {
+    /// What somebody is told who joins a cold room, if another one was told it who asked the same: see
+    /// [`Told::again`].
+    pub(super) fn told(
+        &self,
+        since: Option<MessageId>,
+        limit: usize,
+        asked_at: Instant,
+        log: &Opened,
+    ) -> Option<Opened> {
+        self.cold.get(&(since, limit))?.again(asked_at, log)
+    }
+
     /// The messages after an id, as many as one part has; those that are not kept are read.
     pub(super) async fn get(
         &mut self,
@@ -128,7 +140,14 @@ impl Parts {
     /// What is kept of the messages after an id, if the next one is.
     fn find(&self, after: MessageId) -> Option<Part> {
         let (_, part) = self.by_start.range(..=after).next_back()?;
-        part.after(after)
+        let mut found = part.after(after)?;
+        // A small history is one frame, however it came to be kept.
+        while let Some(next) = self.by_start.get(&found.last())
+            && found.json.len() + next.json.len() < PART_BYTES
+        {
+            found.append(next);
+        }
+        Some(found)
     }
 
     /// Keeps messages that follow an id, without a gap.

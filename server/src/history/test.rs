@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use common::{
-    chat::{Content, Entry, log::Opened},
+    chat::{Content, Entry, Settings, log::Opened},
     id::{MessageId, RoomId},
-    testing::TestChat,
+    testing::{RedisServer, TestChat, TestDatabase, TestQueue},
 };
+use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -52,12 +53,22 @@ async fn say(chat: &TestChat, text: &str) -> MessageId {
 
 /// How many ranges of logs Redis has read since its start.
 async fn reads(chat: &TestChat) -> u64 {
+    calls(chat, "zrangebyscore").await
+}
+
+/// How many commands of a name Redis has run since its start.
+async fn calls(chat: &TestChat, command: &str) -> u64 {
     let info: String = chat.queue.command(&["INFO", "commandstats"]).await;
-    let line = info
-        .lines()
-        .find(|line| line.starts_with("cmdstat_zrangebyscore:calls="));
-    let calls = line.and_then(|line| line.split(['=', ',']).nth(1));
+    let begin = format!("cmdstat_{command}:calls=");
+    let line = info.lines().find_map(|line| line.strip_prefix(&begin));
+    let calls = line.and_then(|line| line.split(',').next());
     calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+/// A chat with a Redis of its own.
+async fn alone(server: &RedisServer) -> TestChat {
+    let queue = TestQueue::on(&server.url());
+    TestChat::on(queue, TestDatabase::start().await, Settings::default())
 }
 
 #[test]
@@ -91,10 +102,8 @@ fn parts_are_bounded_and_nothing_is_lost_between_them() {
 
 #[tokio::test]
 async fn joiners_of_one_room_share_one_read_and_get_what_came_since() {
-    let server = common::testing::RedisServer::start(&[]);
-    let queue = common::testing::TestQueue::on(&server.url());
-    let database = common::testing::TestDatabase::start().await;
-    let chat = TestChat::on(queue, database, common::chat::Settings::default());
+    let server = RedisServer::start(&[]);
+    let chat = alone(&server).await;
     let mut said = Vec::new();
     for n in 0..1200 {
         said.push(say(&chat, &n.to_string()).await);
@@ -128,6 +137,35 @@ async fn joiners_of_one_room_share_one_read_and_get_what_came_since() {
 }
 
 #[tokio::test]
+async fn who_opens_a_new_room_together_asks_the_archive_once() {
+    let server = RedisServer::start(&[]);
+    let chat = alone(&server).await;
+    let histories = Histories::start(chat.chat.clone());
+
+    let room = room();
+    let joiners = (0..20).map(|_| histories.beginning(&room, None, 10));
+    let opened = join_all(joiners).await;
+
+    assert!(opened.iter().all(|opened| opened.as_ref().unwrap().warm));
+    assert_eq!(calls(&chat, "hsetnx").await, 1, "each look begins with one");
+}
+
+#[tokio::test]
+async fn who_has_all_costs_redis_nothing_more() {
+    let server = RedisServer::start(&[]);
+    let chat = alone(&server).await;
+    let last = say(&chat, "last").await;
+    let histories = Histories::start(chat.chat.clone());
+    histories.beginning(&room(), Some(last), 10).await.unwrap();
+    let before = reads(&chat).await;
+
+    let part = histories.part(&room(), last, last).await.unwrap();
+
+    assert_eq!(part.last(), MessageId::ZERO);
+    assert_eq!(reads(&chat).await, before);
+}
+
+#[tokio::test]
 async fn histories_that_begin_anywhere_are_whole() {
     let chat = TestChat::start().await;
     let mut said = Vec::new();
@@ -149,6 +187,24 @@ async fn histories_that_begin_anywhere_are_whole() {
             wanted,
             "after {at} and a bit"
         );
+    }
+}
+
+#[tokio::test]
+async fn who_was_away_for_longer_than_others_gets_all_in_one_part_too() {
+    let chat = TestChat::start().await;
+    let mut said = Vec::new();
+    for n in 0..40 {
+        said.push(say(&chat, &n.to_string()).await);
+    }
+    let histories = Histories::start(chat.chat.clone());
+    histories.beginning(&room(), None, 100).await.unwrap();
+    let top = said[39];
+
+    for at in [30, 10, 20, 0] {
+        let part = histories.part(&room(), said[at], top).await.unwrap();
+        let wanted: Vec<_> = said[at + 1..].iter().map(|id| id.0).collect();
+        assert_eq!(shown(&part), wanted, "after {at}");
     }
 }
 

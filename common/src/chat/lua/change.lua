@@ -58,6 +58,6 @@ if entry and not is_deleted(entry) then replace(log, entry, amended(entry, id, t
 local earlier = last > 0 and last <= watermark and entry_at(log, integer(last))
 if earlier then replace(log, earlier, amended(earlier, id)) end
 -- Until the archive shows it: whoever has read that before brings back what it had, and the log may be trimmed.
-redis.call('ZADD', changed, integer(id), target)
-if last > 0 then redis.call('ZADD', changed, integer(id), integer(last)) end
-return { 'changed', integer(id), 0, fresh }
+redis.call('ZADD', changed, id, target)
+if last > 0 then redis.call('ZADD', changed, id, integer(last)) end
+return { 'changed', id, 0, fresh }

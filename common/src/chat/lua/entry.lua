@@ -9,25 +9,31 @@ local function sent_before(room, own_id) return redis.call('ZSCORE', room_key(ro
 -- Returns its id, and how many entries came since the last flush was asked for.
 local function add(room, own_id, content, window, floor)
   local meta, log, sent = room_key(room, 'meta'), room_key(room, 'log'), room_key(room, 'sent')
-  local m = redis.call('HMGET', meta, 'top', 'resting', 'born', 'hydrated_from')
-  local top = tonumber(m[1] or 0)
+  local m = redis.call('HMGET', meta, 'top', 'fresh', 'watermark', 'sent_until', 'born', 'resting', 'hydrated_from')
+  local top, fresh = tonumber(m[1] or 0), tonumber(m[2] or 0) + 1
   -- A warm log that was deleted by hand would end with the newest message again, and look complete.
-  local is_gone = m[4] and top > 0 and redis.call('EXISTS', log) == 0
-  local id = math.max(now_us, top + 1, floor + 1)
-  local entry = integer(id) .. ' ' .. integer(top) .. ' ' .. content
+  local is_gone = m[7] and top > 0 and redis.call('EXISTS', log) == 0
+  local id = integer(math.max(now_us, top + 1, floor + 1))
+  local entry = id .. ' ' .. integer(top) .. ' ' .. content
   -- First what needs memory: Redis refuses a script for want of it only before its first write.
-  redis.call('ZADD', log, integer(id), entry)
-  if not m[1] or m[2] then wake(room) end
-  redis.call('HSET', meta, 'top', integer(id))
+  redis.call('ZADD', log, id, entry)
+  redis.call('ZADD', sent, id, own_id)
+  if not m[1] or m[6] then wake(room) end
+  redis.call('HSET', meta, 'top', id, 'fresh', integer(fresh))
   if is_gone then redis.call('HDEL', meta, 'hydrated_from') end
-  if is_gone or not (m[1] and m[3]) then redis.call('HSET', meta, 'born', integer(id)) end
-  redis.call('ZADD', dirty, 'NX', integer(now_ms), room)
-  redis.call('ZADD', sent, integer(id), own_id)
-  local fresh = redis.call('HINCRBY', meta, 'fresh', 1)
-  if fresh % 64 == 1 then redis.call('ZREMRANGEBYSCORE', sent, '-inf', integer(now_us - window * 1000)) end
-  redis.call('PEXPIRE', sent, window)
+  if is_gone or not (m[1] and m[5]) then redis.call('HSET', meta, 'born', id) end
+  -- What need not be done for each entry is done for the first after a flush and now and then: so what was
+  -- deleted by hand is mended.
+  local tidy = fresh % 64 == 1
+  if tidy or top <= tonumber(m[3] or 0) then redis.call('ZADD', dirty, 'NX', integer(now_ms), room) end
+  if tidy or now_ms + window > tonumber(m[4] or 0) then
+    redis.call('ZREMRANGEBYSCORE', sent, '-inf', integer(now_us - window * 1000))
+    local sent_until = integer(now_ms + window * 1.25)
+    redis.call('PEXPIREAT', sent, sent_until)
+    redis.call('HSET', meta, 'sent_until', sent_until)
+  end
   tell(room, 'm ' .. entry)
-  return id, fresh
+  return id, integer(fresh)
 end
 
 local function entry_at(log, id) return redis.call('ZRANGEBYSCORE', log, id, id)[1] end
@@ -47,14 +53,14 @@ local function is_newer(one, other)
   return edited_at(one) > edited_at(other)
 end
 
--- What the change `id` makes of an entry: a message shows its text (JSON) or is deleted, an earlier change loses its own.
+-- What the change `id` (as text) makes of an entry: a message shows its text (JSON) or is deleted, an earlier change loses its own.
 local function amended(entry, id, text, deleted)
   local at = string.find(entry, ',"message":', 1, true)
   if not at then return entry end
   local change = edits(entry)
   if change then text, deleted = '""', false end
   return string.sub(entry, 1, at) .. '"message":' .. text .. (change and ',"edits":' .. change or '')
-    .. ',"editedAt":' .. integer(id) .. (deleted and ',"deleted":true}' or '}')
+    .. ',"editedAt":' .. id .. (deleted and ',"deleted":true}' or '}')
 end
 
 local function replace(log, old, new)

@@ -7,7 +7,7 @@ local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now_us / 1000)
 
-local function integer(n) return string.format('%.0f', n) end
+local function integer(n) return string.format('%d', n) end
 local function room_key(room, part) return ns .. 'room:' .. room .. ':' .. part end
 local function tell(room, text) redis.call('PUBLISH', room_key(room, 'live'), text) end
 

@@ -13,7 +13,8 @@ local room, since, limit, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(AR
 local meta, log = room_key(room, 'meta'), room_key(room, 'log')
 local m = redis.call('HMGET', meta, 'top', 'hydrated_from', 'resting', 'watermark')
 local top, from = tonumber(m[1] or 0), tonumber(m[2] or nil)
-if m[3] then rest(room, ttl) end
+-- Whoever keeps rooms that have members from leaving does so well within half of that time.
+if m[3] and redis.call('PTTL', meta) < ttl / 2 then rest(room, ttl) end
 
 local function first_after(id)
   return redis.call('ZRANGEBYSCORE', log, '(' .. integer(id), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
@@ -47,7 +48,7 @@ if not after then
 end
 
 local older = from ~= 0
-if not older and newest_of(log) > after then
+if not older and top > after then
   older = tonumber(redis.call('ZRANGE', log, 0, 0, 'WITHSCORES')[2]) <= after
 end
 local unflushed, first = 0, nil

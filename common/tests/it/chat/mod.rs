@@ -1,6 +1,7 @@
 //! The chat on a real Redis and Postgres: real workers, and accidents made by hand.
 
 mod append;
+mod append_batch;
 mod archive;
 mod archived;
 mod asks;

@@ -1,0 +1,190 @@
+//! Appending: messages on their way into the logs of their rooms, gathered and appended in batches.
+//!
+//! A call costs Redis far more than a message in it: the system calls for it, the script's beginning, a
+//! transaction in the append-only file. So what comes while two batches are under way goes with the next one;
+//! and who makes very many calls pauses between them, so that more gathers. A message that is alone goes at once.
+
+use std::{
+    mem,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::{FromRedisValue, Value};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
+
+use super::Content;
+use crate::{
+    id::{MessageId, RoomId},
+    kv::{Keys, KvError, Redis, Script},
+    queue::enqueue::millis,
+};
+
+const DOING: &str = "append a message";
+
+static APPEND: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        DOING,
+        &[super::LIB, super::ENTRY, include_str!("lua/append.lua")],
+    )
+    .repeatable() // by the sender's own id
+});
+
+/// Batches under way at once: with one, a message would wait for the answers to those before it, too.
+const UNDER_WAY: usize = 2;
+/// Messages of one call at most: some ms of Redis's time.
+const BATCH: usize = 128;
+/// So long on average a call is to be after the one before it.
+const BETWEEN_CALLS: Duration = Duration::from_micros(400);
+/// So much it may be ahead of that before there is a pause, and the longest pause.
+const BURST: Duration = Duration::from_millis(2);
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The message's id; for a resend, the first one's.
+    pub id: MessageId,
+    /// Whether it was a resend.
+    pub duplicate: bool,
+    /// Messages in the room since the last flush was asked for.
+    pub fresh: u64,
+}
+
+type Answer = Result<Appended, KvError>;
+
+/// The way of all messages of a process into the logs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Appends {
+    redis: Redis,
+    keys: Keys,
+    resend_window: Duration,
+    gathered: Arc<Mutex<Gathered>>,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    waiting: Vec<Waiting>,
+    /// How many tasks append them.
+    under_way: usize,
+    /// When the last batch was taken, and how much the calls are ahead of their time.
+    last: Instant,
+    ahead: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    room: RoomId,
+    own_id: String,
+    content: String,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Appends {
+    pub(super) fn new(redis: Redis, keys: Keys, resend_window: Duration) -> Self {
+        let gathered = Gathered {
+            waiting: Vec::new(),
+            under_way: 0,
+            last: Instant::now(),
+            ahead: Duration::ZERO,
+        };
+        Self {
+            redis,
+            keys,
+            resend_window,
+            gathered: Arc::new(Mutex::new(gathered)),
+        }
+    }
+
+    /// Appends a message with the next batch.
+    pub(super) async fn append(&self, room: &RoomId, content: &Content<'_>) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting {
+            room: room.clone(),
+            own_id: format!("{} {}", content.user_id, content.client_id),
+            content: content.write(),
+            answer,
+        };
+        let is_one_more = {
+            let mut gathered = self.gathered();
+            gathered.waiting.push(waiting);
+            let is_one_more = gathered.under_way < UNDER_WAY;
+            gathered.under_way += usize::from(is_one_more);
+            is_one_more
+        };
+        if is_one_more {
+            // A task of its own: whoever asks may be gone before its message is kept, the others are not.
+            tokio::spawn(self.clone().append_all());
+        }
+        answered.await.unwrap_or(Err(KvError::ConnectTimeout)) // the process ends
+    }
+
+    /// Appends what has gathered until nothing is left.
+    async fn append_all(self) {
+        while let Some(batch) = self.next() {
+            let answers = self.run(&batch).await;
+            for (waiting, answer) in batch.into_iter().zip(answers) {
+                let _ = waiting.answer.send(answer);
+            }
+            let ahead = self.gathered().ahead;
+            if ahead > BURST {
+                sleep(ahead).await;
+            }
+        }
+    }
+
+    /// The next batch; none if nothing has gathered.
+    fn next(&self) -> Option<Vec<Waiting>> {
+        let mut gathered = self.gathered();
+        if gathered.waiting.is_empty() {
+            gathered.under_way -= 1;
+            return None;
+        }
+        let rest = gathered.waiting.len().min(BATCH);
+        let rest = gathered.waiting.split_off(rest);
+        let batch = mem::replace(&mut gathered.waiting, rest);
+        let now = Instant::now();
+        let ahead = gathered.ahead.saturating_sub(now - gathered.last);
+        gathered.ahead = ahead.min(BURST) + BETWEEN_CALLS;
+        gathered.last = now;
+        Some(batch)
+    }
+
+    /// Appends a batch, and gives an answer to each.
+    async fn run(&self, batch: &[Waiting]) -> Vec<Answer> {
+        let mut call = APPEND.on(self.keys.prefix());
+        call.arg(millis(self.resend_window));
+        for message in batch {
+            call.arg(&message.room)
+                .arg(&message.own_id)
+                .arg(&message.content);
+        }
+        match APPEND.run::<Vec<Value>>(&self.redis, &call).await {
+            Ok(answers) => answers.into_iter().map(|value| self.read(value)).collect(),
+            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    /// Reads what the script answers to one message.
+    fn read(&self, answer: Value) -> Answer {
+        if !matches!(answer, Value::Array(_)) {
+            let text: String = FromRedisValue::from_redis_value(answer).unwrap_or_default();
+            let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
+            let error = redis::make_extension_error(code.to_owned(), Some(detail.to_owned()));
+            return Err(self.redis.failed(DOING, error));
+        }
+        let (id, duplicate, fresh): (MessageId, u8, u64) = FromRedisValue::from_redis_value(answer)
+            .map_err(|error| self.redis.failed(DOING, error.into()))?;
+        Ok(Appended {
+            id,
+            duplicate: duplicate != 0,
+            fresh,
+        })
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

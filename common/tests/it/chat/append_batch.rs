@@ -1,0 +1,131 @@
+//! Appends in batches, and what an append leaves to every sixty-fourth.
+
+use std::time::Duration;
+
+use common::{
+    chat::Settings,
+    id::MessageId,
+    testing::{RedisServer, TestChat, TestDatabase, TestQueue},
+};
+use futures_util::future::join_all;
+
+use super::{Look, assert_chain, by_ada, room, texts};
+
+#[tokio::test]
+async fn messages_that_come_at_once_go_in_few_calls() {
+    let server = RedisServer::start(&[]);
+    let queue = TestQueue::on(&server.url());
+    let chat = TestChat::on(queue, TestDatabase::start().await, Settings::default());
+    let rooms = [room("a"), room("b"), room("c")];
+    let said: Vec<_> = (0..300).map(|number: usize| number.to_string()).collect();
+
+    let posts = said.iter().enumerate();
+    let posts = posts.map(|(n, text)| {
+        let (chat, room) = (&chat.chat, &rooms[n % 3]);
+        async move { chat.post(room, &by_ada(text)).await.unwrap() }
+    });
+    let kept = join_all(posts).await;
+
+    let stats: String = chat.queue.command(&["INFO", "commandstats"]).await;
+    let calls = stats.split("cmdstat_evalsha:calls=").nth(1).unwrap();
+    let calls: usize = calls.split(',').next().unwrap().parse().unwrap();
+    assert!(calls < 20, "{calls} calls for 300 messages");
+    for (n, room) in rooms.iter().enumerate() {
+        let log = chat.log(room).await;
+        let of_room = |index: &usize| index % 3 == n;
+        let expected: Vec<_> = (0..300).filter(of_room).collect();
+        assert_chain(&log, MessageId::ZERO);
+        for (entry, index) in log.iter().zip(&expected) {
+            assert_eq!(entry.id, kept[*index].id, "each is told its own id");
+        }
+        let expected: Vec<_> = expected.iter().map(usize::to_string).collect();
+        assert_eq!(
+            texts(&log),
+            expected,
+            "they are in the order in which they came"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_kept_is_no_matter_of_the_others() {
+    let chat = TestChat::start().await;
+    let (good, bad) = (room("good"), room("bad"));
+    let log = chat.queue.keys.log(&bad);
+    let _: String = chat.queue.command(&["SET", &log, "not a log"]).await;
+
+    let (one, two) = (by_ada("1"), by_ada("2"));
+    let posts = [(&good, &one), (&bad, &one), (&good, &two), (&bad, &two)];
+    let posts = posts.map(|(room, content)| chat.chat.post(room, content));
+    let kept = join_all(posts).await;
+
+    let is_kept: Vec<_> = kept.iter().map(Result::is_ok).collect();
+    assert_eq!(is_kept, [true, false, true, false]);
+    let error = kept[1].as_ref().unwrap_err();
+    let why = std::error::Error::source(error).unwrap().to_string();
+    assert!(why.contains("WRONGTYPE"), "{why}");
+    assert_eq!(texts(&chat.log(&good).await), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn who_goes_away_while_its_message_is_kept_holds_nobody_up() {
+    let chat = TestChat::start().await;
+    let lobby = room("lobby");
+
+    for number in 0..20 {
+        let (gone, stays) = (format!("gone {number}"), format!("stays {number}"));
+        let (gone, stays) = (by_ada(&gone), by_ada(&stays));
+        tokio::select! {
+            biased;
+            _ = chat.chat.post(&lobby, &gone) => panic!("it cannot be answered at once"),
+            () = tokio::task::yield_now() => {}
+        }
+        chat.chat.post(&lobby, &stays).await.unwrap();
+    }
+
+    assert_eq!(chat.log(&lobby).await.len(), 40);
+}
+
+#[tokio::test]
+async fn a_resend_is_recognised_for_the_whole_window_after_each_message() {
+    let window = Duration::from_secs(20);
+    let chat = TestChat::with(Settings {
+        resend_window: window,
+        ..Settings::default()
+    })
+    .await;
+    let lobby = room("lobby");
+    let (sent, meta) = (chat.queue.keys.sent(&lobby), chat.queue.keys.meta(&lobby));
+    chat.say(&lobby, "1").await;
+    // As if most of the time had passed that the first message has given.
+    let soon: i64 = chat.queue.command(&["PEXPIRETIME", &sent]).await;
+    let soon = (soon - 15_000).to_string();
+    let _: i64 = chat.queue.command(&["PEXPIREAT", &sent, &soon]).await;
+    let _: i64 = chat
+        .queue
+        .command(&["HSET", &meta, "sent_until", &soon])
+        .await;
+
+    chat.say(&lobby, "2").await;
+
+    let left = chat.life_of(&sent).await;
+    assert!(left > 19_000, "{left} ms left");
+    assert!(left <= 25_000, "{left} ms left");
+}
+
+#[tokio::test]
+async fn a_mark_that_was_deleted_by_hand_comes_back_while_people_speak() {
+    let chat = TestChat::start().await;
+    let lobby = room("lobby");
+    chat.say_many(&lobby, 3).await;
+    let dirty = chat.queue.keys.dirty();
+    let _: i64 = chat.queue.command(&["DEL", &dirty]).await;
+
+    // Three were said before: the sixty-fifth marks it.
+    for number in 4..=65 {
+        chat.say(&lobby, &number.to_string()).await;
+    }
+
+    let mark: Option<f64> = chat.queue.command(&["ZSCORE", &dirty, "lobby"]).await;
+    assert!(mark.is_some(), "the room is in the set again");
+}
