@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    HEAD, JobId, Lane, NUMBERS, Queue, Task, TraceParent,
+    HEAD, JobId, LIB, Lane, NUMBERS, Queue, Task, TraceParent,
     asked::Asked,
     flow,
     job::Body,
@@ -32,16 +32,12 @@ static ENQUEUE: LazyLock<Script> =
     LazyLock::new(|| Script::new("push jobs", &[HEAD, include_str!("lua/enqueue.lua")]));
 static ENQUEUE_LANED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "push jobs through their lanes",
-        &[super::LIB, include_str!("lua/enqueue.lua")],
+        "push jobs into lanes",
+        &[LIB, include_str!("lua/enqueue.lua")],
     )
 });
-static SCHEDULE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "schedule jobs",
-        &[super::LIB, include_str!("lua/schedule.lua")],
-    )
-});
+static SCHEDULE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("schedule jobs", &[LIB, include_str!("lua/schedule.lua")]));
 
 /// Jobs a script call at most, so that no call holds Redis up for long.
 pub(super) const CHUNK: usize = 500;
