@@ -37,6 +37,8 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
 const UNDER_WAY: usize = 2;
 /// Messages of one call at most: some ms of Redis's time.
 const BATCH: usize = 128;
+/// And bytes of them: Redis publishes each again, and cuts off who has 32 MB to read.
+const BATCH_BYTES: usize = 1 << 19;
 /// So long on average a call is to be after the one before it.
 const BETWEEN_CALLS: Duration = Duration::from_micros(400);
 /// So much it may be ahead of that before there is a pause, and the longest pause.
@@ -124,9 +126,23 @@ impl Appends {
     /// Appends what has gathered until nothing is left.
     async fn append_all(self) {
         while let Some(batch) = self.next() {
-            let answers = self.run(&batch).await;
-            for (waiting, answer) in batch.into_iter().zip(answers) {
-                let _ = waiting.answer.send(answer);
+            match self.run(&batch).await {
+                Ok(answers) => {
+                    for (waiting, answer) in batch.into_iter().zip(answers) {
+                        let _ = waiting.answer.send(answer);
+                    }
+                }
+                Err(error) => {
+                    // Who has waited meanwhile is not to wait for as long once more.
+                    let others = if error.is_away() {
+                        mem::take(&mut self.gathered().waiting)
+                    } else {
+                        Vec::new()
+                    };
+                    for waiting in batch.into_iter().chain(others) {
+                        let _ = waiting.answer.send(Err(error.clone()));
+                    }
+                }
             }
             let ahead = self.gathered().ahead;
             if ahead > BURST {
@@ -142,8 +158,14 @@ impl Appends {
             gathered.under_way -= 1;
             return None;
         }
-        let rest = gathered.waiting.len().min(BATCH);
-        let rest = gathered.waiting.split_off(rest);
+        let mut bytes = 0;
+        let fitting = gathered.waiting.iter().take(BATCH).take_while(|message| {
+            let is_first = bytes == 0;
+            bytes += message.content.len();
+            is_first || bytes <= BATCH_BYTES
+        });
+        let fitting = fitting.count();
+        let rest = gathered.waiting.split_off(fitting);
         let batch = mem::replace(&mut gathered.waiting, rest);
         let now = Instant::now();
         let ahead = gathered.ahead.saturating_sub(now - gathered.last);
@@ -153,7 +175,7 @@ impl Appends {
     }
 
     /// Appends a batch, and gives an answer to each.
-    async fn run(&self, batch: &[Waiting]) -> Vec<Answer> {
+    async fn run(&self, batch: &[Waiting]) -> Result<Vec<Answer>, KvError> {
         let mut call = APPEND.on(self.keys.prefix());
         call.arg(millis(self.resend_window));
         for message in batch {
@@ -161,10 +183,8 @@ impl Appends {
                 .arg(&message.own_id)
                 .arg(&message.content);
         }
-        match APPEND.run::<Vec<Value>>(&self.redis, &call).await {
-            Ok(answers) => answers.into_iter().map(|value| self.read(value)).collect(),
-            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
-        }
+        let answers: Vec<Value> = APPEND.run(&self.redis, &call).await?;
+        Ok(answers.into_iter().map(|value| self.read(value)).collect())
     }
 
     /// Reads what the script answers to one message.

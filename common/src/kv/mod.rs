@@ -88,6 +88,17 @@ impl KvError {
             if !source.is_timeout() && (source.is_io_error() || source.is_unrecoverable_error()))
     }
 
+    /// Whether Redis could not be reached or did not answer in time, so that others cannot reach it either.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Stranger(_) | Self::ConnectTimeout => true,
+            Self::Command { source, .. } => {
+                source.is_timeout() || source.is_io_error() || source.is_unrecoverable_error()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether what Redis answered is not of the form that it should have.
     pub(crate) fn is_unreadable(&self) -> bool {
         matches!(self, Self::Command { source, .. }

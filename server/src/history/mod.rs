@@ -120,7 +120,7 @@ impl Histories {
             drop(parts);
             opened = chat.log.beginning(room, since, limit).await?;
             if opened.warm && !opened.behind {
-                return Ok(opened);
+                return self.unless_lost(room, since, limit, opened).await;
             }
             parts = kept.parts.lock().await;
             told = parts.told(since, limit, asked_at, &opened);

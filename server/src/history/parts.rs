@@ -134,6 +134,10 @@ impl Parts {
         let read = inner.chat.newer(room, after, READ).await;
         let failed = matches!(read, Err(HistoryError::Archive(_) | HistoryError::Late));
         self.failed = failed.then(Instant::now);
+        if failed {
+            // They promise what cannot be read now.
+            self.cold.clear();
+        }
         read
     }
 

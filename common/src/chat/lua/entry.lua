@@ -12,8 +12,9 @@ local function add(room, own_id, content, window, floor)
   local m = redis.call('HMGET', meta, 'top', 'fresh', 'watermark', 'sent_until', 'born', 'resting', 'hydrated_from')
   local top, fresh = tonumber(m[1] or 0), tonumber(m[2] or 0) + 1
   -- A warm log that was deleted by hand would end with the newest message again, and look complete.
-  local is_gone = m[7] and top > 0 and redis.call('EXISTS', log) == 0
-  local id = integer(math.max(now_us, top + 1, floor + 1))
+  local is_gone = m[7] and top > 0 and newest_of(log) ~= top
+  -- Above the watermark too, which is ahead of a clock that was set back: what is below it counts as archived.
+  local id = integer(math.max(now_us, top + 1, floor + 1, tonumber(m[3] or 0) + 1))
   local entry = id .. ' ' .. integer(top) .. ' ' .. content
   -- First what needs memory: Redis refuses a script for want of it only before its first write.
   redis.call('ZADD', log, id, entry)

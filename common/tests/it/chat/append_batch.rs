@@ -68,6 +68,45 @@ async fn a_message_that_cannot_be_kept_is_no_matter_of_the_others() {
 }
 
 #[tokio::test]
+async fn while_redis_is_away_all_hear_of_it_and_none_waits_for_the_others() {
+    let server = RedisServer::start(&[]);
+    let queue = TestQueue::on(&server.url());
+    let chat = TestChat::on(queue, TestDatabase::start().await, Settings::default());
+    let lobby = room("lobby");
+    chat.chat.post(&lobby, &by_ada("before")).await.unwrap();
+    let texts: Vec<_> = (0..2000).map(|number: usize| number.to_string()).collect();
+
+    server.signal("STOP");
+    // Twice the longest that one batch may take: it waits for an answer, then for a new connection.
+    let posts = texts.iter().map(|text| {
+        let (chat, lobby) = (&chat.chat, &lobby);
+        async move { chat.post(lobby, &by_ada(text)).await }
+    });
+    let heard = tokio::time::timeout(Duration::from_secs(12), join_all(posts)).await;
+    server.signal("CONT");
+
+    let heard = heard.expect("all hear of it");
+    assert!(heard.iter().all(Result::is_err));
+}
+
+#[tokio::test]
+async fn no_message_is_below_the_watermark_of_a_clock_that_was_ahead() {
+    let chat = TestChat::start().await;
+    let lobby = room("lobby");
+    let first = chat.chat.post(&lobby, &by_ada("first")).await.unwrap();
+    let ahead = first.id.0 + 3_600_000_000;
+    let meta = chat.queue.keys.meta(&lobby);
+    let _: usize = chat
+        .queue
+        .command(&["HSET", &meta, "watermark", &ahead.to_string()])
+        .await;
+
+    let second = chat.chat.post(&lobby, &by_ada("second")).await.unwrap();
+
+    assert!(second.id.0 > ahead);
+}
+
+#[tokio::test]
 async fn who_goes_away_while_its_message_is_kept_holds_nobody_up() {
     let chat = TestChat::start().await;
     let lobby = room("lobby");
