@@ -8,13 +8,14 @@ use std::{
     sync::{LazyLock, atomic::Ordering},
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::{
     EnqueueError, JobContext, JobId, Task,
     asked::{body_for, write},
+    begun::begun,
     chunk::{Answer, Chunk, Sent},
     enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
     flow::InFlow,
@@ -217,12 +218,7 @@ impl<P> Split<'_, P> {
         let bodies = std::mem::take(&mut self.pending);
         let chunk = self.chunk(first, bodies);
         self.pending_bytes = 0;
-        let mut sent = chunk.send(String::new()).boxed();
-        // Looked at once, so that it goes out at once.
-        match sent.as_mut().now_or_never() {
-            Some(sent) => self.under_way.push_back(std::future::ready(sent).boxed()),
-            None => self.under_way.push_back(sent),
-        }
+        self.under_way.push_back(begun(chunk.send(String::new())));
         self.hear(UNDER_WAY).await
     }
 

@@ -41,6 +41,7 @@
 
 mod asked;
 pub mod audit;
+mod begun;
 mod bell;
 pub mod blocking;
 pub mod cancel;

@@ -18,6 +18,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     JobId, Queue,
+    begun::begun,
     bell::Bell,
     heartbeat::News,
     limits::{Demand, Slots},
@@ -208,11 +209,7 @@ impl Consumer {
                 reply,
             }
         };
-        let mut turn = turn.boxed();
-        match turn.as_mut().now_or_never() {
-            Some(turned) => self.under_way.push(std::future::ready(turned).boxed()),
-            None => self.under_way.push(turn),
-        }
+        self.under_way.push(begun(turn));
     }
 
     fn turned(&mut self, turned: Turned) {

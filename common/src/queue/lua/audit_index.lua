@@ -24,16 +24,7 @@ local problems = {}
 local function problem(...)
   for _, word in ipairs({ ... }) do problems[#problems + 1] = word end
 end
-local entries = page[2]
-if kind == 'claims' then
-  entries = {}
-  for i = 2, #page[2], 2 do
-    for id in string.gmatch(page[2][i], '%S+') do
-      entries[#entries + 1] = id
-      entries[#entries + 1] = page[2][i - 1]
-    end
-  end
-end
+local entries = kind == 'claims' and by_job(page[2]) or page[2]
 for i = 1, #entries, step do
   local id, of_id = entries[i], entries[i + 1]
   if kind == 'unique' then

@@ -41,9 +41,9 @@ local function end_claims(worker, lease, ids)
 end
 local function end_claim(worker, lease, id) return #end_claims(worker, lease, { id }) == 1 end
 
--- What a worker holds: { id, lease, ... }.
-local function held_by(worker)
-  local leases, held = redis.call('HGETALL', ns .. 'claims:' .. worker), {}
+-- { lease, ids, ... } job by job: { id, lease, ... }.
+local function by_job(leases)
+  local held = {}
   for i = 1, #leases, 2 do
     for id in string.gmatch(leases[i + 1], '%S+') do
       held[#held + 1] = id
@@ -52,3 +52,6 @@ local function held_by(worker)
   end
   return held
 end
+
+-- What a worker holds: { id, lease, ... }.
+local function held_by(worker) return by_job(redis.call('HGETALL', ns .. 'claims:' .. worker)) end
