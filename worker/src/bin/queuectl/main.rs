@@ -3,6 +3,7 @@
 //! One file per command; `out` writes for people and for programs, `connect` explains why Redis cannot
 //! be reached, `time` reads and tells times, `progress` shows how far a long command is.
 
+mod actions;
 mod audit;
 mod cancel;
 mod change;
@@ -21,6 +22,8 @@ mod room_jobs;
 mod rooms;
 mod show;
 mod status;
+mod tail;
+mod tasks;
 mod time;
 
 use std::process::ExitCode;
@@ -49,6 +52,10 @@ struct Cli {
     #[arg(long)]
     json: bool,
 
+    /// Who changes something, for `queuectl actions` [default: the user and the machine]
+    #[arg(long, env = "RHUBARB_BY", value_name = "NAME")]
+    by: Option<String>,
+
     #[command(flatten)]
     common: config::Common,
 }
@@ -59,6 +66,10 @@ enum Command {
     Status,
     /// List the workers: what they serve, what they hold, whether they live
     Workers,
+    /// Count what became of the attempts of each task, and how long they ran
+    Tasks,
+    /// Follow what happens to jobs, while it happens
+    Tail(tail::Args),
     /// List jobs in one state
     Jobs(jobs::Args),
     /// List the lanes: how many jobs wait and run in each, how wide and how fast it is
@@ -79,10 +90,14 @@ enum Command {
     Periodic(periodic::Args),
     /// Run dead, scheduled or parked jobs now, with their attempts counted anew
     Retry(change::RetryArgs),
+    /// Retry dead jobs in bulk, so many a second
+    Replay(change::ReplayArgs),
     /// Remove jobs that nobody runs
     Discard(change::DiscardArgs),
     /// End jobs for good, also those that are being run
     Cancel(cancel::Args),
+    /// List who changed what by hand
+    Actions(actions::Args),
     /// Account for every job; with --repair, mend what is amiss
     Audit(audit::Args),
     /// List rooms, or show one: members, log, what is not in the archive yet
@@ -164,10 +179,13 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
     }
     let redis = connect::connect(&cli.common.redis_url).await?;
     let keys = Keys::new(&cli.common.namespace);
-    let connection = Connection { redis, keys };
+    let by = cli.by.unwrap_or_else(connect::caller);
+    let connection = Connection { redis, keys, by };
     match cli.command {
         Command::Status => status::run(&connection, out).await,
         Command::Workers => status::workers(&connection, out).await,
+        Command::Tasks => tasks::run(&connection, out).await,
+        Command::Tail(args) => tail::run(&args, &connection, out).await,
         Command::Jobs(args) => jobs::run(args, &connection, out).await,
         Command::Lanes(args) => lanes::run(args, &connection, out).await,
         Command::Show(args) => show::run(&args, &connection, out).await,
@@ -178,8 +196,10 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Resume(args) => control::resume(args, &connection, out).await,
         Command::Periodic(args) => periodic::run(&args, &connection, out).await,
         Command::Retry(args) => change::retry(args, &connection, out).await,
+        Command::Replay(args) => change::replay(args, &connection, out).await,
         Command::Discard(args) => change::discard(args, &connection, out).await,
         Command::Cancel(args) => cancel::run(&args, &connection, out).await,
+        Command::Actions(args) => actions::run(&args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,
         Command::Rooms(args) => rooms::run(args, &connection, out).await,
         Command::Flush(args) => room_jobs::flush(&args, &connection, out).await,
