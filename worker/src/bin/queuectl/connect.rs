@@ -19,6 +19,7 @@ use crate::Failure;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The namespace that a command works on.
+#[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) redis: Redis,
     pub(crate) keys: Keys,

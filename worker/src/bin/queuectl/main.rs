@@ -25,6 +25,7 @@ mod status;
 mod tail;
 mod tasks;
 mod time;
+mod top;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,8 @@ struct Cli {
 enum Command {
     /// Show how many jobs wait, for how long, and what else there is
     Status,
+    /// Watch the queues live
+    Top(top::Args),
     /// List the workers: what they serve, what they hold, whether they live
     Workers,
     /// Count what became of the attempts of each task, and how long they ran
@@ -183,6 +186,7 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
     let connection = Connection { redis, keys, by };
     match cli.command {
         Command::Status => status::run(&connection, out).await,
+        Command::Top(args) => top::run(&args, &connection, out).await,
         Command::Workers => status::workers(&connection, out).await,
         Command::Tasks => tasks::run(&connection, out).await,
         Command::Tail(args) => tail::run(&args, &connection, out).await,

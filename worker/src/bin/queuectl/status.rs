@@ -100,7 +100,7 @@ fn tell(status: &Status, out: &Out) -> String {
 }
 
 /// `paused for 3 min by ada`.
-fn decided(what: &str, decision: Option<&Decision>, now: u64) -> String {
+pub(crate) fn decided(what: &str, decision: Option<&Decision>, now: u64) -> String {
     let Some(decision) = decision else {
         return String::new();
     };
