@@ -8,7 +8,7 @@ use std::{
 use common::testing::eventually;
 use serde_json::Value;
 
-use crate::desk::{Desk, queuectl};
+use crate::desk::{Desk, queuectl, run};
 
 #[tokio::test]
 async fn a_job_that_does_not_run_is_explained() {
@@ -146,5 +146,59 @@ async fn attempts_are_counted_by_task() {
     assert!(
         told.contains("demo.a\n") && told.contains("RAN FOR"),
         "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bench_disturbs_nobody_and_leaves_nothing() {
+    let desk = Desk::set();
+    desk.ask(&["enqueue", "demo.a"]);
+    let refused = desk.call(&["bench"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.err.contains("1 jobs wait in namespace"),
+        "{}",
+        refused.err
+    );
+    let before = desk.queue.key_names().await;
+
+    let figures = desk.ask_json(&["bench", "--count", "300", "--yes"]);
+
+    assert!(figures["run_per_s"].as_u64() > Some(0), "{figures}");
+    assert!(
+        figures["wait_p99_us"].as_u64() >= figures["wait_p50_us"].as_u64(),
+        "{figures}"
+    );
+    assert_eq!(desk.queue.key_names().await, before);
+    let pattern = format!("{{{}-bench-*", desk.queue.namespace);
+    let left: Vec<String> = desk.queue.command(&["KEYS", &pattern]).await;
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn completions_and_the_man_page_need_no_redis_and_name_each_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = run(queuectl("", &["completions", shell]).env_remove("REDIS_URL"));
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert!(
+            ended.out.contains("explain") && ended.out.contains("rehydrate"),
+            "{shell}"
+        );
+    }
+    let ended = run(queuectl("", &["man"]).env_remove("REDIS_URL"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.starts_with(".ie") || ended.out.contains(".TH queuectl"));
+    assert!(ended.out.contains("queuectl\\-explain(1)") && ended.out.contains("Exit codes"));
+}
+
+#[test]
+fn top_without_a_terminal_points_to_status() {
+    let desk = Desk::set();
+    let ended = desk.call(&["top"]);
+    assert_eq!(ended.code, 2);
+    assert!(
+        ended.err.contains("queuectl status --json"),
+        "{}",
+        ended.err
     );
 }

@@ -5,6 +5,7 @@
 
 mod actions;
 mod audit;
+mod bench;
 mod cancel;
 mod change;
 mod connect;
@@ -14,6 +15,7 @@ mod explain;
 mod filter;
 mod jobs;
 mod lanes;
+mod manual;
 mod migrate;
 mod out;
 mod periodic;
@@ -109,8 +111,14 @@ enum Command {
     Flush(room_jobs::FlushArgs),
     /// Bring a cold room back from the archive
     Rehydrate(room_jobs::RehydrateArgs),
+    /// Measure how fast this Redis takes and gives jobs
+    Bench(bench::Args),
     /// Bring the database to this version
     Migrate(migrate::Args),
+    /// Write completions for a shell
+    Completions(manual::CompletionsArgs),
+    /// Write the man page
+    Man(manual::ManArgs),
 }
 
 /// How a command ended.
@@ -161,7 +169,12 @@ async fn main() -> ExitCode {
 /// Reads the command line. The flags that all commands share may stand before or after the command's
 /// name; clap allows that only to flags that are not required, so Redis's address is checked later.
 fn parse() -> Cli {
-    let command = Cli::command().mut_args(|arg| {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| {
         let arg = arg.global(true);
         match arg.get_id().as_str() {
             "redis_url" => arg
@@ -171,14 +184,16 @@ fn parse() -> Cli {
             "log_format" => arg.hide(true),
             _ => arg,
         }
-    });
-    let matches = command.get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    })
 }
 
 async fn run(cli: Cli, out: &Out) -> Outcome {
-    if let Command::Migrate(args) = &cli.command {
-        return migrate::run(args, out).await;
+    // What needs no Redis.
+    match &cli.command {
+        Command::Migrate(args) => return migrate::run(args, out).await,
+        Command::Completions(args) => return manual::completions(args, command()),
+        Command::Man(args) => return manual::man(args, command()),
+        _ => {}
     }
     let redis = connect::connect(&cli.common.redis_url).await?;
     let keys = Keys::new(&cli.common.namespace);
@@ -208,6 +223,17 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Rooms(args) => rooms::run(args, &connection, out).await,
         Command::Flush(args) => room_jobs::flush(&args, &connection, out).await,
         Command::Rehydrate(args) => room_jobs::rehydrate(&args, &connection, out).await,
-        Command::Migrate(args) => migrate::run(&args, out).await,
+        Command::Bench(args) => {
+            let common = &cli.common;
+            bench::run(
+                &args,
+                &common.redis_url,
+                &common.namespace,
+                &connection,
+                out,
+            )
+            .await
+        }
+        Command::Migrate(_) | Command::Completions(_) | Command::Man(_) => Ok(Ending::Done),
     }
 }
