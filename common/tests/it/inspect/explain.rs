@@ -81,6 +81,11 @@ async fn a_paused_queue_is_told_with_who_paused_it() {
         &told,
         "Queue default is paused for 0 s by ada: workers take nothing",
     );
+    assert!(
+        told.text
+            .ends_with("No worker that is alive serves it, either."),
+        "{told:?}"
+    );
     assert_eq!(
         told.advice.as_deref(),
         Some("To let it go on: queuectl resume default")

@@ -199,7 +199,8 @@ impl Look {
     fn waiting(&self, job: &Job) -> Reason {
         let (ahead, slots) = (self.ahead, self.slots());
         if let Some(by) = self.paused.clone() {
-            return Reason::Paused { by, ahead };
+            let workers = slots.workers;
+            return Reason::Paused { by, ahead, workers };
         }
         if slots.workers == 0 {
             let alive = self.alive();

@@ -66,6 +66,8 @@ pub enum Reason {
         by: Decision,
         /// Jobs before it.
         ahead: u64,
+        /// Workers that are alive and serve it.
+        workers: u64,
     },
     /// No worker that is alive serves its queue.
     NoWorker {
