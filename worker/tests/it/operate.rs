@@ -22,7 +22,7 @@ async fn a_job_that_does_not_run_is_explained() {
     desk.ask(&["pause", "low", "--by", "ada"]);
     let told = desk.ask_json(&["explain", "low-1"]);
     assert_eq!(
-        (&told["reason"], &told["by"]["by"]),
+        (&told["reason"], &told["decision"]["by"]),
         (&"paused".into(), &"ada".into())
     );
     assert_eq!(told["advice"], "To let it go on: queuectl resume low");
@@ -189,6 +189,13 @@ fn completions_and_the_man_page_need_no_redis_and_name_each_command() {
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.out.starts_with(".ie") || ended.out.contains(".TH queuectl"));
     assert!(ended.out.contains("queuectl\\-explain(1)") && ended.out.contains("Exit codes"));
+    let dir = std::env::temp_dir().join(format!("queuectl-man-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let ended = run(&mut queuectl("", &["man", "--dir", dir.to_str().unwrap()]));
+    let pages = std::fs::read_dir(&dir).unwrap().count();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(pages > 20, "{pages}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub enum Reason {
     /// Its queue is paused.
     Paused {
         /// Since when, by whom.
-        by: Decision,
+        decision: Decision,
         /// Jobs before it.
         ahead: u64,
         /// Workers that are alive and serve it.

@@ -25,8 +25,12 @@ impl Teller<'_> {
         let (id, queue, now) = (self.id, self.id.queue(), self.now_ms);
         let (text, advice) = match reason {
             Reason::Running { .. } | Reason::WorkerSilent { .. } => self.claimed(reason),
-            Reason::Paused { by, ahead, workers } => {
-                let (by, before) = (decided(by, now), before(*ahead));
+            Reason::Paused {
+                decision,
+                ahead,
+                workers,
+            } => {
+                let (by, before) = (decided(decision, now), before(*ahead));
                 let mut text = format!(
                     "Queue {queue} is paused{by}: workers take nothing from it. {before} before it."
                 );
