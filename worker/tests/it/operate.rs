@@ -1,8 +1,8 @@
 //! `queuectl explain`, `tail`, `tasks`, `actions` and `replay`.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
+    io::{BufRead, BufReader, Read, Write},
+    process::{Command, Stdio},
 };
 
 use common::testing::eventually;
@@ -208,4 +208,44 @@ fn top_without_a_terminal_points_to_status() {
         "{}",
         ended.err
     );
+}
+
+/// `script` gives the process a terminal.
+#[test]
+fn top_draws_on_a_terminal_and_leaves_it_as_it_was() {
+    let desk = Desk::set();
+    let top = format!(
+        "stty rows 24 cols 80; {} top",
+        env!("CARGO_BIN_EXE_queuectl")
+    );
+    let mut child = Command::new("script")
+        .args(["-qec", &top, "/dev/null"])
+        .env("REDIS_URL", &desk.queue.url)
+        .env("RHUBARB_NAMESPACE", &desk.queue.namespace)
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`script` of util-linux");
+    let mut stdin = child.stdin.take().expect("its keys");
+    let mut stdout = child.stdout.take().expect("its screen");
+    let mut screen = String::new();
+    let mut bytes = [0; 4096];
+    let mut has_quit = false;
+    loop {
+        let n = stdout.read(&mut bytes).expect("a screen");
+        if n == 0 {
+            break;
+        }
+        screen.push_str(&String::from_utf8_lossy(&bytes[..n]));
+        if !has_quit && screen.contains("No worker is running.") {
+            stdin.write_all(b"q").expect("a key");
+            has_quit = true;
+        }
+    }
+
+    assert!(child.wait().expect("its end").success(), "{screen}");
+    assert!(has_quit, "{screen}");
+    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+    assert!(screen.contains(enter) && screen.contains(leave), "{screen}");
 }

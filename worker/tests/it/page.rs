@@ -57,4 +57,10 @@ async fn each_exit_code_is_told_and_meant() {
         .command(&["DEL", &desk.queue.keys.scheduled()])
         .await;
     assert_eq!(desk.call(&["audit"]).code, 3);
+    desk.ask(&["audit", "--repair", "--by", "ada"]);
+    let latest = &desk.ask_json(&["actions"])[0];
+    assert_eq!(
+        (&latest["by"], &latest["did"]),
+        (&"ada".into(), &"repair".into())
+    );
 }
