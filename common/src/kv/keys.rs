@@ -255,6 +255,12 @@ impl Keys {
         format!("{}stats", self.prefix)
     }
 
+    /// HASH bulk change → JSON: how far the retry or discard of many dead jobs has come; `<bulk change>:stop`:
+    /// who wants it to stop. Written by the server that works on it, and by who stops it.
+    pub fn bulks(&self) -> String {
+        format!("{}bulks", self.prefix)
+    }
+
     /// ZSET of a room's recent messages by id. Member: `<id> <prev> <JSON>`. Written by append,
     /// change and rehydrate, trimmed by flush.
     pub fn log(&self, room: &RoomId) -> String {

@@ -1,0 +1,1 @@
+//! The dashboard, as its callers see it.
