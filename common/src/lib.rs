@@ -1,6 +1,6 @@
 //! Rhubarb's queue and chat, as a library for its processes.
 //!
-//! Layers, each importing only from those before it: ids, configuration, telemetry and shutdown;
+//! Layers, each importing only from those before it: ids, words, configuration, telemetry and shutdown;
 //! [`kv`] (Redis) and [`pg`] (Postgres); [`queue`]; [`chat`]; the binaries.
 //!
 //! Read [`queue`] for the journey of a job and [`chat`] for the journey of a message.
@@ -16,3 +16,4 @@ pub mod queue;
 pub mod shutdown;
 pub mod telemetry;
 pub mod testing;
+pub mod words;

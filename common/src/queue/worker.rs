@@ -6,7 +6,7 @@ use thiserror::Error;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    Registry,
+    Queue, Registry,
     bell::Bell,
     care::Care,
     consume::Consumer,
@@ -214,12 +214,12 @@ impl Worker {
 
 /// What the list of workers tells of this one, as JSON.
 fn describe(options: &WorkerOptions) -> String {
-    let queues: serde_json::Map<_, _> = options
-        .limits
-        .per_queue()
-        .iter()
-        .map(|(queue, limit)| (queue.to_string(), (*limit).into()))
-        .collect();
+    let by_queue = |numbers: &[(Queue, usize)]| -> serde_json::Map<_, _> {
+        let entry = |(queue, n): &(Queue, usize)| (queue.to_string(), (*n).into());
+        numbers.iter().map(entry).collect()
+    };
+    let queues = by_queue(options.limits.per_queue());
+    let reserve = by_queue(options.reserve.named());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let started = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -231,6 +231,7 @@ fn describe(options: &WorkerOptions) -> String {
         "started": started,
         "queues": queues,
         "concurrency": options.concurrency,
+        "reserve": reserve,
     })
     .to_string()
 }

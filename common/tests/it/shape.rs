@@ -92,7 +92,7 @@ fn every_environment_variable_is_in_the_sample() {
 fn imports_point_down() {
     // Each layer may use those before it.
     let layers: [&[&str]; 6] = [
-        &["id"],
+        &["id", "words"],
         &["config", "error", "shutdown", "telemetry"],
         &["kv", "pg"],
         &["queue"],

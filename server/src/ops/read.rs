@@ -5,6 +5,7 @@ use common::{
     queue::{
         JobId, Outcome,
         inspect::{
+            explain::Explanation,
             list::{Listing, State},
             show::{Job, Known},
         },
@@ -47,6 +48,14 @@ enum Told {
         #[serde(skip_serializing_if = "Option::is_none")]
         newest: Option<JobId>,
     },
+}
+
+/// That, and why it is not running.
+#[derive(Serialize)]
+struct Story {
+    #[serde(flatten)]
+    told: Told,
+    why: Explanation,
 }
 
 /// The queues at this moment.
@@ -94,7 +103,8 @@ pub(super) async fn job(ops: &Ops, id: &str) -> Result<Response, ApiError> {
         Known::Finished => Told::Finished { id },
         Known::Never { newest } => Told::Never { id, newest },
     };
-    Ok(json(&told).into_response())
+    let why = ops.inspector.explain(id).await.map_err(away)?;
+    Ok(json(&Story { told, why }).into_response())
 }
 
 /// A page of the children of a master that have not settled, each with where it is; and those that failed.

@@ -103,6 +103,8 @@ pub struct WorkerInfo {
     pub queues: BTreeMap<String, u64>,
     /// Jobs at once in all.
     pub concurrency: u64,
+    /// Slots that only one queue may use.
+    pub reserve: BTreeMap<String, u64>,
 }
 
 impl WorkerInfo {

@@ -122,6 +122,17 @@ impl AnyOutcome {
 }
 
 impl<T> Outcome<T> {
+    /// Its name: `done`, `dead`, `cancelled`, `expired` or `discarded`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Dead(_) => "dead",
+            Self::Cancelled(_) => "cancelled",
+            Self::Expired(_) => "expired",
+            Self::Discarded(_) => "discarded",
+        }
+    }
+
     /// What the job gave back, or why it did not.
     fn output_of(self, job: JobId) -> Result<T, CallError> {
         match self {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod dead;
+mod explain;
 mod flows;
 mod operate;
 mod recipes;

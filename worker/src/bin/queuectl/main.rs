@@ -9,6 +9,7 @@ mod change;
 mod connect;
 mod control;
 mod enqueue;
+mod explain;
 mod filter;
 mod jobs;
 mod lanes;
@@ -62,6 +63,8 @@ enum Command {
     Lanes(lanes::Args),
     /// Show one job: what it is to do, where it is, what happened to it, its group
     Show(show::Args),
+    /// Say why a job is not running, and what to do
+    Explain(explain::Args),
     /// Enqueue a job
     Enqueue(enqueue::Args),
     /// Have workers take nothing from a queue; what runs goes on, and jobs may be enqueued
@@ -160,6 +163,7 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Jobs(args) => jobs::run(args, &connection, out).await,
         Command::Lanes(args) => lanes::run(args, &connection, out).await,
         Command::Show(args) => show::run(&args, &connection, out).await,
+        Command::Explain(args) => explain::run(&args, &connection, out).await,
         Command::Enqueue(args) => enqueue::run(args, &connection, out).await,
         Command::Pause(args) => control::pause(args, &connection, out).await,
         Command::Drain(args) => control::drain(args, &connection, out).await,

@@ -1,13 +1,11 @@
 //! Output: tables and sentences for people, JSON for programs.
 
-use std::{
-    fmt::{Arguments, Display, Write as _},
-    io::Write,
-};
+use std::io::Write;
 
 use comfy_table::{
     Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets::NOTHING,
 };
+pub(crate) use common::words::{add, count, number};
 use serde::Serialize;
 
 /// Where a command's answer goes.
@@ -135,34 +133,6 @@ pub(crate) const fn numbers(name: &'static str) -> Column {
     }
 }
 
-/// A number with its thousands set apart: `1,204,331`.
-pub(crate) fn number(n: impl Display) -> String {
-    let plain = n.to_string();
-    let (sign, digits) = plain
-        .strip_prefix('-')
-        .map_or(("", plain.as_str()), |digits| ("-", digits));
-    let mut grouped = String::from(sign);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// Adds to a text: `add(&mut text, format_args!("…"))`.
-pub(crate) fn add(text: &mut String, what: Arguments<'_>) {
-    // Writing into memory does not fail.
-    let _ = text.write_fmt(what);
-}
-
-/// `1 job`, `2 jobs`.
-pub(crate) fn count(n: u64, one: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{} {one}{plural}", number(n))
-}
-
 /// Words on one line without control characters: what stands in Redis must not steer a terminal.
 pub(crate) fn clean(text: &str) -> String {
     text.chars()
@@ -178,18 +148,6 @@ pub(crate) fn short(worker: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        for (n, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (-1_204_331, "-1,204,331"),
-        ] {
-            assert_eq!(number(n), text);
-        }
-    }
 
     #[test]
     fn a_wide_cell_is_cut_in_the_last_column_alone() {
