@@ -6,6 +6,7 @@ mod explain;
 mod flows;
 mod operate;
 mod recipes;
+mod records;
 mod views;
 
 use std::{sync::Arc, time::Duration};
