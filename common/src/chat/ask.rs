@@ -2,12 +2,12 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use super::{Chat, RoomLog, flush::FlushRoom, rehydrate::RehydrateRoom};
+use super::{Chat, RoomLog, flush::FlushRoom, inspect::Rooms, rehydrate::RehydrateRoom};
 use crate::{
     id::RoomId,
-    kv::{KvError, Script},
+    kv::{Keys, KvError, Redis, Script},
     queue::{
-        EnqueueError, Task,
+        EnqueueError, JobId, Producer, Task,
         enqueue::{makes_jobs, millis},
     },
 };
@@ -19,6 +19,8 @@ static ASK: LazyLock<Script> = LazyLock::new(|| {
     )
     .repeatable()
 });
+const NOT_NEEDED: u8 = 0;
+const ENQUEUED: u8 = 1;
 /// How long an ask keeps others from asking, unless the job says that it goes on.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);
 
@@ -77,22 +79,81 @@ impl Chat {
         job: &T,
     ) -> Result<(), AskError> {
         let body = self.producer.body_of(job)?;
-        let mut call = ASK.on(self.log.keys.prefix());
-        call.arg(room)
-            .arg(match what {
-                Ask::Flush => "flushing",
-                Ask::Rehydrate => "hydrating",
-            })
-            .arg(millis(AGAIN))
-            .arg(body)
-            .arg(u8::from(meanwhile == Meanwhile::Again));
-        match ASK.run::<bool>(&self.log.redis, &call).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_out_of_memory() || error.has_code("DRAINING") => {
-                Err(EnqueueError::refused(T::QUEUE, error).into())
-            }
-            Err(error) => Err(error.into()),
+        let (redis, keys) = (&self.log.redis, &self.log.keys);
+        ask::<T>(redis, keys, room, what, meanwhile, body).await?;
+        Ok(())
+    }
+}
+
+async fn ask<T: Task>(
+    redis: &Redis,
+    keys: &Keys,
+    room: &RoomId,
+    what: Ask,
+    meanwhile: Meanwhile,
+    body: String,
+) -> Result<Asked, AskError> {
+    let mut call = ASK.on(keys.prefix());
+    call.arg(room)
+        .arg(match what {
+            Ask::Flush => "flushing",
+            Ask::Rehydrate => "hydrating",
+        })
+        .arg(millis(AGAIN))
+        .arg(body)
+        .arg(u8::from(meanwhile == Meanwhile::Again));
+    match ASK.run::<(u8, Option<JobId>)>(redis, &call).await {
+        Ok((ENQUEUED, Some(job))) => Ok(Asked::Enqueued(job)),
+        Ok((NOT_NEEDED, _)) => Ok(Asked::NotNeeded),
+        Ok(_) => Ok(Asked::UnderWay),
+        Err(error) if error.is_out_of_memory() || error.has_code("DRAINING") => {
+            Err(EnqueueError::refused(T::QUEUE, error).into())
         }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What became of an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// This job was enqueued.
+    Enqueued(JobId),
+    /// One is under way. If what came after it had begun is to be flushed, another follows.
+    UnderWay,
+    /// There is nothing to do: the room is clean, or warm.
+    NotNeeded,
+}
+
+impl Rooms {
+    /// Asks for a flush as servers and the sweep do: what they ask for is not asked for twice.
+    ///
+    /// # Errors
+    /// If Redis fails or is full, or the queue drains.
+    pub async fn ask_flush(&self, room: &RoomId) -> Result<Asked, AskError> {
+        let job = FlushRoom { room: room.clone() };
+        self.ask(room, Ask::Flush, Meanwhile::Again, &job).await
+    }
+
+    /// Asks for a rehydration as servers do.
+    ///
+    /// # Errors
+    /// If Redis fails or is full, or the queue drains.
+    pub async fn ask_rehydrate(&self, room: &RoomId) -> Result<Asked, AskError> {
+        let job = RehydrateRoom { room: room.clone() };
+        self.ask(room, Ask::Rehydrate, Meanwhile::Enough, &job)
+            .await
+    }
+
+    async fn ask<T: Task>(
+        &self,
+        room: &RoomId,
+        what: Ask,
+        meanwhile: Meanwhile,
+        job: &T,
+    ) -> Result<Asked, AskError> {
+        let (redis, keys) = (&self.redis, &self.keys);
+        let body = Producer::new(redis.clone(), keys.clone()).body_of(job)?;
+        ask::<T>(redis, keys, room, what, meanwhile, body).await
     }
 }
 

@@ -15,6 +15,7 @@ mod flush;
 mod flush_trouble;
 mod hazards;
 mod history;
+mod inspect;
 mod leave;
 mod open;
 mod premium;
