@@ -231,7 +231,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         closing,
         outbox_bytes: args.outbox_bytes as usize,
     };
-    app.ops = people.map(|people| Ops::new(people, chat.clone(), Host::of(&app)));
+    app.ops = people.map(|people| Ops::new(people, &chat, Host::of(&app)));
     tokio::spawn(keep_up(metrics));
 
     let (incoming, listener, address) = listen(&args.host, args.port)?;

@@ -124,6 +124,10 @@ async fn call<B: Buf>(
                 ["jobs", id, "children"] => read::children(ops, id, query).await,
                 ["periodic"] => read::periodic(ops).await,
                 ["lanes"] => read::lanes(ops, query).await,
+                ["rooms"] => read::rooms(ops, query).await,
+                ["rooms", room] => read::room(ops, room).await,
+                ["actions"] => read::actions(ops, query).await,
+                ["samples"] => read::samples(ops, query).await,
                 _ => Err(ApiError::NotFound),
             }
         }

@@ -1,7 +1,7 @@
 //! What the dashboard changes, each time in somebody's name.
 
 use common::{
-    chat::ask::AskError,
+    chat::ask::{AskError, Asked},
     error::Chain,
     id::RoomId,
     queue::{
@@ -122,6 +122,10 @@ pub(super) async fn dead(
 /// Asks whichever server works on it to stop.
 pub(super) async fn stop_bulk(ops: &Ops, who: &Who, bulk: Bulk) -> Result<Response, ApiError> {
     let now_ms = ops.operator.now_ms().await.map_err(away)?;
+    let operator = ops.operator_for(who);
+    let name = format!("bulk change {}", bulk.id);
+    let written = operator.write_down("stop", &name).await;
+    written.map_err(away)?;
     let stopping = ops.bulks.ask_stop(&bulk.id, now_ms, &who.name);
     let stopped = stopping.await.map_err(away)?;
     Ok(json(&value!({"changed": u8::from(stopped)})).into_response())
@@ -136,8 +140,8 @@ pub(super) async fn queue(
 ) -> Result<Response, ApiError> {
     let operator = ops.operator_for(who);
     let changed = match verb {
-        "pause" => operator.pause(queue, &who.name).await,
-        "drain" => operator.drain(queue, &who.name).await,
+        "pause" => operator.pause(queue).await,
+        "drain" => operator.drain(queue).await,
         "resume" => operator.resume(queue).await,
         _ => return Err(ApiError::NotFound),
     };
@@ -148,7 +152,7 @@ pub(super) async fn queue(
 /// Pauses, resumes or forgets a periodic task.
 pub(super) async fn periodic(
     ops: &Ops,
-    _who: &Who,
+    who: &Who,
     verb: &str,
     Periodic { name }: Periodic,
 ) -> Result<Response, ApiError> {
@@ -158,24 +162,41 @@ pub(super) async fn periodic(
         "forget" => Change::Forget,
         _ => return Err(ApiError::NotFound),
     };
-    let changed = ops.periodic.change(&name, change).await.map_err(away)?;
+    let operator = ops.operator_for(who);
+    let changed = operator.change_periodic(&name, change).await;
+    let changed = changed.map_err(away)?;
     Ok(json(&value!({"outcome": changed})).into_response())
 }
 
 /// Asks for a room's flush or rehydration, by the same job that servers ask.
 pub(super) async fn room(
     ops: &Ops,
-    _who: &Who,
+    who: &Who,
     verb: &str,
     Room { room }: Room,
 ) -> Result<Response, ApiError> {
+    let operator = ops.operator_for(who);
+    let write_down = async |did| {
+        let written = operator.write_down(did, &format!("room {room}")).await;
+        written.map_err(away)
+    };
     let asked = match verb {
-        "flush" => ops.chat.ask_flush(&room).await,
-        "rehydrate" => ops.chat.ask_rehydrate(&room).await,
+        "flush" => {
+            write_down("flush").await?;
+            ops.rooms.ask_flush(&room).await
+        }
+        "rehydrate" => {
+            write_down("rehydrate").await?;
+            ops.rooms.ask_rehydrate(&room).await
+        }
         _ => return Err(ApiError::NotFound),
     };
-    asked.map_err(refused)?;
-    Ok(json(&value!({"outcome": "asked"})).into_response())
+    Ok(json(&match asked.map_err(refused)? {
+        Asked::Enqueued(job) => value!({"outcome": "enqueued", "job": job}),
+        Asked::UnderWay => value!({"outcome": "under_way"}),
+        Asked::NotNeeded => value!({"outcome": "not_needed"}),
+    })
+    .into_response())
 }
 
 fn refused(error: AskError) -> ApiError {

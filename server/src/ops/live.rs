@@ -12,11 +12,12 @@ use std::{
 };
 
 use common::{
+    chat::inspect::{Overview, Rooms},
     error::Chain,
     kv::KvError,
     queue::{
         bulks::{Bulk, Bulks},
-        inspect::{Inspector, status::Status},
+        inspect::{Inspector, status::Status, tasks::TaskTotals},
     },
 };
 use futures_util::{Stream, stream};
@@ -44,10 +45,11 @@ const RETRY_MS: u64 = 1000;
 pub(super) struct Live {
     inspector: Inspector,
     bulks: Bulks,
+    rooms: Rooms,
     /// The latest event, as it is written.
     latest: watch::Sender<Arc<str>>,
     points: Mutex<VecDeque<Point>>,
-    is_looking: Mutex<bool>,
+    pub(super) is_looking: Mutex<bool>,
     /// How many snapshots were taken.
     pub(super) taken: AtomicU64,
 }
@@ -56,6 +58,8 @@ pub(super) struct Live {
 #[derive(Serialize)]
 struct Snapshot<'a> {
     status: &'a Status,
+    tasks: BTreeMap<String, TaskTotals>,
+    rooms: Overview,
     bulks: Vec<Bulk>,
     point: &'a Point,
 }
@@ -111,10 +115,11 @@ impl Point {
 }
 
 impl Live {
-    pub(super) fn new(inspector: Inspector, bulks: Bulks) -> Self {
+    pub(super) fn new(inspector: Inspector, bulks: Bulks, rooms: Rooms) -> Self {
         Self {
             inspector,
             bulks,
+            rooms,
             latest: watch::Sender::new("".into()),
             points: Mutex::default(),
             is_looking: Mutex::new(false),
@@ -167,10 +172,16 @@ impl Live {
     async fn snapshot(&self) -> Result<String, KvError> {
         self.taken.fetch_add(1, Ordering::Relaxed);
         let status = self.inspector.status().await?;
-        let bulks = self.bulks.list(status.now_ms).await?;
+        let (tasks, rooms, bulks) = tokio::try_join!(
+            self.inspector.tasks(),
+            self.rooms.overview(),
+            self.bulks.list(status.now_ms)
+        )?;
         let point = Point::of(&status);
         let snapshot = Snapshot {
             status: &status,
+            tasks,
+            rooms,
             bulks,
             point: &point,
         };
@@ -184,8 +195,27 @@ impl Live {
     }
 }
 
-/// A stream of snapshots that ends when the reader leaves, the cookie is over, or the server drains.
+/// Answers with a stream of snapshots.
 pub(super) fn listen(ops: &Ops, address: Address, who: &Who) -> Result<Response, ApiError> {
+    let events = events(ops, address, who)?;
+    let mut response = warp::reply::stream(events).into_response();
+    for (name, value) in [
+        (header::CONTENT_TYPE.as_str(), "text/event-stream"),
+        ("x-accel-buffering", "no"), // a proxy that collects events delivers none
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
+}
+
+/// Snapshots, until the reader leaves, the cookie is over, or the server drains. Such a reader counts as a
+/// connection: it holds a socket, and the drain waits for it.
+pub(super) fn events(
+    ops: &Ops,
+    address: Address,
+    who: &Who,
+) -> Result<impl Stream<Item = Result<String, Infallible>> + use<>, ApiError> {
     let place = ops.host.limits.connect(address)?;
     if ops.host.shutdown.is_asked() {
         return Err(ApiError::Draining);
@@ -201,15 +231,7 @@ pub(super) fn listen(ops: &Ops, address: Address, who: &Who) -> Result<Response,
         ends_at: who.until.map(left),
         _open: ops.host.connections.enter(place),
     };
-    let mut response = warp::reply::stream(reader.events()).into_response();
-    for (name, value) in [
-        (header::CONTENT_TYPE.as_str(), "text/event-stream"),
-        ("x-accel-buffering", "no"), // a proxy that collects events delivers none
-    ] {
-        let value = HeaderValue::from_static(value);
-        response.headers_mut().insert(name, value);
-    }
-    Ok(response)
+    Ok(reader.events())
 }
 
 /// One who looks. A slow one gets the latest snapshot when it has taken the one before, and no other.
@@ -254,6 +276,6 @@ fn event(name: &str, data: &str) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,7 +18,7 @@ mod test;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::{
-    chat::Chat,
+    chat::{Chat, inspect::Rooms},
     error::Chain,
     kv::KvError,
     queue::{bulks::Bulks, inspect::Inspector, operate::Operator, periodic::entries::Entries},
@@ -47,7 +47,7 @@ pub(crate) struct Ops {
     operator: Operator,
     periodic: Entries,
     bulks: Bulks,
-    chat: Chat,
+    rooms: Rooms,
     live: Arc<Live>,
     /// The bulk changes that are at work here.
     work: Arc<Mutex<JoinSet<()>>>,
@@ -74,27 +74,29 @@ impl std::fmt::Debug for Ops {
 
 impl Ops {
     /// A dashboard for these people, over the queues and rooms of a chat.
-    pub(crate) fn new(people: People, chat: Chat, host: Host) -> Self {
+    pub(crate) fn new(people: People, chat: &Chat, host: Host) -> Self {
         let parts = || (chat.log.redis().clone(), chat.log.keys().clone());
-        let (inspecting, operating, ticking, changing) = (parts(), parts(), parts(), parts());
+        let (inspecting, operating, ticking, changing, chatting) =
+            (parts(), parts(), parts(), parts(), parts());
         let inspector = Inspector::new(inspecting.0, inspecting.1);
         let bulks = Bulks::new(changing.0, changing.1);
+        let rooms = Rooms::new(chatting.0, chatting.1);
         Self {
             people: Arc::new(people),
-            live: Arc::new(Live::new(inspector.clone(), bulks.clone())),
+            live: Arc::new(Live::new(inspector.clone(), bulks.clone(), rooms.clone())),
             inspector,
             operator: Operator::new(operating.0, operating.1),
             periodic: Entries::new(ticking.0, ticking.1),
             bulks,
-            chat,
+            rooms,
             work: Arc::default(),
             host,
         }
     }
 
     /// Changes the queues in somebody's name.
-    fn operator_for(&self, _who: &Who) -> Operator {
-        self.operator.clone()
+    fn operator_for(&self, who: &Who) -> Operator {
+        self.operator.clone().acting_for(&who.name)
     }
 
     fn work(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {

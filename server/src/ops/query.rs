@@ -9,6 +9,7 @@ use crate::error::ApiError;
 
 /// The parts of a query, by name. What is empty is not there.
 #[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
 pub(crate) struct Query(BTreeMap<String, String>);
 
 impl Query {

@@ -1,6 +1,7 @@
 //! What the dashboard is told when it asks. Every answer is bounded.
 
 use common::{
+    chat::inspect::list::Which,
     id::IdError,
     queue::{
         JobId, Outcome,
@@ -10,10 +11,11 @@ use common::{
             show::{Job, Known},
         },
         results::AnyOutcome,
+        samples::Sample,
     },
 };
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{json as value, value::RawValue};
 use warp::reply::{Reply, Response, json};
 
 use super::{Ops, away, query::Query};
@@ -22,6 +24,10 @@ use crate::error::ApiError;
 /// Jobs and lanes on a page.
 const PAGE: usize = 50;
 const LONGEST_PAGE: usize = 200;
+/// Samples that one call of Redis reads, those of a week, and points that are told of them.
+const CHUNK: usize = 1000;
+const MOST_SAMPLES: usize = 8 * 24 * 60;
+const POINTS: usize = 500;
 /// Children on a page: each is looked at.
 const CHILDREN: usize = 30;
 
@@ -126,6 +132,72 @@ pub(super) async fn lanes(ops: &Ops, query: &Query) -> Result<Response, ApiError
     let limit = query.limit(PAGE, LONGEST_PAGE)?;
     let lanes = ops.inspector.lanes(after, limit).await.map_err(away)?;
     Ok(json(&lanes).into_response())
+}
+
+/// A page of rooms.
+pub(super) async fn rooms(ops: &Ops, query: &Query) -> Result<Response, ApiError> {
+    let which = query.text("which").unwrap_or("dirty");
+    let all = [Which::Dirty, Which::Occupied, Which::Premium, Which::All];
+    let which = all.into_iter().find(|one| one.name() == which);
+    let which = which.ok_or_else(|| ApiError::BadRequest("`which` is none".to_owned()))?;
+    let limit = query.limit(PAGE, LONGEST_PAGE)?;
+    let cursor = query.read("cursor")?;
+    let page = ops.rooms.list(which, limit, cursor.as_ref()).await;
+    Ok(json(&page.map_err(away)?).into_response())
+}
+
+/// One room; not what was said in it.
+pub(super) async fn room(ops: &Ops, room: &str) -> Result<Response, ApiError> {
+    let wrong = |error: IdError| ApiError::BadRequest(error.to_string());
+    let room = room.parse().map_err(wrong)?;
+    let room = ops.rooms.show(&room).await.map_err(away)?;
+    Ok(json(&room).into_response())
+}
+
+/// Who did what by hand, the latest first.
+pub(super) async fn actions(ops: &Ops, query: &Query) -> Result<Response, ApiError> {
+    let before = query.text("before");
+    let is_id = |text: &str| {
+        let parts = text.split_once('-');
+        parts.is_some_and(|(ms, n)| ms.parse::<u64>().is_ok() && n.parse::<u64>().is_ok())
+    };
+    if !before.is_none_or(is_id) {
+        let text = "`before` is the id of an action";
+        return Err(ApiError::BadRequest(text.to_owned()));
+    }
+    let limit = query.limit(PAGE, LONGEST_PAGE)?;
+    let actions = ops.inspector.actions(before, limit).await;
+    Ok(json(&value!({"actions": actions.map_err(away)?})).into_response())
+}
+
+/// How the queues were, from a time on: some hundreds of points, however long ago that is.
+pub(super) async fn samples(ops: &Ops, query: &Query) -> Result<Response, ApiError> {
+    let mut from = query.read("since_ms")?.unwrap_or(0);
+    let mut all: Vec<Sample> = Vec::new();
+    loop {
+        let some = ops.inspector.samples(from, CHUNK).await.map_err(away)?;
+        let is_last = some.len() < CHUNK;
+        from = some.last().map_or(from, |last| last.at_ms + 1);
+        all.extend(some);
+        if is_last || all.len() > MOST_SAMPLES {
+            break;
+        }
+    }
+    Ok(json(&value!({"samples": fewer(&all)})).into_response())
+}
+
+/// Each point is of several minutes: of what goes up and down the highest, so that no peak is lost.
+fn fewer(samples: &[Sample]) -> Vec<Sample> {
+    let minutes = samples.len().div_ceil(POINTS).max(1);
+    let points = samples.chunks(minutes).filter_map(|chunk| {
+        let mut point = chunk.last()?.clone();
+        for (name, value) in &mut point.values {
+            let before = chunk.iter().filter_map(|one| one.values.get(name));
+            *value = before.copied().max().unwrap_or(*value);
+        }
+        Some(point)
+    });
+    points.collect()
 }
 
 fn id_of(text: &str) -> Result<JobId, ApiError> {

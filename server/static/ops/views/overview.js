@@ -13,7 +13,7 @@ const DAYS = 3;
 export default function overview({ live, every }) {
   /** @type {any[] | null} */
   let samples = null;
-  every(60_000, async () => {
+  every(300_000, async () => {
     const since = Math.round(Date.now() - DAYS * 86_400_000);
     samples = await get('samples', { since_ms: since }).then((told) => told.samples, () => samples);
   });
@@ -70,7 +70,7 @@ function tiles(status, snapshot, now) {
     tile('Parked', count(status.parked), 'no worker knows them', '#/jobs?state=parked', status.parked > 0),
     tile('In lanes', count(status.laned), many(status.lanes, 'lane'), '#/jobs?state=laned'),
     tile('Workers', count(status.workers.length), `${count(status.claimed)} of ${count(slots)} slots used`, '#/workers', status.workers.length === 0),
-    snapshot.rooms ? tile('Unflushed rooms', count(snapshot.rooms.dirty), snapshot.rooms.oldest_dirty_ms ? `oldest message ${ago(snapshot.rooms.oldest_dirty_ms, now)}` : 'all is in the archive', '#/rooms') : null);
+    snapshot.rooms ? tile('Unflushed rooms', count(snapshot.rooms.dirty), snapshot.rooms.unflushed_since_ms ? `oldest message ${ago(snapshot.rooms.unflushed_since_ms, now)}` : 'all is in the archive', '#/rooms') : null);
 }
 
 /** @param {any} status @param {any} live @param {any[]} points @param {number} now */
@@ -103,11 +103,19 @@ export function rates(points, name, what) {
 
 /** Totals by task. @param {any} tasks */
 function tasks(tasks) {
-  if (!tasks?.length) return null;
-  const rows = tasks.map((/** @type {any} */ one) => h('tr', { 'data-key': one.task },
-    h('th', { scope: 'row' }, h('a', { href: `#/dead?task=${encodeURIComponent(one.task)}` }, one.task)),
-    cell(count(one.completed)), cell(count(one.retried)), cell(count(one.dead)), cell(count(one.other)), cell(one.mean_ms === null ? '–' : span(one.mean_ms))));
-  return part('Tasks', table('Tasks', ['Task', numeric('Done'), numeric('Failed attempts'), numeric('Died'), numeric('Other ends'), numeric('Mean run time')], rows));
+  const all = Object.entries(tasks ?? {});
+  if (!all.length) return null;
+  const rows = all.map(([name, one]) => {
+    const attempts = one.done + one.retried + one.buried + one.cancelled;
+    const firsts = one.done + one.buried + one.cancelled + one.expired;
+    return h('tr', { 'data-key': name },
+      h('th', { scope: 'row' }, name),
+      cell(count(one.done)), cell(count(one.retried)),
+      cell(one.buried ? h('a', { href: `#/dead?task=${encodeURIComponent(name)}` }, count(one.buried)) : '0'),
+      cell(count(one.cancelled)), cell(count(one.expired)),
+      cell(attempts ? span(one.ran_us / 1000 / attempts) : '–'), cell(firsts ? span(one.waited_ms / firsts) : '–'));
+  });
+  return part('Tasks since ever', table('Tasks', ['Task', numeric('Done'), numeric('Retried', 'Attempts that failed, and after which another followed'), numeric('Died'), numeric('Cancelled'), numeric('Expired'), numeric('Mean run'), numeric('Mean wait', 'From when it could run to its first attempt')], rows));
 }
 
 /** @param {any[] | null} samples */
@@ -116,22 +124,22 @@ function days(samples) {
   const to = samples[samples.length - 1].at_ms;
   const from = Math.min(samples[0].at_ms, to - 3_600_000);
   const clock = (/** @type {number} */ ms) => new Date(ms).toLocaleString('en-GB', to - from > 86_400_000 ? { weekday: 'short', hour: '2-digit' } : { hour: '2-digit', minute: '2-digit' });
-  const names = Object.keys(samples[0].queues);
-  const of = (/** @type {string} */ what) => names.map((name) => ({ name, points: samples.map((one) => /** @type {[number, number | null]} */ ([one.at_ms, one.queues[name]?.[what] ?? null])) }));
+  const names = [...new Set(samples.flatMap((one) => Object.keys(one.values)).filter((name) => name.endsWith(':waiting')).map((name) => name.split(':')[0]))];
+  const of = (/** @type {string} */ what) => names.map((name) => ({ name, points: samples.map((one) => /** @type {[number, number | null]} */ ([one.at_ms, one.values[`${name}:${what}`] ?? null])) }));
   const ended = names.map((name) => ({ name, points: samples.map((one, at) => /** @type {[number, number | null]} */ ([one.at_ms, perMinute(samples[at - 1], one, name)])) }));
   return part('The last days', h('div', { class: 'charts' },
     chart('Jobs that wait', of('waiting'), { format: short, from, to, clock }),
     chart('Age of the oldest', of('age_ms'), { format: span, from, to, clock }),
-    chart('Jobs ended a minute', ended, { format: short, from, to, clock }),
-    chart('Dead jobs', [{ name: 'dead', points: samples.map((one) => [one.at_ms, one.dead]) }], { format: short, from, to, clock })));
+    chart('Jobs completed a minute', ended, { format: short, from, to, clock }),
+    chart('Dead jobs', [{ name: 'dead', points: samples.map((one) => [one.at_ms, one.values.dead ?? null]) }], { format: short, from, to, clock })));
 }
 
 /** @param {any} before @param {any} one @param {string} name */
 function perMinute(before, one, name) {
-  const ended = (/** @type {any} */ sample) => sample?.queues[name]?.ended;
+  const ended = (/** @type {any} */ sample) => sample?.values[`${name}:completed`];
   if (ended(before) === undefined || ended(one) === undefined) return null;
   const minutes = (one.at_ms - before.at_ms) / 60_000;
-  return minutes > 0 && minutes < 10 ? Math.max(0, (ended(one) - ended(before)) / minutes) : null;
+  return minutes > 0 && minutes < 60 ? Math.max(0, (ended(one) - ended(before)) / minutes) : null;
 }
 
 /** @param {number} n */

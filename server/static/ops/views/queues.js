@@ -82,7 +82,7 @@ function laneTable(lanes, now) {
   const rows = lanes.map((lane) => h('tr', { 'data-key': lane.lane },
     h('th', { scope: 'row' }, h('a', { href: `#/jobs?state=laned&lane=${encodeURIComponent(lane.lane)}` }, lane.lane)),
     cell(count(lane.waiting)), cell(`${count(lane.in_flight)} of ${count(lane.width)}`),
-    h('td', {}, lane.rate ? `${lane.rate.jobs} in ${span(lane.rate.per_ms ?? lane.rate.ms)}` : 'no rate'),
+    h('td', {}, lane.rate ? `${count(lane.rate.jobs)} in ${span(lane.rate.period_ms)}` : 'no rate'),
     h('td', {}, lane.next_ms && lane.next_ms > now ? ago(lane.next_ms, now) : '–')));
   return table('Lanes', ['Lane', numeric('In line'), numeric('In flight'), 'Rate', 'Its rate lets the next go'], rows);
 }

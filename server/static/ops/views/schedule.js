@@ -3,7 +3,7 @@
 import { get, post } from '../api.js';
 import { doing, sure } from '../ask.js';
 import { button, cell, h, nothing, numeric, part, table } from '../dom.js';
-import { ago, count, moment } from '../format.js';
+import { ago, count, moment, span } from '../format.js';
 import { JobList } from '../parts/jobs.js';
 
 const OUTCOMES = { done: 'Done', already: 'It was so before.', in_use: 'A worker knows it, and would bring it back: deploy without it first.', unknown: 'There is none of that name.' };
@@ -57,7 +57,6 @@ export default function schedule({ query, live, every, redraw }) {
 /** @param {any} definition */
 function timetable(definition) {
   const when = definition?.timetable;
-  if (when === undefined || when === null) return '–';
-  if (typeof when === 'string') return when;
-  return Object.entries(when).map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : value}`).join(', ');
+  if (!when) return '–';
+  return when.cron ? `${when.cron} (${when.zone})` : `every ${span(when.every_ms)}`;
 }

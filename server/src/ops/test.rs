@@ -1,1 +1,0 @@
-//! The dashboard, as its callers see it.
