@@ -77,12 +77,8 @@ async fn a_bulk_change_is_told_of_and_stopped_through_any_server() {
     })
     .await;
     super::super::ended(Some(desk.ops.clone())).await;
-    desk.is_acted(
-        "ada",
-        "discard",
-        r#"all dead jobs with "declined" in their reason"#,
-    )
-    .await;
+    desk.is_acted("ada", "retry", "all dead jobs of task demo.charge")
+        .await;
 }
 
 #[tokio::test]
