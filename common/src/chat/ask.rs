@@ -9,6 +9,7 @@ use crate::{
     queue::{
         EnqueueError, JobId, Producer, Task,
         enqueue::{makes_jobs, millis},
+        operate::Operator,
     },
 };
 
@@ -125,20 +126,31 @@ pub enum Asked {
 }
 
 impl Rooms {
-    /// Asks for a flush as servers and the sweep do: what they ask for is not asked for twice.
+    /// Asks for a flush by hand, as servers and the sweep do: what they ask for is not asked for twice. Who asked is
+    /// written down.
     ///
     /// # Errors
     /// If Redis fails or is full, or the queue drains.
-    pub async fn ask_flush(&self, room: &RoomId) -> Result<Asked, AskError> {
+    pub async fn ask_flush(&self, operator: &Operator, room: &RoomId) -> Result<Asked, AskError> {
+        operator
+            .write_down("flush", &format!("room {room}"))
+            .await?;
         let job = FlushRoom { room: room.clone() };
         self.ask(room, Ask::Flush, Meanwhile::Again, &job).await
     }
 
-    /// Asks for a rehydration as servers do.
+    /// Asks for a rehydration by hand, as servers do.
     ///
     /// # Errors
     /// If Redis fails or is full, or the queue drains.
-    pub async fn ask_rehydrate(&self, room: &RoomId) -> Result<Asked, AskError> {
+    pub async fn ask_rehydrate(
+        &self,
+        operator: &Operator,
+        room: &RoomId,
+    ) -> Result<Asked, AskError> {
+        operator
+            .write_down("rehydrate", &format!("room {room}"))
+            .await?;
         let job = RehydrateRoom { room: room.clone() };
         self.ask(room, Ask::Rehydrate, Meanwhile::Enough, &job)
             .await

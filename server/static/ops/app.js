@@ -65,6 +65,7 @@ function open() {
   document.title = `${view.title} · Rhubarb operations`;
   redraw();
   menu(name);
+  $('#views [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
 }
 
 /** Does something now and then, while the view is open and seen. @param {number} ms @param {() => any} work @param {AbortSignal} signal */

@@ -25,7 +25,8 @@ export function sparkline(values, name) {
  * @param {{format: (n: number) => string, from: number, to: number, clock?: (ms: number) => string}} how
  */
 export function chart(name, series, how) {
-  const [width, height, left, bottom] = [640, 180, 46, 20];
+  const isNarrow = matchMedia('(max-width: 760px)').matches;
+  const [width, height, left, bottom] = isNarrow ? [330, 150, 44, 20] : [560, 170, 46, 20];
   const { from, to, format } = how;
   const clock = how.clock ?? ((ms) => new Date(ms).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' }));
   const all = series.flatMap((one) => one.points.map(([, value]) => value ?? 0));
@@ -41,7 +42,7 @@ export function chart(name, series, how) {
     h('svg:line', { class: 'grid', x1: left, x2: width - 8, y1: y(value), y2: y(value) }),
     h('svg:text', { x: left - 6, y: y(value) + 4, 'text-anchor': 'end' }, format(value)),
   ]);
-  const marks = [0, 0.25, 0.5, 0.75, 1].map((at) => {
+  const marks = (isNarrow ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((at) => {
     const t = from + at * (to - from);
     const anchor = at === 0 ? 'start' : at === 1 ? 'end' : 'middle';
     return h('svg:text', { x: x(t), y: height - 4, 'text-anchor': anchor }, clock(t));
@@ -49,13 +50,13 @@ export function chart(name, series, how) {
   const last = (/** @type {Series} */ one) => one.points[one.points.length - 1]?.[1] ?? null;
   const told = series.map((one) => `${one.name} now ${last(one) === null ? 'unknown' : format(/** @type {number} */ (last(one)))}`).join(', ');
   const svg = h('svg:svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${name}: ${told}` }, grid, marks, lines,
-    h('svg:line', { class: 'pointer', y1: 8, y2: height - bottom, x1: -9, x2: -9 }));
+    h('svg:line', { class: 'pointer', 'data-own': true, y1: 8, y2: height - bottom, visibility: 'hidden' }));
   const legend = series.map((one, n) => h('li', { class: `key key-${n}` }, h('span', {}, one.name), ' ', h('b', {}, last(one) === null ? '–' : format(/** @type {number} */ (last(one))))));
   return h('figure', {
     class: 'chart',
     onpointermove: (/** @type {any} */ event) => point(event, series, { x, from, to, left, width, format, clock }),
     onpointerleave: (/** @type {any} */ event) => leave(event.currentTarget),
-  }, h('figcaption', {}, h('span', {}, name), h('ul', { class: 'legend' }, legend)), svg, h('p', { class: 'readout', 'aria-hidden': 'true' }));
+  }, h('figcaption', {}, h('span', {}, name), h('ul', { class: 'legend' }, legend)), svg, h('p', { class: 'readout', 'aria-hidden': 'true', 'data-own': true }));
 }
 
 /** Shows what stands under the pointer. @param {any} event @param {Series[]} series @param {any} it */
@@ -75,6 +76,7 @@ function point(event, series, it) {
   const line = svg.querySelector('.pointer');
   line.setAttribute('x1', it.x(first[0]));
   line.setAttribute('x2', it.x(first[0]));
+  line.setAttribute('visibility', 'visible');
   const values = series.map((one, n) => `${one.name} ${near[n] && near[n][1] !== null ? it.format(near[n][1]) : '–'}`);
   figure.querySelector('.readout').textContent = `${new Date(first[0]).toLocaleString('en-GB')}: ${values.join(', ')}`;
 }
@@ -82,9 +84,7 @@ function point(event, series, it) {
 /** @param {any} figure */
 function leave(figure) {
   figure.querySelector('.readout').textContent = '';
-  const line = figure.querySelector('.pointer');
-  line.setAttribute('x1', -9);
-  line.setAttribute('x2', -9);
+  figure.querySelector('.pointer').setAttribute('visibility', 'hidden');
 }
 
 /** @param {[number, number | null][]} points @param {number} t */

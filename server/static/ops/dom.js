@@ -1,8 +1,8 @@
 /** Elements: made by `h`, and changed into others by `show`, so that focus, selection and open parts stay. */
 
 const SVG = 'http://www.w3.org/2000/svg';
-/** What a person does to an element, which a new tree knows nothing of. */
-const PERSONAL = new Set(['open', 'value', 'checked']);
+/** What a person does to these, of which a new tree knows nothing. */
+const PERSONAL = new Map([['DETAILS', 'open'], ['INPUT', 'value']]);
 
 /**
  * @param {string} tag  with `svg:` before it, one of SVG
@@ -61,12 +61,16 @@ function change(old, wanted) {
     if (old.nodeValue !== wanted.nodeValue) old.nodeValue = wanted.nodeValue;
     return;
   }
+  // What stands under the pointer, for example.
+  if (old.hasAttribute('data-own')) return;
+  const personal = PERSONAL.get(old.tagName);
   for (const { name } of [...old.attributes]) {
-    if (!wanted.hasAttribute(name) && !PERSONAL.has(name)) old.removeAttribute(name);
+    if (!wanted.hasAttribute(name) && name !== personal) old.removeAttribute(name);
   }
   for (const { name, value } of wanted.attributes) {
-    if (old.getAttribute(name) !== value && !PERSONAL.has(name)) old.setAttribute(name, value);
+    if (old.getAttribute(name) !== value && name !== personal) old.setAttribute(name, value);
   }
+  if (old.type === 'checkbox') old.checked = wanted.checked;
   for (const name of ['onclick', 'onsubmit', 'onchange', 'oninput', 'onpointermove', 'onpointerleave', 'onkeydown', 'ontoggle']) {
     if (old[name] || wanted[name]) old[name] = wanted[name];
   }

@@ -12,3 +12,4 @@ mod desk;
 mod lanes;
 mod outbox;
 mod queuectl;
+mod rooms;

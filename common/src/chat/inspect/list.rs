@@ -130,18 +130,10 @@ impl Rooms {
             Which::Premium => self.keys.premium(),
             _ => self.keys.dirty(),
         };
-        let mut connection = self.redis.connection().await?;
-        let names: Vec<String> = redis::cmd("ZRANGE")
-            .arg(key)
-            .arg(above)
-            .arg("+inf")
-            .arg("BYSCORE")
-            .arg("LIMIT")
-            .arg(from)
-            .arg(limit)
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("list rooms", source))?;
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(key).arg(above).arg("+inf").arg("BYSCORE");
+        range.arg("LIMIT").arg(from).arg(limit);
+        let names: Vec<String> = self.redis.read("list rooms", &range).await?;
         let next = (names.len() == limit).then(|| RoomCursor {
             place: which.name().to_owned(),
             from: from + limit as u64,
@@ -222,15 +214,12 @@ impl Rooms {
         count: usize,
         pattern: Option<&str>,
     ) -> Result<(u64, Vec<String>), KvError> {
-        let mut connection = self.redis.connection().await?;
         let mut scan = command.clone();
         scan.arg(from).arg("COUNT").arg(count);
         if let Some(pattern) = pattern {
             scan.arg("MATCH").arg(pattern);
         }
-        scan.query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("walk over rooms", source))
+        self.redis.read("walk over rooms", &scan).await
     }
 }
 

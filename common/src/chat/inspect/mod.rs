@@ -169,43 +169,29 @@ impl Rooms {
     pub async fn overview(&self) -> Result<Overview, KvError> {
         let doing = "look at the rooms";
         let now_ms = self.now_ms().await?;
-        let mut connection = self.redis.connection().await?;
         let keys = &self.keys;
-        let (dirty, oldest, premium, servers): (u64, Scored, u64, Scored) = redis::pipe()
-            .cmd("ZCARD")
-            .arg(keys.dirty())
-            .cmd("ZRANGE")
-            .arg(keys.dirty())
-            .arg(0)
-            .arg(0)
-            .arg("WITHSCORES")
-            .cmd("ZCOUNT")
-            .arg(keys.premium())
-            .arg(format!("({now_ms}"))
-            .arg("+inf")
-            .cmd("ZRANGE")
-            .arg(keys.servers())
-            .arg(0)
-            .arg(-1)
-            .arg("WITHSCORES")
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed(doing, source))?;
+        let mut questions = redis::pipe();
+        questions.cmd("ZCARD").arg(keys.dirty());
+        questions.cmd("ZRANGE").arg(keys.dirty());
+        questions.arg(0).arg(0).arg("WITHSCORES");
+        questions.cmd("ZCOUNT").arg(keys.premium());
+        questions.arg(format!("({now_ms}")).arg("+inf");
+        questions.cmd("ZRANGE").arg(keys.servers());
+        questions.arg(0).arg(-1).arg("WITHSCORES");
+        let (dirty, oldest, premium, servers): (u64, Scored, u64, Scored) =
+            self.redis.read_all(doing, &questions).await?;
         let alive = servers
             .into_iter()
             .map(|(id, until)| (id, whole(until)))
             .filter(|(_, until)| *until > now_ms);
         let alive: Vec<_> = alive.collect();
-        let mut pipe = redis::pipe();
+        let mut questions = redis::pipe();
         for (id, _) in &alive {
-            pipe.cmd("SCARD").arg(self.rooms_of(id));
+            questions.cmd("SCARD").arg(self.rooms_of(id));
         }
-        let rooms: Vec<u64> = if alive.is_empty() {
-            Vec::new()
-        } else {
-            pipe.query_async(&mut connection)
-                .await
-                .map_err(|source| self.redis.failed(doing, source))?
+        let rooms: Vec<u64> = match &alive[..] {
+            [] => Vec::new(),
+            _ => self.redis.read_all(doing, &questions).await?,
         };
         let servers = alive.into_iter().zip(rooms);
         Ok(Overview {
@@ -229,12 +215,9 @@ impl Rooms {
     }
 
     async fn now_ms(&self) -> Result<u64, KvError> {
-        let mut connection = self.redis.connection().await?;
+        let time = redis::cmd("TIME");
         let (seconds, micros): (u64, u64) =
-            redis::cmd("TIME")
-                .query_async(&mut connection)
-                .await
-                .map_err(|source| self.redis.failed("ask Redis for the time", source))?;
+            self.redis.read("ask Redis for the time", &time).await?;
         Ok(seconds * 1000 + micros / 1000)
     }
 }

@@ -9,6 +9,7 @@ use common::{
         },
     },
     id::{BootId, MessageId},
+    queue::{inspect::Inspector, operate::Operator},
     testing::{TestChat, eventually},
 };
 
@@ -83,28 +84,52 @@ async fn a_room_is_shown_from_its_first_message_until_it_is_flushed() {
 async fn an_ask_by_hand_is_that_of_the_servers() {
     let chat = TestChat::with(windowed(10, 10)).await;
     let (lobby, rooms) = (room("lobby"), rooms(&chat));
-    assert_eq!(rooms.ask_flush(&lobby).await.unwrap(), Asked::NotNeeded);
+    let parts = || (chat.queue.redis.clone(), chat.queue.keys.clone());
+    let (redis, keys) = parts();
+    let ada = Operator::new(redis, keys).acting_for("ada");
+    assert_eq!(
+        rooms.ask_flush(&ada, &lobby).await.unwrap(),
+        Asked::NotNeeded
+    );
     chat.say(&lobby, "1").await;
 
-    let Asked::Enqueued(job) = rooms.ask_flush(&lobby).await.unwrap() else {
+    let Asked::Enqueued(job) = rooms.ask_flush(&ada, &lobby).await.unwrap() else {
         panic!("it is not enqueued")
     };
     assert_eq!(job.to_string(), "default-1");
-    assert_eq!(rooms.ask_flush(&lobby).await.unwrap(), Asked::UnderWay);
+    assert_eq!(
+        rooms.ask_flush(&ada, &lobby).await.unwrap(),
+        Asked::UnderWay
+    );
     let told = seen(&chat, "lobby").await;
     assert!(told.flushing.is_some() && told.flush_again, "{told:?}");
     assert!(matches!(
-        rooms.ask_rehydrate(&lobby).await.unwrap(),
+        rooms.ask_rehydrate(&ada, &lobby).await.unwrap(),
         Asked::Enqueued(_)
     ));
-    assert_eq!(rooms.ask_rehydrate(&lobby).await.unwrap(), Asked::UnderWay);
+    assert_eq!(
+        rooms.ask_rehydrate(&ada, &lobby).await.unwrap(),
+        Asked::UnderWay
+    );
     assert!(seen(&chat, "lobby").await.hydrating.is_some());
 
     let _worker = chat.worker();
     chat.is_idle().await;
-    assert_eq!(rooms.ask_flush(&lobby).await.unwrap(), Asked::NotNeeded);
-    assert_eq!(rooms.ask_rehydrate(&lobby).await.unwrap(), Asked::NotNeeded);
+    assert_eq!(
+        rooms.ask_flush(&ada, &lobby).await.unwrap(),
+        Asked::NotNeeded
+    );
+    assert_eq!(
+        rooms.ask_rehydrate(&ada, &lobby).await.unwrap(),
+        Asked::NotNeeded
+    );
     assert_eq!(chat.archived(&lobby).await.len(), 1);
+    let (redis, keys) = parts();
+    let [latest] = &Inspector::new(redis, keys).actions(None, 1).await.unwrap()[..] else {
+        panic!("nothing is written down")
+    };
+    let told = [&latest.by, &latest.did, &latest.of];
+    assert_eq!(told, ["ada", "rehydrate", "room lobby"]);
 }
 
 #[tokio::test]

@@ -68,7 +68,13 @@ async fn a_paused_queue_is_told_with_who_paused_it() {
     let stage = Stage::set();
     let job = stage.enqueue(&Nothing { n: 1 }).await;
     let later = stage.schedule(&Nothing { n: 2 }).await;
-    stage.operator.pause(Queue::Default, "ada").await.unwrap();
+    stage
+        .operator
+        .clone()
+        .acting_for("ada")
+        .pause(Queue::Default)
+        .await
+        .unwrap();
 
     let told = stage.explain(job).await;
     says(
@@ -336,7 +342,7 @@ async fn an_id_that_never_was_is_told_with_what_lies_in_the_inbox() {
     stage.enqueue_on(Queue::Low).await;
     stage.command("LPUSH", "inbox:low", &["{}"]).await;
     let operator: &Operator = &stage.operator;
-    operator.drain(Queue::Low, "ada").await.unwrap();
+    operator.drain(Queue::Low).await.unwrap();
 
     let told = stage.explain("low-7").await;
 

@@ -127,7 +127,7 @@ function tree(family, story) {
   const done = Math.max(0, group.total - group.left - group.failed);
   const child = (/** @type {any} */ one) => h('li', { 'data-key': one.id, 'data-state': one.state ?? 'ended' },
     h('a', { href: `#/job/${encodeURIComponent(one.id)}` }, one.id), ' ', h('span', {}, one.task ?? ''), ' ', h('span', { class: 'soft' }, one.state ? (one.state === 'claimed' ? 'running' : one.state) : ''),
-    one.progress ? h('code', {}, JSON.stringify(one.progress)) : null);
+    one.progress ? [' ', h('code', {}, JSON.stringify(one.progress))] : null);
   return h('div', { class: 'group' },
     h('p', {}, h('progress', { max: Math.max(1, group.total), value: group.total - group.left, 'aria-label': 'Children that have settled' }),
       ` ${count(group.total - group.left)} of ${many(group.total, 'child', 'children')} settled: ${count(done)} done, ${count(group.failed)} failed, ${count(group.left)} to go${group.sealed ? '' : '; more may be named'}`),

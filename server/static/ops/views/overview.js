@@ -69,8 +69,8 @@ function tiles(status, snapshot, now) {
     tile('Dead', count(status.dead), status.dead ? 'to be looked at' : 'none', '#/dead', status.dead > 0),
     tile('Parked', count(status.parked), 'no worker knows them', '#/jobs?state=parked', status.parked > 0),
     tile('In lanes', count(status.laned), many(status.lanes, 'lane'), '#/jobs?state=laned'),
-    tile('Workers', count(status.workers.length), `${count(status.claimed)} of ${count(slots)} slots used`, '#/workers', status.workers.length === 0),
-    snapshot.rooms ? tile('Unflushed rooms', count(snapshot.rooms.dirty), snapshot.rooms.unflushed_since_ms ? `oldest message ${ago(snapshot.rooms.unflushed_since_ms, now)}` : 'all is in the archive', '#/rooms') : null);
+    tile('Workers', count(status.workers.length), `${count(slots)} slots`, '#/workers', status.workers.length === 0),
+    snapshot.rooms ? tile('Unflushed', count(snapshot.rooms.dirty), snapshot.rooms.unflushed_since_ms ? `rooms, the oldest for ${span(now - snapshot.rooms.unflushed_since_ms)}` : 'all is in the archive', '#/rooms') : null);
 }
 
 /** @param {any} status @param {any} live @param {any[]} points @param {number} now */

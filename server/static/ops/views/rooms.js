@@ -64,7 +64,7 @@ export default function rooms({ query, live, every, redraw, set }) {
 /** @param {any} rooms @param {number} now */
 function overview(rooms, now) {
   if (!rooms) return null;
-  const since = rooms.unflushed_since_ms ? `, the oldest message since ${ago(rooms.unflushed_since_ms, now)}` : '';
+  const since = rooms.unflushed_since_ms ? `, the oldest message ${ago(rooms.unflushed_since_ms, now)}` : '';
   const servers = rooms.servers.map((/** @type {any} */ one) => h('tr', { 'data-key': one.id }, h('td', {}, h('code', {}, one.id)), cell(count(one.rooms)), h('td', {}, one.alive_until_ms > now ? 'alive' : 'its lease has ended')));
   return [
     h('p', { class: 'soft' }, `${many(rooms.dirty, 'room')} with unflushed messages${since}; ${count(rooms.premium)} premium.`),

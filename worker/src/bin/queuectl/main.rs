@@ -17,6 +17,8 @@ mod migrate;
 mod out;
 mod periodic;
 mod progress;
+mod room_jobs;
+mod rooms;
 mod show;
 mod status;
 mod time;
@@ -83,6 +85,12 @@ enum Command {
     Cancel(cancel::Args),
     /// Account for every job; with --repair, mend what is amiss
     Audit(audit::Args),
+    /// List rooms, or show one: members, log, what is not in the archive yet
+    Rooms(rooms::Args),
+    /// Have a room's new messages moved to the archive now
+    Flush(room_jobs::FlushArgs),
+    /// Bring a cold room back from the archive
+    Rehydrate(room_jobs::RehydrateArgs),
     /// Bring the database to this version
     Migrate(migrate::Args),
 }
@@ -173,6 +181,9 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Discard(args) => change::discard(args, &connection, out).await,
         Command::Cancel(args) => cancel::run(&args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,
+        Command::Rooms(args) => rooms::run(args, &connection, out).await,
+        Command::Flush(args) => room_jobs::flush(&args, &connection, out).await,
+        Command::Rehydrate(args) => room_jobs::rehydrate(&args, &connection, out).await,
         Command::Migrate(args) => migrate::run(&args, out).await,
     }
 }
