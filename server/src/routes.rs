@@ -39,13 +39,14 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(room(app))
         .or(enqueue(app.jobs.clone()))
         .or(job(app.jobs.clone()))
-        .or(ops(app.ops.clone(), &app.limits))
         .or(live())
         .or(ready(app))
         .or(metrics(app))
         .map(Reply::into_response)
         .boxed();
-    from_allowed_origins(&app.door, all)
+    // The dashboard has a stricter rule of its own: no page elsewhere, whatever the chat allows.
+    ops(app.ops.clone(), &app.limits)
+        .or(from_allowed_origins(&app.door, all))
         .recover(render_rejection)
         .map(Reply::into_response)
         .boxed()

@@ -176,19 +176,9 @@ pub(super) async fn room(
     Room { room }: Room,
 ) -> Result<Response, ApiError> {
     let operator = ops.operator_for(who);
-    let write_down = async |did| {
-        let written = operator.write_down(did, &format!("room {room}")).await;
-        written.map_err(away)
-    };
     let asked = match verb {
-        "flush" => {
-            write_down("flush").await?;
-            ops.rooms.ask_flush(&room).await
-        }
-        "rehydrate" => {
-            write_down("rehydrate").await?;
-            ops.rooms.ask_rehydrate(&room).await
-        }
+        "flush" => ops.rooms.ask_flush(&operator, &room).await,
+        "rehydrate" => ops.rooms.ask_rehydrate(&operator, &room).await,
         _ => return Err(ApiError::NotFound),
     };
     Ok(json(&match asked.map_err(refused)? {

@@ -98,7 +98,8 @@ function menu(name = place().name) {
 
 function tellFreshness() {
   const state = live.state;
-  const silent = span(Math.round(live.silentFor / 1000) * 1000);
+  const seconds = Math.round(live.silentFor / 1000);
+  const silent = seconds < 60 ? `${seconds} s` : span(seconds * 1000);
   const text = {
     connecting: 'Connecting',
     fresh: 'Live',

@@ -22,15 +22,14 @@ export function sparkline(values, name) {
 /**
  * @param {string} name
  * @param {Series[]} series
- * @param {{format: (n: number) => string, from: number, to: number, clock?: (ms: number) => string}} how
+ * @param {{format: (n: number) => string, from: number, to: number, least?: number, clock: (ms: number) => string}} how  `least` is the height of the chart where all is less
  */
 export function chart(name, series, how) {
   const isNarrow = matchMedia('(max-width: 760px)').matches;
   const [width, height, left, bottom] = isNarrow ? [330, 150, 44, 20] : [560, 170, 46, 20];
-  const { from, to, format } = how;
-  const clock = how.clock ?? ((ms) => new Date(ms).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' }));
+  const { from, to, format, clock } = how;
   const all = series.flatMap((one) => one.points.map(([, value]) => value ?? 0));
-  const top = round(Math.max(1, ...all));
+  const top = round(Math.max(how.least ?? 1, ...all));
   const x = (/** @type {number} */ t) => left + ((t - from) / Math.max(1, to - from)) * (width - left - 8);
   const y = (/** @type {number} */ value) => height - bottom - (value / top) * (height - bottom - 8);
   const lines = series.map((one, n) => {
@@ -54,7 +53,7 @@ export function chart(name, series, how) {
   const legend = series.map((one, n) => h('li', { class: `key key-${n}` }, h('span', {}, one.name), ' ', h('b', {}, last(one) === null ? '–' : format(/** @type {number} */ (last(one))))));
   return h('figure', {
     class: 'chart',
-    onpointermove: (/** @type {any} */ event) => point(event, series, { x, from, to, left, width, format, clock }),
+    onpointermove: (/** @type {any} */ event) => point(event, series, { x, from, to, left, width, format }),
     onpointerleave: (/** @type {any} */ event) => leave(event.currentTarget),
   }, h('figcaption', {}, h('span', {}, name), h('ul', { class: 'legend' }, legend)), svg, h('p', { class: 'readout', 'aria-hidden': 'true', 'data-own': true }));
 }

@@ -17,6 +17,7 @@ export function rate(n) {
 export function span(ms) {
   if (ms === null || ms === undefined) return '–';
   const all = Math.max(0, ms);
+  if (all > 0 && all < 1) return '<1 ms';
   if (all < 1000) return `${Math.round(all)} ms`;
   const s = all / 1000;
   if (s < 10) return `${s.toFixed(1)} s`;
@@ -25,6 +26,19 @@ export function span(ms) {
   if (s < 86400) return two(s, 3600, 'h', 60, 'min');
   return two(s, 86400, 'd', 3600, 'h');
 }
+
+/** A span where there is little room. @param {number} ms */
+export function shortSpan(ms) {
+  const [n, of] = ms < 1000 ? [ms, 'ms'] : ms < 60_000 ? [ms / 1000, 's'] : ms < 3_600_000 ? [ms / 60_000, 'm'] : ms < 86_400_000 ? [ms / 3_600_000, 'h'] : [ms / 86_400_000, 'd'];
+  return `${+n.toFixed(1)} ${of}`;
+}
+
+/** A number where there is little room. @param {number} n */
+export const short = (n) => (n >= 1e6 ? `${+(n / 1e6).toFixed(1)}M` : n >= 1e3 ? `${+(n / 1e3).toFixed(1)}k` : String(+n.toFixed(1)));
+
+const ORDER = ['high', 'default', 'low'];
+/** Names of queues, by priority. @param {string[]} names */
+export const byPriority = (names) => [...names].sort((one, other) => ORDER.indexOf(one) - ORDER.indexOf(other));
 
 /** @param {number} s @param {number} big @param {string} of @param {number} small @param {string} and */
 function two(s, big, of, small, and) {

@@ -3,6 +3,7 @@
 mod scene;
 mod views;
 
+use common::testing::{RedisServer, required};
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
@@ -24,6 +25,12 @@ async fn open(window: &Window, server: &Server, view: &str) {
     let address = format!("http://127.0.0.1:{}/ops#/{view}", server.port);
     window.goto(&address).await;
     window.finds(FRESHNESS, "fresh").await;
+}
+
+/// Opens a view while nothing fresh comes.
+async fn open_stale(window: &Window, server: &Server, view: &str) {
+    let address = format!("http://127.0.0.1:{}/ops#/{view}", server.port);
+    window.goto(&address).await;
 }
 
 async fn sign_in(window: &Window, server: &Server, token: &str) {
@@ -82,7 +89,8 @@ async fn complains_of_nothing(window: &Window) {
 
 #[tokio::test]
 async fn a_dead_job_is_seen_and_retried_a_queue_is_paused_and_both_are_written_down() {
-    let stack = with_tokens(Stack::start().await);
+    // What other pages may use of the chat changes nothing here.
+    let stack = with_tokens(Stack::start().await).with("ORIGINS", "https://chat.example");
     let (browser, server) = tokio::join!(Browser::start(), stack.server());
     let scene = Scene::set(&stack).await;
     let ada = browser.window("ada-operates").await;
@@ -221,6 +229,35 @@ async fn numbers_move_by_themselves_and_what_is_stale_is_told() {
             .await;
     };
     browser.attend([bob], test).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_is_told_and_all_goes_on_when_it_is_back() {
+    let mut redis = RedisServer::start(&[]);
+    let stack = Stack::on(&redis.url(), &required("DATABASE_URL")).await;
+    let stack = with_tokens(stack);
+    let (browser, server) = tokio::join!(Browser::start(), stack.server());
+    let ada = browser.window("ada-waits").await;
+    let test = async |[ada]: &[Window; 1]| {
+        sign_in(ada, &server, ADA).await;
+        ada.finds(FRESHNESS, "fresh").await;
+        ada.finds(&has(".troubles a", "No worker is alive"), true)
+            .await;
+
+        redis.kill();
+        ada.finds(FRESHNESS, "away").await;
+        ada.finds(&has("#trouble", "cannot reach Redis"), true)
+            .await;
+        open_stale(ada, &server, "actions").await;
+        ada.finds(&has(".wrong", "Redis cannot be reached"), true)
+            .await;
+
+        redis.restart();
+        ada.finds(FRESHNESS, "fresh").await;
+        ada.finds("document.querySelector('.wrong')", Value::Null)
+            .await;
+    };
+    browser.attend([ada], test).await;
 }
 
 #[tokio::test]

@@ -81,6 +81,21 @@ async fn every_view_fits_its_screen_and_is_told_in_words() {
                     ada.finds("document.querySelector('#view h1') !== null && !document.querySelector('#view').textContent.includes('Loading')", true).await;
                     let faults = ada.run(FAULTS).await;
                     assert_eq!(faults, json!([]), "{view}, {theme}, {}", screen.0);
+                    if *view == master {
+                        let tree = ada
+                            .run("return [...document.querySelectorAll('.tree li li')].map((one) => one.dataset.state).sort()")
+                            .await;
+                        let running = ["claimed"; 5];
+                        let states: Vec<_> = running
+                            .into_iter()
+                            .chain(["dead", "dead", "done"])
+                            .collect();
+                        assert_eq!(
+                            tree,
+                            json!(states),
+                            "children that run, that failed, that are done"
+                        );
+                    }
                     let said = ada
                         .run("return document.body.textContent.includes('secret words')")
                         .await;

@@ -53,6 +53,10 @@ async fn jobs_are_listed_by_state_found_by_what_they_are_and_told_whole() {
         1
     );
 
+    assert!(
+        page["jobs"][0]["args"].is_null(),
+        "for who looks at one job"
+    );
     let story = desk.get(&format!("jobs/{}", dead[0])).await;
     assert_eq!(story["known"], "job");
     assert_eq!(story["job"]["args"]["card"], "0");

@@ -19,10 +19,12 @@ function bulk(one, now) {
   const isRunning = one.state === 'running';
   const verb = VERBS[/** @type {keyof typeof VERBS} */ (one.fate)];
   const most = Math.max(one.dead, one.seen, 1);
+  // It reads somewhat ahead of what it changes.
+  const far = one.state === 'done' ? most : Object.keys(one.filter).length ? one.seen : one.changed;
   return h('li', { 'data-key': one.id, 'data-state': one.state },
     h('p', {}, h('b', {}, `${verb} of ${describe(one.filter)}`), one.rate ? `, ${count(one.rate)} a second at most` : ''),
     h('p', { class: 'soft' }, `by ${one.by}, ${ago(one.begun_ms, now)}: ${STATES[/** @type {keyof typeof STATES} */ (one.state)]}${one.why ? ` (${one.why})` : ''}`),
-    h('p', {}, h('progress', { max: most, value: one.state === 'done' ? most : one.seen, 'aria-label': verb }), ` ${count(one.changed)} changed, ${count(one.seen)} of about ${count(one.dead)} looked at`),
+    h('p', {}, h('progress', { max: most, value: far, 'aria-label': verb }), ` ${count(one.changed)} changed, ${count(one.seen)} of about ${count(one.dead)} looked at`),
     isRunning ? button('Stop', () => stop(one)) : null,
     one.state === 'stopped' || one.state === 'lost' || one.state === 'failed' ? button('Go on', () => goOn(one)) : null);
 }

@@ -3,7 +3,7 @@
 import { get } from '../api.js';
 import { chart, sparkline } from '../charts.js';
 import { cell, h, nothing, numeric, part, table } from '../dom.js';
-import { ago, count, many, rate, span } from '../format.js';
+import { ago, byPriority, count, many, rate, short, shortSpan, span } from '../format.js';
 import { rateOf } from '../live.js';
 import { bulkList } from '../parts/bulks.js';
 
@@ -89,7 +89,7 @@ function queues(status, live, points, now) {
 function minutes(points) {
   const to = points[points.length - 1]?.at_ms ?? Date.now();
   const from = Math.min(points[0]?.at_ms ?? to, to - 120_000);
-  const names = Object.keys(points[0]?.queues ?? {});
+  const names = byPriority(Object.keys(points[0]?.queues ?? {}));
   const clock = (/** @type {number} */ ms) => new Date(ms).toLocaleTimeString('en-GB');
   return h('div', { class: 'charts' },
     chart('Jobs that wait', names.map((name) => ({ name, points: points.map((point) => [point.at_ms, point.queues[name].waiting]) })), { format: short, from, to, clock }),
@@ -124,12 +124,12 @@ function days(samples) {
   const to = samples[samples.length - 1].at_ms;
   const from = Math.min(samples[0].at_ms, to - 3_600_000);
   const clock = (/** @type {number} */ ms) => new Date(ms).toLocaleString('en-GB', to - from > 86_400_000 ? { weekday: 'short', hour: '2-digit' } : { hour: '2-digit', minute: '2-digit' });
-  const names = [...new Set(samples.flatMap((one) => Object.keys(one.values)).filter((name) => name.endsWith(':waiting')).map((name) => name.split(':')[0]))];
+  const names = byPriority([...new Set(samples.flatMap((one) => Object.keys(one.values)).filter((name) => name.endsWith(':waiting')).map((name) => name.split(':')[0]))]);
   const of = (/** @type {string} */ what) => names.map((name) => ({ name, points: samples.map((one) => /** @type {[number, number | null]} */ ([one.at_ms, one.values[`${name}:${what}`] ?? null])) }));
   const ended = names.map((name) => ({ name, points: samples.map((one, at) => /** @type {[number, number | null]} */ ([one.at_ms, perMinute(samples[at - 1], one, name)])) }));
   return part('The last days', h('div', { class: 'charts' },
     chart('Jobs that wait', of('waiting'), { format: short, from, to, clock }),
-    chart('Age of the oldest', of('age_ms'), { format: span, from, to, clock }),
+    chart('Age of the oldest', of('age_ms'), { format: shortSpan, from, to, clock, least: 1000 }),
     chart('Jobs completed a minute', ended, { format: short, from, to, clock }),
     chart('Dead jobs', [{ name: 'dead', points: samples.map((one) => [one.at_ms, one.values.dead ?? null]) }], { format: short, from, to, clock })));
 }
@@ -141,6 +141,3 @@ function perMinute(before, one, name) {
   const minutes = (one.at_ms - before.at_ms) / 60_000;
   return minutes > 0 && minutes < 60 ? Math.max(0, (ended(one) - ended(before)) / minutes) : null;
 }
-
-/** @param {number} n */
-const short = (n) => (n >= 1e6 ? `${+(n / 1e6).toFixed(1)}M` : n >= 1e3 ? `${+(n / 1e3).toFixed(1)}k` : String(+n.toFixed(1)));

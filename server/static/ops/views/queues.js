@@ -4,7 +4,7 @@ import { get, post } from '../api.js';
 import { doing, sure } from '../ask.js';
 import { chart } from '../charts.js';
 import { button, cell, h, nothing, numeric, part, table } from '../dom.js';
-import { ago, count, many, rate, span } from '../format.js';
+import { ago, count, many, rate, short, span } from '../format.js';
 import { rates } from './overview.js';
 
 /** @param {any} it */
@@ -54,12 +54,9 @@ function card(one, status, live, now) {
       fact('Served by', serving.length ? `${many(serving.length, 'worker')}, up to ${count(slots)} at once` : h('b', { class: 'bad' }, 'no worker')),
       one.inbox ? fact('In its inbox', count(one.inbox)) : null),
     h('div', { class: 'charts' },
-      chart('Waiting', [{ name: 'waiting', points: points.map((/** @type {any} */ point) => [point.at_ms, point.queues[name].waiting]) }], { format: whole, from, to, clock }),
-      chart('A second', [{ name: 'in', points: rates(points, name, 'enqueued') }, { name: 'out', points: rates(points, name, 'ended') }], { format: whole, from, to, clock })));
+      chart('Waiting', [{ name: 'waiting', points: points.map((/** @type {any} */ point) => [point.at_ms, point.queues[name].waiting]) }], { format: short, from, to, clock }),
+      chart('A second', [{ name: 'in', points: rates(points, name, 'enqueued') }, { name: 'out', points: rates(points, name, 'ended') }], { format: short, from, to, clock })));
 }
-
-/** @param {number} n */
-const whole = (n) => (n >= 1e3 ? `${+(n / 1e3).toFixed(1)}k` : String(+n.toFixed(1)));
 
 /** @param {'pause' | 'drain' | 'resume'} verb @param {any} one */
 async function change(verb, one) {
