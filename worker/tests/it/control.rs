@@ -101,9 +101,9 @@ async fn dead_jobs_are_chosen_by_their_queue_reason_and_age() {
         "{page}"
     );
 
-    let none = desk.ask(&["retry", "--all", "--error", "disk"]);
+    let none = desk.ask(&["replay", "--error", "disk"]);
     assert_eq!(none, "There are no dead jobs with `disk` in the reason.\n");
-    let out = desk.ask(&["retry", "--all", "--error", "`demo.b`", "--rate", "1000"]);
+    let out = desk.ask(&["replay", "--error", "`demo.b`", "--rate", "1000"]);
     assert_eq!(out, "Retried 2 dead jobs.\n");
     let out = desk.ask(&["discard", "--all-dead", "--since", "1h", "--yes"]);
     assert_eq!(out, "Discarded 3 dead jobs.\n");
@@ -122,7 +122,7 @@ async fn a_bulk_that_is_stopped_tells_how_it_goes_on() {
     }
     let mut command = queuectl(
         &desk.queue.url,
-        &["retry", "--all", "--task", "demo.a", "--rate", "0.01"],
+        &["replay", "--task", "demo.a", "--rate", "0.01"],
     );
     command.env("RHUBARB_NAMESPACE", &desk.queue.namespace);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("a process");
@@ -145,7 +145,9 @@ async fn a_bulk_that_is_stopped_tells_how_it_goes_on() {
     BufReader::new(stdout).read_line(&mut told).expect("a line");
     assert_eq!(child.wait().expect("its end").code(), Some(1));
     assert!(
-        told.starts_with("Retried 1 dead job, then stopped. To go on: queuectl retry --all --task demo.a --since "),
+        told.starts_with(
+            "Retried 1 dead job, then stopped. To go on: queuectl replay --task demo.a --since "
+        ),
         "{told}"
     );
     let (_, command) = told.split_once("queuectl ").expect("a command");

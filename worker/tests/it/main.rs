@@ -10,6 +10,7 @@ mod control;
 mod deploy;
 mod desk;
 mod lanes;
+mod operate;
 mod outbox;
 mod queuectl;
 mod rooms;

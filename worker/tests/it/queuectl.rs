@@ -26,7 +26,7 @@ async fn an_empty_namespace_is_told_in_sentences() {
     assert_eq!(desk.ask(&["workers"]), "No worker is running.\n");
     assert_eq!(desk.ask(&["jobs"]), "No job is waiting.\n");
     assert_eq!(desk.ask(&["jobs", "dead"]), "No job is dead.\n");
-    assert_eq!(desk.ask(&["retry", "--all"]), "No job is dead.\n");
+    assert_eq!(desk.ask(&["replay"]), "No job is dead.\n");
     assert_eq!(desk.ask(&["discard", "--all-dead"]), "No job is dead.\n");
     assert!(desk.ask(&["audit"]).contains("All is well: 0 jobs here"));
 }
@@ -126,7 +126,7 @@ async fn every_command_answers_in_json() {
     assert_eq!(desk.ask_json(&["show", "default-1"])["state"], "waiting");
     let discarded = desk.ask_json(&["discard", "default-1"]);
     assert_eq!(discarded["changed"][0], "default-1");
-    assert_eq!(desk.ask_json(&["retry", "--all"])["changed"], 0);
+    assert_eq!(desk.ask_json(&["replay"])["changed"], 0);
     let audit = desk.ask_json(&["audit"]);
     assert_eq!(audit["queues"]["default"]["waiting"], 2);
     assert_eq!(audit["findings"], serde_json::json!([]));
@@ -150,7 +150,7 @@ async fn dead_jobs_are_told_with_their_reason_retried_and_discarded_by_task() {
         "{shown}"
     );
 
-    let out = desk.ask(&["retry", "--all", "--task", "demo.b"]);
+    let out = desk.ask(&["replay", "--task", "demo.b"]);
     assert_eq!(out, "Retried 2 dead jobs.\n");
     let out = desk.ask(&["discard", "--all-dead", "--task", "demo.a", "--yes"]);
     assert_eq!(out, "Discarded 3 dead jobs.\n");
@@ -233,8 +233,11 @@ async fn a_call_in_a_wrong_way_ends_with_2_and_says_what_would_be_right() {
         ),
         (vec!["jobs", "--task", "a"], "queuectl jobs dead"),
         (vec!["jobs", "dead", "--since", "x"], "such as 2h"),
-        (vec!["retry", "low-1", "--rate", "5"], "go with --all"),
-        (vec!["retry", "--all", "--rate", "0"], "such as 50 or 0.5"),
+        (
+            vec!["discard", "low-1", "--rate", "5"],
+            "go with --all-dead",
+        ),
+        (vec!["replay", "--rate", "0"], "such as 50 or 0.5"),
         (vec!["pause"], "<QUEUE>"),
         (vec!["drain", "low", "--scheduled"], "--wait"),
         (vec!["resume", "all"], "high, default or low"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::queue::{JobId, Outcome, cancel::Cancel, inspect::Inspector, operate::Operator};
+use common::queue::{JobId, Outcome, cancel::Cancel};
 use serde::Serialize;
 
 use crate::{
@@ -37,7 +37,7 @@ struct Answer {
 }
 
 pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> crate::Outcome {
-    let operator = Operator::new(connection.redis.clone(), connection.keys.clone());
+    let operator = connection.operator();
     let mut children = 0;
     if args.children {
         for id in &args.ids {
@@ -110,7 +110,7 @@ async fn tell(
             )
         }
         Cancel::Ended(None) => {
-            let inspector = Inspector::new(connection.redis.clone(), connection.keys.clone());
+            let inspector = connection.inspector();
             let why = why_not(id, &inspector.show(id).await?);
             ("ended", format!("Not cancelled: {why}"))
         }

@@ -1,12 +1,11 @@
-//! `queuectl retry` and `queuectl discard`.
+//! `queuectl retry`, `queuectl replay` and `queuectl discard`.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use common::queue::{
     JobId, Queue,
     dead::{Done, Fate, Filter},
-    inspect::{Inspector, show::Known},
-    operate::Operator,
+    inspect::show::Known,
 };
 use serde::Serialize;
 
@@ -19,18 +18,22 @@ use crate::{
     show::why_not,
 };
 
+/// Jobs a second that are replayed unless told otherwise: what killed them may not stand all at once.
+const REPLAY_RATE: f64 = 50.0;
+
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  queuectl retry low-17\n  queuectl retry --all --task demo.greet --error 'no route' --since 2h --rate 50"
-)]
+#[command(after_help = "Example:\n  queuectl retry low-17\nDead ones in bulk: queuectl replay")]
 pub(crate) struct RetryArgs {
     /// Dead, scheduled or parked jobs
+    #[arg(required = true)]
     ids: Vec<JobId>,
+}
 
-    /// All dead jobs, or those that are chosen below
-    #[arg(long, conflicts_with = "ids")]
-    all: bool,
-
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  queuectl replay --task demo.greet --error 'no route' --since 2h\n  queuectl replay --rate 500\nTo see them first: queuectl jobs dead, with the same flags"
+)]
+pub(crate) struct ReplayArgs {
     #[command(flatten)]
     bulk: BulkArgs,
 }
@@ -57,7 +60,7 @@ pub(crate) struct DiscardArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BulkArgs {
-    /// So many jobs a second at most
+    /// So many jobs a second at most [default: 50 to replay, no limit to discard]
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
@@ -83,30 +86,36 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) async fn retry(args: RetryArgs, connection: &Connection, out: &Out) -> Outcome {
-    if !args.all {
-        return some(Fate::Retry, &args.ids, &args.bulk, connection, out).await;
-    }
+    some(Fate::Retry, &args.ids, connection, out).await
+}
+
+pub(crate) async fn replay(args: ReplayArgs, connection: &Connection, out: &Out) -> Outcome {
     let now_ms = connection.now_ms().await?;
     let filter = args.bulk.which.at(now_ms, args.bulk.queue);
-    all(Fate::Retry, &filter, args.bulk.rate, connection, out).await
+    let rate = args.bulk.rate.unwrap_or(REPLAY_RATE);
+    all(Fate::Retry, &filter, Some(rate), connection, out).await
 }
 
 pub(crate) async fn discard(args: DiscardArgs, connection: &Connection, out: &Out) -> Outcome {
     if !args.all_dead {
-        return some(Fate::Discard, &args.ids, &args.bulk, connection, out).await;
+        if args.ids.is_empty() {
+            let text = "which jobs? Name them (<IDS>…), or say --all-dead for all that are dead";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        if !args.bulk.is_empty() {
+            let text = "--rate and what chooses among dead jobs go with --all-dead";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        return some(Fate::Discard, &args.ids, connection, out).await;
     }
     let now_ms = connection.now_ms().await?;
     let filter = args.bulk.which.at(now_ms, args.bulk.queue);
-    let dead = operator(connection).count_dead().await?;
+    let dead = connection.operator().count_dead().await?;
     if dead > 0 && !args.yes && !agreed(dead, &filter)? {
         eprintln!("Nothing was discarded.");
         return Ok(Ending::NotForAll);
     }
     all(Fate::Discard, &filter, args.bulk.rate, connection, out).await
-}
-
-fn operator(connection: &Connection) -> Operator {
-    Operator::new(connection.redis.clone(), connection.keys.clone())
 }
 
 /// Asks before jobs are discarded in bulk.
@@ -144,7 +153,7 @@ async fn all(
     connection: &Connection,
     out: &Out,
 ) -> Outcome {
-    let operator = operator(connection);
+    let operator = connection.operator();
     let dead = operator.count_dead().await?;
     let progress = Progress::new();
     let (doing, did) = words(fate);
@@ -191,7 +200,7 @@ fn stopped(fate: Fate, filter: &Filter, rate: Option<f64>, done: Done) -> String
         ..filter.clone()
     };
     let command = match fate {
-        Fate::Retry => "retry --all",
+        Fate::Retry => "replay",
         Fate::Discard => "discard --all-dead",
     };
     let jobs = count(done.changed, "dead job");
@@ -221,26 +230,8 @@ struct Unchanged {
     why: String,
 }
 
-async fn some(
-    fate: Fate,
-    ids: &[JobId],
-    bulk: &BulkArgs,
-    connection: &Connection,
-    out: &Out,
-) -> Outcome {
-    let all = match fate {
-        Fate::Retry => "--all",
-        Fate::Discard => "--all-dead",
-    };
-    if ids.is_empty() {
-        let text = format!("which jobs? Name them (<IDS>…), or say {all} for all that are dead");
-        return Err(Failure::Usage(text));
-    }
-    if !bulk.is_empty() {
-        let text = format!("--rate and what chooses among dead jobs go with {all}");
-        return Err(Failure::Usage(text));
-    }
-    let operator = operator(connection);
+async fn some(fate: Fate, ids: &[JobId], connection: &Connection, out: &Out) -> Outcome {
+    let operator = connection.operator();
     let changed = match fate {
         Fate::Retry => operator.retry(ids).await?,
         Fate::Discard => operator.discard(ids).await?,
@@ -276,7 +267,7 @@ async fn some(
 
 /// Why a job was left as it is.
 async fn why(id: JobId, connection: &Connection) -> Result<String, Failure> {
-    let inspector = Inspector::new(connection.redis.clone(), connection.keys.clone());
+    let inspector = connection.inspector();
     Ok(match inspector.show(id).await? {
         Known::Job(job) if job.state == "claimed" => format!("{id} is being run"),
         Known::Job(job) => format!("{id} is {}", job.state),

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use common::{
+    chat::inspect::Rooms,
     error::Chain,
     kv::{Keys, KvError, Redis},
-    queue::operate::Operator,
+    queue::{inspect::Inspector, operate::Operator},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,18 +19,44 @@ use crate::Failure;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The namespace that a command works on.
+#[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) redis: Redis,
     pub(crate) keys: Keys,
+    /// Who changes what is changed.
+    pub(crate) by: String,
 }
 
 impl Connection {
+    /// Looks.
+    pub(crate) fn inspector(&self) -> Inspector {
+        Inspector::new(self.redis.clone(), self.keys.clone())
+    }
+
+    /// Changes, for somebody.
+    pub(crate) fn operator(&self) -> Operator {
+        Operator::new(self.redis.clone(), self.keys.clone()).acting_for(&self.by)
+    }
+
+    /// Looks at rooms.
+    pub(crate) fn rooms(&self) -> Rooms {
+        Rooms::new(self.redis.clone(), self.keys.clone())
+    }
+
     /// The time, by Redis's clock.
     pub(crate) async fn now_ms(&self) -> Result<u64, KvError> {
-        Operator::new(self.redis.clone(), self.keys.clone())
-            .now_ms()
-            .await
+        self.operator().now_ms().await
     }
+}
+
+/// Who calls: the user and the machine.
+pub(crate) fn caller() -> String {
+    let named = |name| std::env::var(name).ok().filter(|user| !user.is_empty());
+    let user = named("USER").or_else(|| named("LOGNAME"));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.map(|host| host.trim().to_owned());
+    let host = host.or_else(|| named("HOSTNAME")).unwrap_or_default();
+    format!("{}@{host}", user.as_deref().unwrap_or("somebody"))
 }
 
 /// Connects, or says what is wrong in words that help.

@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use common::queue::{
-    Queue,
-    inspect::{Inspector, left::Left},
-    operate::Operator,
-};
+use common::queue::{Queue, inspect::left::Left};
 use serde::Serialize;
 
 use crate::{
@@ -24,10 +20,6 @@ pub(crate) struct PauseArgs {
     /// The queues: high, default, low
     #[arg(required = true, value_name = "QUEUE")]
     queues: Vec<Queue>,
-
-    /// Who decides that, for `queuectl status` [default: the user's name]
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -61,10 +53,9 @@ struct Answer {
 }
 
 pub(crate) async fn pause(args: PauseArgs, connection: &Connection, out: &Out) -> Outcome {
-    let by = args.by();
     let mut answers = Vec::new();
     for queue in args.queues() {
-        let changed = operator(connection).acting_for(&by).pause(queue).await?;
+        let changed = connection.operator().pause(queue).await?;
         answers.push(answer(queue, changed, connection).await?);
     }
     tell(&answers, out, |answer| {
@@ -80,7 +71,7 @@ pub(crate) async fn pause(args: PauseArgs, connection: &Connection, out: &Out) -
 pub(crate) async fn resume(args: ResumeArgs, connection: &Connection, out: &Out) -> Outcome {
     let mut answers = Vec::new();
     for queue in args.queues.iter().copied().collect::<BTreeSet<_>>() {
-        let changed = operator(connection).resume(queue).await?;
+        let changed = connection.operator().resume(queue).await?;
         answers.push(answer(queue, changed, connection).await?);
     }
     tell(&answers, out, |Answer { queue, changed, .. }| {
@@ -93,11 +84,10 @@ pub(crate) async fn resume(args: ResumeArgs, connection: &Connection, out: &Out)
 }
 
 pub(crate) async fn drain(args: DrainArgs, connection: &Connection, out: &Out) -> Outcome {
-    let by = args.of.by();
     let queues = args.of.queues();
     let mut changed = Vec::new();
     for queue in &queues {
-        changed.push(operator(connection).acting_for(&by).drain(*queue).await?);
+        changed.push(connection.operator().drain(*queue).await?);
     }
     if args.wait {
         let progress = Progress::new();
@@ -162,7 +152,7 @@ async fn wait(
     connection: &Connection,
     progress: &Progress,
 ) -> Result<(), crate::Failure> {
-    let inspector = inspector(connection);
+    let inspector = connection.inspector();
     let mut most = 0;
     let mut warned = false;
     loop {
@@ -190,7 +180,7 @@ async fn answer(
     changed: bool,
     connection: &Connection,
 ) -> Result<Answer, crate::Failure> {
-    let left = inspector(connection).left(queue).await?;
+    let left = connection.inspector().left(queue).await?;
     Ok(Answer {
         queue,
         changed,
@@ -212,18 +202,4 @@ impl PauseArgs {
         let queues: BTreeSet<_> = self.queues.iter().copied().collect();
         queues.into_iter().collect()
     }
-
-    fn by(&self) -> String {
-        let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-        let by = self.by.clone().or_else(|| user().ok());
-        by.unwrap_or_else(|| "queuectl".to_owned())
-    }
-}
-
-fn operator(connection: &Connection) -> Operator {
-    Operator::new(connection.redis.clone(), connection.keys.clone())
-}
-
-fn inspector(connection: &Connection) -> Inspector {
-    Inspector::new(connection.redis.clone(), connection.keys.clone())
 }

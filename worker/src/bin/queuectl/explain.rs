@@ -1,9 +1,6 @@
 //! `queuectl explain`.
 
-use common::queue::{
-    JobId,
-    inspect::{Inspector, explain::Reason},
-};
+use common::queue::{JobId, inspect::explain::Reason};
 
 use crate::{
     Ending, Outcome,
@@ -19,7 +16,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> Outcome {
-    let inspector = Inspector::new(connection.redis.clone(), connection.keys.clone());
+    let inspector = connection.inspector();
     let explanation = inspector.explain(args.id).await?;
     out.answer(&explanation, || {
         let text = format!("{}: {}", args.id, explanation.text);

@@ -1,4 +1,4 @@
-//! Which dead jobs: the flags that `jobs dead`, `retry --all` and `discard --all-dead` share.
+//! Which dead jobs: the flags that `jobs dead`, `replay` and `discard --all-dead` share.
 
 use std::time::Duration;
 

@@ -3,10 +3,7 @@
 use common::queue::{
     Queue,
     dead::Filter,
-    inspect::{
-        Inspector,
-        list::{Cursor, Listing, Page, Row, State},
-    },
+    inspect::list::{Cursor, Listing, Page, Row, State},
 };
 
 use crate::{
@@ -70,7 +67,7 @@ pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outco
         limit: args.limit.into(),
         cursor: args.cursor,
     };
-    let inspector = Inspector::new(connection.redis.clone(), connection.keys.clone());
+    let inspector = connection.inspector();
     let page = inspector.jobs(&listing).await?;
     out.answer(&page, || tell(&page, &listing, out))?;
     Ok(Ending::Done)

@@ -1,6 +1,6 @@
 //! `queuectl lanes`.
 
-use common::queue::inspect::{Inspector, lanes::LaneStatus};
+use common::queue::inspect::lanes::LaneStatus;
 
 use crate::{
     Ending, Outcome,
@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outcome {
-    let inspector = Inspector::new(connection.redis.clone(), connection.keys.clone());
+    let inspector = connection.inspector();
     let limit = usize::from(args.limit);
     let lanes = inspector.lanes(args.after, limit).await?;
     out.answer(&lanes, || tell(&lanes, args.after, limit, out))?;

@@ -3,7 +3,9 @@
 //! One file per command; `out` writes for people and for programs, `connect` explains why Redis cannot
 //! be reached, `time` reads and tells times, `progress` shows how far a long command is.
 
+mod actions;
 mod audit;
+mod bench;
 mod cancel;
 mod change;
 mod connect;
@@ -13,6 +15,7 @@ mod explain;
 mod filter;
 mod jobs;
 mod lanes;
+mod manual;
 mod migrate;
 mod out;
 mod periodic;
@@ -21,7 +24,10 @@ mod room_jobs;
 mod rooms;
 mod show;
 mod status;
+mod tail;
+mod tasks;
 mod time;
+mod top;
 
 use std::process::ExitCode;
 
@@ -49,6 +55,10 @@ struct Cli {
     #[arg(long)]
     json: bool,
 
+    /// Who changes something, for `queuectl actions` [default: the user and the machine]
+    #[arg(long, env = "RHUBARB_BY", value_name = "NAME")]
+    by: Option<String>,
+
     #[command(flatten)]
     common: config::Common,
 }
@@ -57,8 +67,14 @@ struct Cli {
 enum Command {
     /// Show how many jobs wait, for how long, and what else there is
     Status,
+    /// Watch the queues live
+    Top(top::Args),
     /// List the workers: what they serve, what they hold, whether they live
     Workers,
+    /// Count what became of the attempts of each task, and how long they ran
+    Tasks,
+    /// Follow what happens to jobs, while it happens
+    Tail(tail::Args),
     /// List jobs in one state
     Jobs(jobs::Args),
     /// List the lanes: how many jobs wait and run in each, how wide and how fast it is
@@ -79,10 +95,14 @@ enum Command {
     Periodic(periodic::Args),
     /// Run dead, scheduled or parked jobs now, with their attempts counted anew
     Retry(change::RetryArgs),
+    /// Retry dead jobs in bulk, so many a second
+    Replay(change::ReplayArgs),
     /// Remove jobs that nobody runs
     Discard(change::DiscardArgs),
     /// End jobs for good, also those that are being run
     Cancel(cancel::Args),
+    /// List who changed what by hand
+    Actions(actions::Args),
     /// Account for every job; with --repair, mend what is amiss
     Audit(audit::Args),
     /// List rooms, or show one: members, log, what is not in the archive yet
@@ -91,8 +111,14 @@ enum Command {
     Flush(room_jobs::FlushArgs),
     /// Bring a cold room back from the archive
     Rehydrate(room_jobs::RehydrateArgs),
+    /// Measure how fast this Redis takes and gives jobs
+    Bench(bench::Args),
     /// Bring the database to this version
     Migrate(migrate::Args),
+    /// Write completions for a shell
+    Completions(manual::CompletionsArgs),
+    /// Write the man page
+    Man(manual::ManArgs),
 }
 
 /// How a command ended.
@@ -143,7 +169,12 @@ async fn main() -> ExitCode {
 /// Reads the command line. The flags that all commands share may stand before or after the command's
 /// name; clap allows that only to flags that are not required, so Redis's address is checked later.
 fn parse() -> Cli {
-    let command = Cli::command().mut_args(|arg| {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| {
         let arg = arg.global(true);
         match arg.get_id().as_str() {
             "redis_url" => arg
@@ -153,21 +184,27 @@ fn parse() -> Cli {
             "log_format" => arg.hide(true),
             _ => arg,
         }
-    });
-    let matches = command.get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    })
 }
 
 async fn run(cli: Cli, out: &Out) -> Outcome {
-    if let Command::Migrate(args) = &cli.command {
-        return migrate::run(args, out).await;
+    // What needs no Redis.
+    match &cli.command {
+        Command::Migrate(args) => return migrate::run(args, out).await,
+        Command::Completions(args) => return manual::completions(args, command()),
+        Command::Man(args) => return manual::man(args, command()),
+        _ => {}
     }
     let redis = connect::connect(&cli.common.redis_url).await?;
     let keys = Keys::new(&cli.common.namespace);
-    let connection = Connection { redis, keys };
+    let by = cli.by.unwrap_or_else(connect::caller);
+    let connection = Connection { redis, keys, by };
     match cli.command {
         Command::Status => status::run(&connection, out).await,
+        Command::Top(args) => top::run(&args, &connection, out).await,
         Command::Workers => status::workers(&connection, out).await,
+        Command::Tasks => tasks::run(&connection, out).await,
+        Command::Tail(args) => tail::run(&args, &connection, out).await,
         Command::Jobs(args) => jobs::run(args, &connection, out).await,
         Command::Lanes(args) => lanes::run(args, &connection, out).await,
         Command::Show(args) => show::run(&args, &connection, out).await,
@@ -178,12 +215,25 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Resume(args) => control::resume(args, &connection, out).await,
         Command::Periodic(args) => periodic::run(&args, &connection, out).await,
         Command::Retry(args) => change::retry(args, &connection, out).await,
+        Command::Replay(args) => change::replay(args, &connection, out).await,
         Command::Discard(args) => change::discard(args, &connection, out).await,
         Command::Cancel(args) => cancel::run(&args, &connection, out).await,
+        Command::Actions(args) => actions::run(&args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,
         Command::Rooms(args) => rooms::run(args, &connection, out).await,
         Command::Flush(args) => room_jobs::flush(&args, &connection, out).await,
         Command::Rehydrate(args) => room_jobs::rehydrate(&args, &connection, out).await,
-        Command::Migrate(args) => migrate::run(&args, out).await,
+        Command::Bench(args) => {
+            let common = &cli.common;
+            bench::run(
+                &args,
+                &common.redis_url,
+                &common.namespace,
+                &connection,
+                out,
+            )
+            .await
+        }
+        Command::Migrate(_) | Command::Completions(_) | Command::Man(_) => Ok(Ending::Done),
     }
 }

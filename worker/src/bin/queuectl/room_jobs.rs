@@ -72,17 +72,17 @@ pub(crate) async fn rehydrate(args: &RehydrateArgs, connection: &Connection, out
 }
 
 async fn run(what: What, room: &RoomId, wait: bool, connection: &Connection, out: &Out) -> Outcome {
-    let rooms = Rooms::new(connection.redis.clone(), connection.keys.clone());
+    let (rooms, operator) = (connection.rooms(), connection.operator());
     let before = rooms.show(room).await?;
     let asked = match what {
-        What::Flush => rooms.ask_flush(room).await?,
-        What::Rehydrate => rooms.ask_rehydrate(room).await?,
+        What::Flush => rooms.ask_flush(&operator, room).await?,
+        What::Rehydrate => rooms.ask_rehydrate(&operator, room).await?,
     };
     let follow = Follow {
         what,
         top: before.top,
         rooms: &rooms,
-        inspector: Inspector::new(connection.redis.clone(), connection.keys.clone()),
+        inspector: connection.inspector(),
     };
     if wait && asked != Asked::NotNeeded {
         follow.to_the_end(room, asked).await?;

@@ -2,7 +2,7 @@
 
 use common::{
     chat::inspect::{
-        Overview, RoomStatus, Rooms,
+        Overview, RoomStatus,
         list::{RoomCursor, RoomPage, Which},
     },
     id::{MessageId, RoomId},
@@ -47,7 +47,7 @@ struct Answer<'a> {
 }
 
 pub(crate) async fn run(args: Args, connection: &Connection, out: &Out) -> Outcome {
-    let rooms = Rooms::new(connection.redis.clone(), connection.keys.clone());
+    let rooms = connection.rooms();
     if let Some(room) = &args.room {
         let room = rooms.show(room).await?;
         out.answer(&room, || tell_one(&room, out))?;

@@ -3,7 +3,7 @@
 use common::queue::{
     JobId, Outcome as Ended,
     inspect::{
-        Entry, Inspector,
+        Entry,
         flow::Around,
         show::{Group, Job, Known},
     },
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> Outcome {
-    let inspector = Inspector::new(connection.redis.clone(), connection.keys.clone());
+    let inspector = connection.inspector();
     let id = args.id;
     match inspector.show(id).await? {
         Known::Job(job) => {

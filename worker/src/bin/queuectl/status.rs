@@ -2,10 +2,7 @@
 
 use common::queue::{
     Queue,
-    inspect::{
-        Inspector,
-        status::{Status, WorkerStatus},
-    },
+    inspect::status::{Status, WorkerStatus},
     parking::Kind,
     pause::Decision,
 };
@@ -18,23 +15,19 @@ use crate::{
 };
 
 pub(crate) async fn run(connection: &Connection, out: &Out) -> Outcome {
-    let status = inspector(connection).status().await?;
+    let status = connection.inspector().status().await?;
     out.answer(&status, || tell(&status, out))?;
     Ok(Ending::Done)
 }
 
 pub(crate) async fn workers(connection: &Connection, out: &Out) -> Outcome {
-    let status = inspector(connection).status().await?;
+    let status = connection.inspector().status().await?;
     out.answer(&status.workers, || tell_workers(&status, out))?;
     Ok(Ending::Done)
 }
 
 /// Kinds of parked jobs that are named.
 const KINDS: usize = 3;
-
-fn inspector(connection: &Connection) -> Inspector {
-    Inspector::new(connection.redis.clone(), connection.keys.clone())
-}
 
 fn lives(worker: &WorkerStatus, now_ms: u64) -> bool {
     worker.alive_until_ms > now_ms
@@ -107,7 +100,7 @@ fn tell(status: &Status, out: &Out) -> String {
 }
 
 /// `paused for 3 min by ada`.
-fn decided(what: &str, decision: Option<&Decision>, now: u64) -> String {
+pub(crate) fn decided(what: &str, decision: Option<&Decision>, now: u64) -> String {
     let Some(decision) = decision else {
         return String::new();
     };

@@ -22,6 +22,13 @@ pub(crate) fn clock(ms: u64) -> String {
         .map_or_else(String::new, |time| time.format("%F %T UTC").to_string())
 }
 
+/// A time of the day to the ms: `14:13:20.017`; nothing for no time.
+pub(crate) fn clock_ms(ms: u64) -> String {
+    let time = i64::try_from(ms).ok().filter(|ms| *ms > 0);
+    time.and_then(DateTime::from_timestamp_millis)
+        .map_or_else(String::new, |time| time.format("%T%.3f").to_string())
+}
+
 /// A time to the ms, as it is read again: `2026-09-21T14:13:20.017Z`.
 pub(crate) fn stamp(ms: u64) -> String {
     i64::try_from(ms)
