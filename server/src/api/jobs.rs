@@ -23,7 +23,7 @@ use warp::reply::{Reply, json, with_status};
 
 use super::body;
 use crate::{
-    auth::secret::{Secret, bearer},
+    auth::bearer::{Token, bearer},
     error::ApiError,
 };
 
@@ -33,7 +33,7 @@ const ROOM: usize = 1024;
 /// What the routes of jobs work with.
 #[derive(Debug, Clone)]
 pub(crate) struct Jobs {
-    token: Secret,
+    token: Token,
     producer: Producer,
     inspector: Inspector,
 }
@@ -87,7 +87,7 @@ struct Told {
 
 impl Jobs {
     /// Jobs of the queues under `keys`, for who has the token.
-    pub(crate) fn new(token: Secret, redis: Redis, keys: Keys) -> Self {
+    pub(crate) fn new(token: Token, redis: Redis, keys: Keys) -> Self {
         Self {
             token,
             producer: Producer::new(redis.clone(), keys.clone()),

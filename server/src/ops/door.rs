@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 
 use super::{Ops, people::Who};
 use crate::{
-    auth::{origin::is_own, secret::bearer},
+    auth::{bearer::bearer, origin::is_own},
     error::ApiError,
     limits::{Address, Limits},
 };

@@ -11,7 +11,7 @@ use http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::secret::Secret;
+use crate::auth::bearer::Token;
 
 /// How long a cookie is good for.
 const SHIFT: Duration = Duration::from_secs(12 * 3600);
@@ -28,7 +28,7 @@ pub(crate) struct People(Vec<Person>);
 
 struct Person {
     name: String,
-    secret: Secret,
+    token: Token,
 }
 
 impl fmt::Debug for Person {
@@ -63,7 +63,7 @@ impl People {
         let given = list.iter().map(|text| text.trim());
         for (at, text) in given.filter(|text| !text.is_empty()).enumerate() {
             let n = at + 1;
-            let Some((name, token)) = text.split_once('=') else {
+            let Some((name, text)) = text.split_once('=') else {
                 bail!("number {n} of --ops-token is not of the form NAME=TOKEN");
             };
             let fits = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
@@ -72,20 +72,20 @@ impl People {
                     "the name of number {n} of --ops-token has 1 to {LONGEST} letters, digits, or - _ . @"
                 );
             }
-            let secret: Secret = token
+            let token: Token = text
                 .parse()
                 .with_context(|| format!("read the token of {name} (--ops-token)"))?;
             if people.iter().any(|one| one.name == name) {
                 bail!("--ops-token names {name} twice");
             }
-            if people.iter().any(|one| one.secret.is(token)) {
+            if people.iter().any(|one| one.token.is(text)) {
                 bail!(
                     "{name} and another have the same token (--ops-token): who it was could not be told"
                 );
             }
             people.push(Person {
                 name: name.to_owned(),
-                secret,
+                token,
             });
         }
         Ok((!people.is_empty()).then_some(Self(people)))
@@ -95,7 +95,7 @@ impl People {
     pub(super) fn by_token(&self, token: &str) -> Option<Who> {
         let mut found = None;
         for person in &self.0 {
-            if person.secret.is(token) {
+            if person.token.is(token) {
                 found = Some(person);
             }
         }
@@ -122,7 +122,7 @@ impl People {
         validation.set_required_spec_claims(&["exp", "aud", "sub"]);
         validation.leeway = 10;
         self.0.iter().find_map(|person| {
-            let key = DecodingKey::from_secret(person.secret.bytes());
+            let key = DecodingKey::from_secret(person.token.bytes());
             let claims = decode::<Claims>(value, &key, &validation).ok()?.claims;
             (claims.sub == person.name).then_some(Who {
                 name: claims.sub,
@@ -140,7 +140,7 @@ impl People {
             aud: AUDIENCE.to_owned(),
             exp: (now + SHIFT).as_secs(),
         };
-        let key = EncodingKey::from_secret(person.secret.bytes());
+        let key = EncodingKey::from_secret(person.token.bytes());
         let value = encode(&Header::default(), &claims, &key).ok()?;
         let who = Who {
             name: claims.sub,

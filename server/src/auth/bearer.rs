@@ -1,40 +1,40 @@
-//! Secrets: texts that this server and a program or a person share, as tokens for `/jobs` and `/ops`.
+//! Bearer tokens: texts that this server and a program or a person share, as tokens for `/jobs` and `/ops`.
 
 use std::{fmt, hint::black_box, str::FromStr, sync::Arc};
 
 use thiserror::Error;
 
-/// Why a text cannot be a secret. It does not repeat the text, which may be half of one.
+/// Why a text cannot be a token. It does not repeat the text, which may be half of one.
 #[derive(Debug, Error)]
 #[error(
     "a token has at least 16 letters, digits or signs and no blanks; `openssl rand -hex 32` makes one"
 )]
-pub(crate) struct SecretError;
+pub(crate) struct TokenError;
 
 /// What proves that somebody may.
 #[derive(Clone)]
-pub(crate) struct Secret(Arc<str>);
+pub(crate) struct Token(Arc<str>);
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("Token(…)")
     }
 }
 
-impl FromStr for Secret {
-    type Err = SecretError;
+impl FromStr for Token {
+    type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_graphic());
         if fits {
             Ok(Self(text.into()))
         } else {
-            Err(SecretError)
+            Err(TokenError)
         }
     }
 }
 
-impl Secret {
+impl Token {
     /// Whether a text is it. The time that this takes tells nothing of it but its length.
     pub(crate) fn is(&self, given: &str) -> bool {
         let given = given.as_bytes();
@@ -65,22 +65,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_itself_and_nothing_else_and_is_never_shown() {
+    fn a_token_is_itself_and_nothing_else_and_is_never_shown() {
         let text = "0123456789abcdef-token";
-        let secret: Secret = text.parse().unwrap();
+        let token: Token = text.parse().unwrap();
 
-        assert!(secret.is(text));
+        assert!(token.is(text));
         for other in ["", "0", "0123456789abcdef-tokem", &format!("{text}{text}")] {
-            assert!(!secret.is(other), "{other}");
+            assert!(!token.is(other), "{other}");
         }
-        assert!(!format!("{secret:?}").contains("0123"));
+        assert!(!format!("{token:?}").contains("0123"));
         for wrong in [
             "",
             "short",
             "with a blank in the middle",
             "not-ascii-ä-xxxxxxxx",
         ] {
-            let error = wrong.parse::<Secret>().unwrap_err().to_string();
+            let error = wrong.parse::<Token>().unwrap_err().to_string();
             assert!(wrong.is_empty() || !error.contains(wrong), "{error}");
         }
     }
