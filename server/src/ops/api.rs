@@ -88,34 +88,23 @@ async fn call<B: Buf>(
             caller.comes_from_here()?;
             with_cookie(Response::default(), &people::no_cookie(caller.is_secure()))
         }
-        ("POST", change) => {
-            let who = caller.changes(ops)?;
-            let change = (change, who);
-            match change {
-                (["jobs", verb], who) => {
-                    change::jobs(ops, &who, verb, understood(body).await?).await
+        ("POST", what) => {
+            let who = &caller.changes(ops)?;
+            match what {
+                ["jobs", verb] => change::jobs(ops, who, verb, understood(body).await?).await,
+                ["dead", verb] => change::dead(ops, who, verb, understood(body).await?).await,
+                ["bulks", "stop"] => change::stop_bulk(ops, who, understood(body).await?).await,
+                ["queues", verb] => change::queue(ops, who, verb, understood(body).await?).await,
+                ["periodic", verb] => {
+                    change::periodic(ops, who, verb, understood(body).await?).await
                 }
-                (["dead", verb], who) => {
-                    change::dead(ops, &who, verb, understood(body).await?).await
-                }
-                (["bulks", "stop"], who) => {
-                    change::stop_bulk(ops, &who, understood(body).await?).await
-                }
-                (["queues", verb], who) => {
-                    change::queue(ops, &who, verb, understood(body).await?).await
-                }
-                (["periodic", verb], who) => {
-                    change::periodic(ops, &who, verb, understood(body).await?).await
-                }
-                (["rooms", verb], who) => {
-                    change::room(ops, &who, verb, understood(body).await?).await
-                }
+                ["rooms", verb] => change::room(ops, who, verb, understood(body).await?).await,
                 _ => Err(ApiError::NotFound),
             }
         }
-        ("GET" | "HEAD", look) => {
+        ("GET" | "HEAD", what) => {
             let who = caller.looks(ops)?;
-            match look {
+            match what {
                 ["me"] => Ok(json(&who).into_response()),
                 ["live"] => live::listen(ops, caller.address, &who),
                 ["status"] => read::status(ops).await,
