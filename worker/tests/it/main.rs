@@ -12,5 +12,6 @@ mod desk;
 mod lanes;
 mod operate;
 mod outbox;
+mod page;
 mod queuectl;
 mod rooms;

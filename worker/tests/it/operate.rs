@@ -1,8 +1,8 @@
 //! `queuectl explain`, `tail`, `tasks`, `actions` and `replay`.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
+    io::{BufRead, BufReader, Read, Write},
+    process::{Command, Stdio},
 };
 
 use common::testing::eventually;
@@ -22,7 +22,7 @@ async fn a_job_that_does_not_run_is_explained() {
     desk.ask(&["pause", "low", "--by", "ada"]);
     let told = desk.ask_json(&["explain", "low-1"]);
     assert_eq!(
-        (&told["reason"], &told["by"]["by"]),
+        (&told["reason"], &told["decision"]["by"]),
         (&"paused".into(), &"ada".into())
     );
     assert_eq!(told["advice"], "To let it go on: queuectl resume low");
@@ -189,6 +189,13 @@ fn completions_and_the_man_page_need_no_redis_and_name_each_command() {
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.out.starts_with(".ie") || ended.out.contains(".TH queuectl"));
     assert!(ended.out.contains("queuectl\\-explain(1)") && ended.out.contains("Exit codes"));
+    let dir = std::env::temp_dir().join(format!("queuectl-man-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let ended = run(&mut queuectl("", &["man", "--dir", dir.to_str().unwrap()]));
+    let pages = std::fs::read_dir(&dir).unwrap().count();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(pages > 20, "{pages}");
 }
 
 #[test]
@@ -201,4 +208,44 @@ fn top_without_a_terminal_points_to_status() {
         "{}",
         ended.err
     );
+}
+
+/// `script` gives the process a terminal.
+#[test]
+fn top_draws_on_a_terminal_and_leaves_it_as_it_was() {
+    let desk = Desk::set();
+    let top = format!(
+        "stty rows 24 cols 80; {} top",
+        env!("CARGO_BIN_EXE_queuectl")
+    );
+    let mut child = Command::new("script")
+        .args(["-qec", &top, "/dev/null"])
+        .env("REDIS_URL", &desk.queue.url)
+        .env("RHUBARB_NAMESPACE", &desk.queue.namespace)
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`script` of util-linux");
+    let mut stdin = child.stdin.take().expect("its keys");
+    let mut stdout = child.stdout.take().expect("its screen");
+    let mut screen = String::new();
+    let mut bytes = [0; 4096];
+    let mut has_quit = false;
+    loop {
+        let n = stdout.read(&mut bytes).expect("a screen");
+        if n == 0 {
+            break;
+        }
+        screen.push_str(&String::from_utf8_lossy(&bytes[..n]));
+        if !has_quit && screen.contains("No worker is running.") {
+            stdin.write_all(b"q").expect("a key");
+            has_quit = true;
+        }
+    }
+
+    assert!(child.wait().expect("its end").success(), "{screen}");
+    assert!(has_quit, "{screen}");
+    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+    assert!(screen.contains(enter) && screen.contains(leave), "{screen}");
 }

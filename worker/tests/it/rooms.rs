@@ -1,5 +1,10 @@
 //! `queuectl rooms`, `flush` and `rehydrate`. While a process is waited for, workers go on in the other thread.
 
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
 use common::{
     chat::Content,
     id::BootId,
@@ -128,29 +133,23 @@ async fn a_flush_and_a_rehydration_are_asked_for_and_followed_to_their_end() {
 async fn who_waits_for_a_flush_that_nobody_runs_is_told_why() {
     let chat = TestChat::start().await;
     say(&chat, "lobby", 3).await;
-    let waiting = std::thread::spawn({
-        let mut command = queuectl(&chat.queue.url, &["flush", "lobby", "--wait"]);
-        command.env("RHUBARB_NAMESPACE", &chat.queue.namespace);
-        move || run(&mut command)
-    });
-    eventually("it was asked for", async || {
-        (!chat.queue.is_drained().await).then_some(())
-    })
-    .await;
-    // The process says after three seconds what it waits for.
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let mut command = queuectl(&chat.queue.url, &["flush", "lobby", "--wait"]);
+    command.env("RHUBARB_NAMESPACE", &chat.queue.namespace);
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("a process");
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().expect("its word"));
+    stderr.read_line(&mut said).expect("a line");
+    assert_eq!(
+        said,
+        "default-1: No worker is running. No job is before it in queue default.\n"
+    );
 
     let _worker = chat.worker();
 
-    let ended = tokio::task::spawn_blocking(|| waiting.join().expect("an end")).await;
-    let ended = ended.expect("a thread");
-    assert_eq!(
-        ended.out,
-        "Flushed lobby: 3 messages went to the archive.\n"
-    );
-    assert!(
-        ended.err.contains("default-1: No worker is running."),
-        "{}",
-        ended.err
-    );
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let ended = ended.await.expect("a thread").expect("an end");
+    let out = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(out, "Flushed lobby: 3 messages went to the archive.\n");
+    drop(stderr); // the process may write until its end
 }

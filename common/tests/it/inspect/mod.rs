@@ -3,6 +3,7 @@
 mod audit;
 mod dead;
 mod explain;
+mod explain_apart;
 mod flows;
 mod operate;
 mod recipes;

@@ -154,6 +154,17 @@ async fn known_content(stage: &Stage) {
     stage
         .command("ZADD", "dirty", &["1790000000000", "lobby"])
         .await;
+    stage
+        .command("HSET", "room:lobby:members", &["1b9d6bcd", "2"])
+        .await;
+    let totals = ["done:mail", "3", "ran_us:mail", "4500"];
+    stage.command("HSET", "tasks", &totals).await;
+    // After any that a worker writes.
+    stage
+        .command("XADD", "samples", &["9999999960000-0", "low:waiting", "3"])
+        .await;
+    let action = ["*", "by", "ada", "did", "pause", "of", "low"];
+    stage.command("XADD", "actions", &action).await;
 }
 
 #[tokio::test]

@@ -37,6 +37,11 @@ pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> Outc
         .await?;
     let mut remaining = report.findings.len();
     if args.repair && remaining > 0 {
+        let findings = count(remaining as u64, "finding");
+        connection
+            .operator()
+            .write_down("repair", &findings)
+            .await?;
         remaining = auditor
             .repair(&mut report.findings, |step| {
                 progress.at(step.over, step.done, step.total);

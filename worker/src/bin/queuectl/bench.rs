@@ -32,7 +32,7 @@ use crate::{
 
 /// Calls under way at once.
 const PIPELINE: usize = 100;
-/// Jobs of which it is measured how long they wait for an idle worker.
+/// Jobs, at most, of which it is measured how long they wait for an idle worker.
 const LONELY: u64 = 500;
 /// So long nothing ends before it is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -220,13 +220,14 @@ async fn measure(
     let run_per_s = rate(args.count, begun);
 
     probe.waits().reset();
-    for n in 1..=LONELY {
+    let lonely = LONELY.min(args.count);
+    for n in 1..=lonely {
         // Idle workers listen; so does this one between two.
         tokio::time::sleep(Duration::from_millis(2)).await;
         let at_us = probe.now_us();
         producer.enqueue_with(&Nothing { at_us }, &options).await?;
         probe.wait(args.count + n, |_| {}).await?;
-        progress.at("waiting", n, LONELY);
+        progress.at("waiting", n, lonely);
     }
     stop.now();
     working.await??;

@@ -197,7 +197,8 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
     }
     let redis = connect::connect(&cli.common.redis_url).await?;
     let keys = Keys::new(&cli.common.namespace);
-    let by = cli.by.unwrap_or_else(connect::caller);
+    let by = cli.by.filter(|by| !by.is_empty());
+    let by = by.unwrap_or_else(connect::caller);
     let connection = Connection { redis, keys, by };
     match cli.command {
         Command::Status => status::run(&connection, out).await,

@@ -94,7 +94,7 @@ pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> Outc
     Ok(Ending::Done)
 }
 
-/// `14:13:20.017  done       default-17  demo.greet  attempt 1, ran 1.2 ms, on 1b9d6bcd`.
+/// `14:13:20.017  done       default-17  demo.greet  ran 1.2 ms on 1b9d6bcd`.
 fn tell(event: &Event) -> String {
     let name = style(event.event).apply_to(format!("{:<9}", event.event.name()));
     let mut told = format!("{:<12}  {name}", clock_ms(event.at_ms));
@@ -132,7 +132,8 @@ fn details(event: &Event) -> String {
         (Kind::Missed, _) => parts.push("some events may be missing here".to_owned()),
         _ => {}
     }
-    parts.extend(event.attempt.map(|n| format!("attempt {n}")));
+    let again = event.attempt.filter(|n| *n > 1);
+    parts.extend(again.map(|n| format!("attempt {n}")));
     parts.extend(event.waited_ms.map(|ms| match ms {
         0..1000 => format!("waited {ms} ms"),
         _ => format!("waited {}", span(ms)),
@@ -146,13 +147,11 @@ fn details(event: &Event) -> String {
         let us = (ms * 1e3) as u64;
         format!("ran {}", tasks::short(us))
     }));
-    parts.extend(
-        event
-            .worker
-            .as_deref()
-            .map(|id| format!("on {}", short(id))),
-    );
     let mut told = parts.join(", ");
+    if let Some(worker) = &event.worker {
+        let blank = if told.is_empty() { "" } else { " " };
+        add(&mut told, format_args!("{blank}on {}", short(worker)));
+    }
     if let Some(error) = &event.error {
         add(&mut told, format_args!(": {error}"));
     }

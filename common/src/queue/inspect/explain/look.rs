@@ -198,8 +198,12 @@ impl Look {
 
     fn waiting(&self, job: &Job) -> Reason {
         let (ahead, slots) = (self.ahead, self.slots());
-        if let Some(by) = self.paused.clone() {
-            return Reason::Paused { by, ahead };
+        if let Some(decision) = self.paused.clone() {
+            return Reason::Paused {
+                decision,
+                ahead,
+                workers: slots.workers,
+            };
         }
         if slots.workers == 0 {
             let alive = self.alive();

@@ -63,9 +63,11 @@ pub enum Reason {
     /// Its queue is paused.
     Paused {
         /// Since when, by whom.
-        by: Decision,
+        decision: Decision,
         /// Jobs before it.
         ahead: u64,
+        /// Workers that are alive and serve it.
+        workers: u64,
     },
     /// No worker that is alive serves its queue.
     NoWorker {

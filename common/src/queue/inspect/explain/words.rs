@@ -25,14 +25,23 @@ impl Teller<'_> {
         let (id, queue, now) = (self.id, self.id.queue(), self.now_ms);
         let (text, advice) = match reason {
             Reason::Running { .. } | Reason::WorkerSilent { .. } => self.claimed(reason),
-            Reason::Paused { by, ahead } => (
-                format!(
-                    "Queue {queue} is paused{}: workers take nothing from it. {} before it.",
-                    decided(by, now),
-                    before(*ahead)
-                ),
-                Some(format!("To let it go on: queuectl resume {queue}")),
-            ),
+            Reason::Paused {
+                decision,
+                ahead,
+                workers,
+            } => {
+                let (by, before) = (decided(decision, now), before(*ahead));
+                let mut text = format!(
+                    "Queue {queue} is paused{by}: workers take nothing from it. {before} before it."
+                );
+                if *workers == 0 {
+                    text.push_str(" No worker that is alive serves it, either.");
+                }
+                (
+                    text,
+                    Some(format!("To let it go on: queuectl resume {queue}")),
+                )
+            }
             Reason::NoWorker { alive: 0, ahead } => (
                 format!(
                     "No worker is running. {} before it in queue {queue}.",
