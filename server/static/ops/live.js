@@ -11,6 +11,8 @@ const STALE = 3500;
 const DEAD = 15000;
 /** Points that are kept: as many as the server keeps. */
 const POINTS = 600;
+/** Totals by task are kept for so many seconds: workers tell of them every two or so. */
+const RECENT = 15;
 
 export class Live extends EventTarget {
   /** @type {any} */
@@ -18,6 +20,9 @@ export class Live extends EventTarget {
 
   /** @type {any[]} */
   points = [];
+
+  /** @type {{at_ms: number, tasks: Record<string, any>}[]} */
+  #totals = [];
 
   #heardAt = 0;
   #openedAt = 0;
@@ -57,6 +62,7 @@ export class Live extends EventTarget {
     this.#source = null;
     this.snapshot = null;
     this.points = [];
+    this.#totals = [];
   }
 
   /** Since when nothing fresh came, in ms. */
@@ -81,6 +87,12 @@ export class Live extends EventTarget {
     return rateOf(this.points.slice(-11), (point) => point.queues[queue]?.[what]);
   }
 
+  /** How many attempts at a task end in a second, of late. @param {string} task */
+  taskRate(task) {
+    const ends = (/** @type {any} */ one) => (one ? one.done + one.retried + one.buried + one.cancelled + one.expired : 0);
+    return rateOf(this.#totals, (point) => ends(point.tasks[task]));
+  }
+
   /** @param {any} snapshot */
   #hear(snapshot) {
     this.#isAway = false;
@@ -89,6 +101,8 @@ export class Live extends EventTarget {
     const last = this.points[this.points.length - 1];
     if (!last || snapshot.point.at_ms > last.at_ms) this.points.push(snapshot.point);
     if (this.points.length > POINTS) this.points.shift();
+    this.#totals.push({ at_ms: snapshot.status.now_ms, tasks: snapshot.tasks });
+    if (this.#totals.length > RECENT) this.#totals.shift();
     this.dispatchEvent(new Event('snapshot'));
     this.#tell();
   }

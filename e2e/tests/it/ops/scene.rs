@@ -39,6 +39,7 @@ impl Task for Mail {
 struct Charge {
     card: String,
     cents: u32,
+    note: String,
 }
 
 impl Task for Charge {
@@ -176,7 +177,11 @@ impl Scene {
         for n in 0..3 {
             let card = format!("4242 4242 4242 000{n}");
             let cents = 1999 * (n + 1);
-            producer.enqueue(&Charge { card, cents }).await.unwrap();
+            let note = "<img src=x onerror=alert(1)>".to_owned();
+            producer
+                .enqueue(&Charge { card, cents, note })
+                .await
+                .unwrap();
         }
         for n in 0..9 {
             let picture = format!("albums/2026/summer-{n}.jpg");

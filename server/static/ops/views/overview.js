@@ -33,7 +33,7 @@ export default function overview({ live, every }) {
       part('Queues', queues(status, live, points, now)),
       bulks.some((/** @type {any} */ one) => one.state === 'running') ? part('Under way', bulkList(bulks.filter((/** @type {any} */ one) => one.state === 'running'), now)) : null,
       part('The last minutes', minutes(points)),
-      tasks(snapshot.tasks),
+      tasks(snapshot.tasks, live),
       days(samples),
     ];
   }
@@ -105,21 +105,21 @@ export function rates(points, name, what) {
   return points.map((point, at) => [point.at_ms, at === 0 ? null : rateOf(points.slice(Math.max(0, at - 5), at + 1), (one) => one.queues[name][what])]);
 }
 
-/** Totals by task. @param {any} tasks */
-function tasks(tasks) {
-  const all = Object.entries(tasks ?? {});
+/** Totals by task. @param {any} totals @param {any} live */
+function tasks(totals, live) {
+  const all = Object.entries(totals ?? {});
   if (!all.length) return null;
   const rows = all.map(([name, one]) => {
     const attempts = one.done + one.retried + one.buried + one.cancelled;
     const firsts = one.done + one.buried + one.cancelled + one.expired;
     return h('tr', { 'data-key': name },
       h('th', { scope: 'row' }, name),
-      cell(count(one.done)), cell(count(one.retried)),
+      cell(rate(live.taskRate(name))), cell(count(one.done)), cell(count(one.retried)),
       cell(one.buried ? h('a', { href: `#/dead?task=${encodeURIComponent(name)}` }, count(one.buried)) : '0'),
       cell(count(one.cancelled)), cell(count(one.expired)),
       cell(attempts ? span(one.ran_us / 1000 / attempts) : '–'), cell(firsts ? span(one.waited_ms / firsts) : '–'));
   });
-  return part('Tasks since ever', table('Tasks', ['Task', numeric('Done'), numeric('Retried', 'Attempts that failed, and after which another followed'), numeric('Died'), numeric('Cancelled'), numeric('Expired'), numeric('Mean run'), numeric('Mean wait', 'From when it could run to its first attempt')], rows));
+  return part('Tasks', table('Tasks', ['Task', numeric('Now', 'Attempts that end in a second'), numeric('Done', 'Since ever, as what follows'), numeric('Retried', 'Attempts that failed, and after which another followed'), numeric('Died'), numeric('Cancelled'), numeric('Expired'), numeric('Mean run'), numeric('Mean wait', 'From when it could run to its first attempt')], rows));
 }
 
 /** @param {any[] | null} samples */
