@@ -16,6 +16,7 @@ use crate::{
     history::Histories,
     hub::Hub,
     limits::{Limits, Place},
+    ops::Ops,
     premium::Premium,
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct App {
     pub(crate) histories: Histories,
     /// Jobs over HTTP, if that is on.
     pub(crate) jobs: Option<Jobs>,
+    /// The dashboard, if that is on.
+    pub(crate) ops: Option<Ops>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) connections: Connections,
     /// The server was told to stop: it is not ready any more.

@@ -25,6 +25,8 @@ pub(crate) enum ApiError {
     Unauthorized,
     #[error("pages of that origin may not use this server (--origin)")]
     ForbiddenOrigin,
+    #[error("a change needs the header `x-rhubarb-ops`, which only the dashboard's own page sets")]
+    Forged,
     #[error("{0}")]
     Unprocessable(String),
     #[error("a job has at most {0} bytes: send a reference instead")]
@@ -55,7 +57,7 @@ impl ApiError {
             Self::Refused(refusal) => status_of(refusal),
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
+            Self::ForbiddenOrigin | Self::Forged => StatusCode::FORBIDDEN,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -84,6 +86,7 @@ impl ApiError {
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "unauthorized",
             Self::ForbiddenOrigin => "forbidden_origin",
+            Self::Forged => "forged",
             Self::Unprocessable(_) => "unprocessable",
             Self::TooLarge(_) => "too_large",
             Self::QueueDrains(_) => "queue_drains",

@@ -18,6 +18,7 @@ mod joining;
 mod limits;
 mod listener;
 mod meter;
+mod ops;
 mod outbox;
 #[cfg(test)]
 mod outbox_test;
@@ -59,6 +60,7 @@ use common::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
+    net::TcpListener,
     sync::mpsc,
     task::JoinHandle,
     time::{sleep, timeout},
@@ -73,11 +75,12 @@ use crate::{
     hub::Hub,
     limits::Limits,
     listener::Listener,
+    ops::{Host, Ops, People},
     premium::Premium,
 };
 
 /// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
-/// and /rooms/ROOM/events, /events, /health and /metrics; and /jobs, if it has a token for that. Any number of these
+/// and /rooms/ROOM/events, /events, /health and /metrics; and /jobs and /ops, if it has tokens for them. Any number of these
 /// processes serve the same rooms; several can share one port.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -125,6 +128,16 @@ struct Args {
     #[arg(long, env = "JOBS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     jobs_token: Option<String>,
 
+    /// Who may use the dashboard at /ops, each by a token; without one that is off. Can be given several times
+    #[arg(
+        long,
+        env = "OPS_TOKENS",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "NAME=TOKEN"
+    )]
+    ops_token: Vec<String>,
+
     #[command(flatten)]
     common: config::Common,
 
@@ -161,6 +174,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let (go, shutdown) = Shutdown::manual();
     let door = Door::new(&args.auth)?;
     let token = args.jobs_token.as_deref().map(str::parse).transpose()?;
+    let people = People::new(&args.ops_token)?;
     let metrics = PrometheusBuilder::new()
         .install_recorder()
         .context("set metrics up")?;
@@ -199,7 +213,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
     let connections = Connections::new();
     let drain = Drain::new(Duration::from_secs(args.drain));
-    let app = App {
+    let mut app = App {
         chat: chat.clone(),
         hub: hub.clone(),
         waits,
@@ -208,6 +222,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         premium: Premium::default(),
         histories: Histories::start(chat.clone()),
         jobs,
+        ops: None,
         metrics: metrics.clone(),
         connections: connections.clone(),
         stopping: stopping.clone(),
@@ -216,15 +231,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
         closing,
         outbox_bytes: args.outbox_bytes as usize,
     };
+    app.ops = people.map(|people| Ops::new(people, &chat, Host::of(&app)));
     tokio::spawn(keep_up(metrics));
 
-    let address = resolve(&args.host, args.port)?;
-    let (incoming, listener) = Listener::bind(address).with_context(|| {
-        format!("listen on {address}; if the port is taken, choose another with --port")
-    })?;
-    let address = incoming
-        .local_addr()
-        .context("read the address that is listened on")?;
+    let (incoming, listener, address) = listen(&args.host, args.port)?;
     tracing::info!(%server, "the chat is at http://{address}");
     let stop = shutdown.clone();
     let serving = warp::serve(routes::routes(&app))
@@ -253,6 +263,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         let _ = timeout(LAST_WORDS, all_gone(&connections, &mut serving)).await;
     }
     serving.abort();
+    let _ = timeout(LAST_WORDS, ops::ended(app.ops)).await;
     let _ = lease.await;
     let _ = presence.await;
     settle(&chat, server, &rooms).await;
@@ -283,6 +294,18 @@ async fn settle(chat: &Chat, server: BootId, rooms: &[RoomId]) {
     if let Err(error) = chat.end_lease(server).await {
         tracing::warn!(error = %Chain(&error), "cannot end this server's lease; it will run out");
     }
+}
+
+/// Listens; tells at which address, as the port may be any.
+fn listen(host: &str, port: u16) -> anyhow::Result<(TcpListener, Listener, SocketAddr)> {
+    let address = resolve(host, port)?;
+    let (incoming, listener) = Listener::bind(address).with_context(|| {
+        format!("listen on {address}; if the port is taken, choose another with --port")
+    })?;
+    let address = incoming
+        .local_addr()
+        .context("read the address that is listened on")?;
+    Ok((incoming, listener, address))
 }
 
 fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {

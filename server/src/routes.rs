@@ -21,7 +21,8 @@ use crate::{
         origin::{self, Verdict},
     },
     error::{ApiError, Forbidden, render_rejection},
-    limits::Address,
+    limits::{Address, Limits},
+    ops::{self, Ops},
     person::Person,
     upgrade,
 };
@@ -43,7 +44,9 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(metrics(app))
         .map(Reply::into_response)
         .boxed();
-    from_allowed_origins(&app.door, all)
+    // The dashboard has a stricter rule of its own: no page elsewhere, whatever the chat allows.
+    ops(app.ops.clone(), &app.limits)
+        .or(from_allowed_origins(&app.door, all))
         .recover(render_rejection)
         .map(Reply::into_response)
         .boxed()
@@ -105,8 +108,10 @@ fn who(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
 }
 
 /// From where it is asked.
-fn address(app: &App) -> impl Filter<Extract = (Address,), Error = Infallible> + Clone + use<> {
-    let limits = app.limits.clone();
+fn address(
+    limits: &Limits,
+) -> impl Filter<Extract = (Address,), Error = Infallible> + Clone + use<> {
+    let limits = limits.clone();
     warp::addr::remote()
         .and(warp::header::headers_cloned())
         .map(move |peer, headers: HeaderMap| {
@@ -117,7 +122,7 @@ fn address(app: &App) -> impl Filter<Extract = (Address,), Error = Infallible> +
 /// Who asks about a room without a connection: first it counts, by the address.
 fn visitor(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
     let (limits, door) = (app.limits.clone(), app.door.clone());
-    address(app)
+    address(&app.limits)
         .and(warp::header::headers_cloned())
         .and(warp::query())
         .map(move |address, headers: HeaderMap, claim: Claim| {
@@ -133,7 +138,7 @@ fn socket(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("ws")
         .and(warp::get())
         .and(warp::header::headers_cloned())
-        .and(address(app))
+        .and(address(&app.limits))
         .and(warp::query())
         .and(warp::ext::optional())
         .and(with(app))
@@ -193,7 +198,7 @@ fn events(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "events")
         .and(warp::get())
         .and(warp::header::headers_cloned())
-        .and(address(app))
+        .and(address(&app.limits))
         .and(warp::query())
         .and(who(app))
         .and(with(app))
@@ -207,7 +212,7 @@ fn events_of_all(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("events")
         .and(warp::get())
         .and(warp::header::headers_cloned())
-        .and(address(app))
+        .and(address(&app.limits))
         .and(warp::query())
         .and(who(app))
         .and(with(app))
@@ -250,6 +255,21 @@ pub(crate) fn job(jobs: Option<Jobs>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
+/// All of `/ops`, if the server has a token for somebody: [`crate::ops`] has the table of it.
+pub(crate) fn ops(ops: Option<Ops>, limits: &Limits) -> BoxedFilter<(Response,)> {
+    warp::path("ops")
+        .and(if_on(ops))
+        .and(warp::method())
+        .and(warp::path::tail())
+        .and(warp::query())
+        .and(warp::header::headers_cloned())
+        .and(address(limits))
+        .and(warp::body::stream())
+        .then(ops::answer)
+        .map(Reply::into_response)
+        .boxed()
+}
+
 /// `GET /health/live`
 fn live() -> BoxedFilter<(Response,)> {
     warp::path!("health" / "live")
@@ -285,10 +305,12 @@ fn get_or_head() -> BoxedFilter<()> {
 }
 
 /// What is off is not found, whatever the method.
-fn if_on(jobs: Option<Jobs>) -> impl Filter<Extract = (Jobs,), Error = Rejection> + Clone {
+fn if_on<T: Clone + Send + Sync + 'static>(
+    part: Option<T>,
+) -> impl Filter<Extract = (T,), Error = Rejection> + Clone {
     warp::any().and_then(move || {
-        let jobs = jobs.clone();
-        async move { jobs.ok_or_else(warp::reject::not_found) }
+        let part = part.clone();
+        async move { part.ok_or_else(warp::reject::not_found) }
     })
 }
 

@@ -255,6 +255,12 @@ impl Keys {
         format!("{}stats", self.prefix)
     }
 
+    /// HASH bulk change → JSON: how far the retry or discard of many dead jobs has come; `<bulk change>:stop`:
+    /// who wants it to stop. Written by the server that works on it, and by who stops it.
+    pub fn bulks(&self) -> String {
+        format!("{}bulks", self.prefix)
+    }
+
     /// HASH of totals by task since ever: `done:<task>`, `retried:`, `buried:`, `cancelled:`, `expired:`, `ran_us:` and
     /// `waited_ms:`. Written by heartbeats.
     pub fn tasks(&self) -> String {

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{Body, JobId, Queue, inspect::Entry, operate::Operator};
 use crate::kv::KvError;
 
@@ -16,19 +18,26 @@ const CHUNK: usize = 200;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Which dead jobs: those that fit all that is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// Of this task.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
     /// Of this queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<Queue>,
     /// With this text in the reason of their death, in capitals or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Children of this master.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<JobId>,
     /// Buried at this time or later: ms since 1970, by Redis's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub since_ms: Option<u64>,
     /// Buried before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub before_ms: Option<u64>,
 }
 
@@ -87,7 +96,8 @@ impl Filter {
 }
 
 /// What to do with dead jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// Push them, with their attempts counted anew.
     Retry,
@@ -106,7 +116,7 @@ impl Fate {
 }
 
 /// How far a walk over the dead has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// Dead jobs looked at.
     pub seen: u64,

@@ -45,6 +45,7 @@ pub mod audit;
 mod begun;
 mod bell;
 pub mod blocking;
+pub mod bulks;
 pub mod cancel;
 pub mod care;
 mod chunk;

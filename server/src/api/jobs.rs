@@ -1,7 +1,7 @@
 //! Jobs over HTTP, for programs in any language: enqueue one, ask where it is. Off unless the server has a
 //! token, which each request then carries: who can enqueue can run any task on any arguments.
 
-use std::{fmt, hint::black_box, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Buf;
 use chrono::DateTime;
@@ -19,61 +19,16 @@ use futures_util::Stream;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use thiserror::Error;
 use warp::reply::{Reply, json, with_status};
 
 use super::body;
-use crate::error::ApiError;
+use crate::{
+    auth::bearer::{Token, bearer},
+    error::ApiError,
+};
 
 /// Beside the body of a job: names and numbers.
 const ROOM: usize = 1024;
-
-/// Why a text cannot be a token. It does not repeat the text, which may be half a secret.
-#[derive(Debug, Error)]
-#[error(
-    "the token for /jobs has at least 16 letters, digits or signs and no blanks; `openssl rand -hex 32` makes one"
-)]
-pub(crate) struct TokenError;
-
-/// What proves that somebody may enqueue.
-#[derive(Clone)]
-pub(crate) struct Token(Arc<str>);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-impl std::str::FromStr for Token {
-    type Err = TokenError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_graphic());
-        if fits {
-            Ok(Self(text.into()))
-        } else {
-            Err(TokenError)
-        }
-    }
-}
-
-impl Token {
-    /// Whether a header carries it. The time that this takes tells nothing of the token but its length.
-    fn is_in(&self, header: Option<&str>) -> bool {
-        let (scheme, given) = header
-            .and_then(|text| text.split_once(' '))
-            .unwrap_or_default();
-        let given = given.trim().as_bytes();
-        let mut differ = usize::from(!scheme.eq_ignore_ascii_case("bearer"));
-        differ |= given.len() ^ self.0.len();
-        for (at, byte) in self.0.bytes().enumerate() {
-            let other = given.get(at).copied().unwrap_or_default();
-            differ |= black_box(usize::from(byte ^ other));
-        }
-        black_box(differ) == 0
-    }
-}
 
 /// What the routes of jobs work with.
 #[derive(Debug, Clone)]
@@ -142,10 +97,9 @@ impl Jobs {
 
     fn admit(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let header = headers.get(header::AUTHORIZATION);
-        if self.token.is_in(header.and_then(|text| text.to_str().ok())) {
-            Ok(())
-        } else {
-            Err(ApiError::Unauthorized)
+        match bearer(header.and_then(|text| text.to_str().ok())) {
+            Some(given) if self.token.is(given) => Ok(()),
+            _ => Err(ApiError::Unauthorized),
         }
     }
 }

@@ -162,9 +162,6 @@ async fn without_the_clients_token_nothing_is_done_or_told() {
         }
     }
     assert!(desk.queue.key_names().await.is_empty());
-    for weak in ["", "short", "with blanks in between"] {
-        assert!(weak.parse::<super::jobs::Token>().is_err(), "{weak}");
-    }
 }
 
 #[tokio::test]

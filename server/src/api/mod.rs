@@ -1,6 +1,6 @@
 //! The HTTP handlers. They know no warp filter.
 
-mod body;
+pub(crate) mod body;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod history;

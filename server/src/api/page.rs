@@ -24,6 +24,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
+/// The folder of the dashboard.
+const OPS: &str = "ops/";
+
 /// What every file is sent with.
 const HEADERS: [(HeaderName, &str); 4] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -40,7 +43,15 @@ pub(crate) async fn index(known: Option<String>) -> Result<Response, ApiError> {
 
 /// One of its files.
 pub(crate) async fn file(path: Tail, known: Option<String>) -> Result<Response, ApiError> {
+    if path.as_str().starts_with(OPS) {
+        return Err(ApiError::NotFound); // not without its token
+    }
     reply(path.as_str(), known)
+}
+
+/// One of the files of the dashboard.
+pub(crate) fn ops(path: &str, known: Option<String>) -> Result<Response, ApiError> {
+    reply(&format!("{OPS}{path}"), known)
 }
 
 /// A file, or that the browser has it already: `known` is what it names in `If-None-Match`.

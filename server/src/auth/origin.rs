@@ -73,7 +73,7 @@ impl Origins {
 }
 
 /// Whether an origin has the host that is asked.
-fn is_own(origin: &str, headers: &HeaderMap) -> bool {
+pub(crate) fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());

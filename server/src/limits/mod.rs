@@ -4,6 +4,7 @@
 mod address;
 mod addresses;
 mod crowd;
+mod guesses;
 mod rate;
 mod users;
 
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) use address::Address;
 pub(crate) use addresses::Place;
 use addresses::{Addresses, Full};
+use guesses::Guesses;
 use rate::{Bucket, Rate};
 pub(crate) use users::Seat;
 use users::Users;
@@ -153,6 +155,7 @@ pub(crate) struct Limits {
     pub(crate) settings: Arc<Settings>,
     users: Users,
     addresses: Addresses,
+    guesses: Guesses,
     connects: Arc<Mutex<Bucket>>,
 }
 
@@ -172,6 +175,7 @@ impl Limits {
             settings: Arc::new(settings),
             users: Users::default(),
             addresses: Addresses::default(),
+            guesses: Guesses::default(),
             connects: Arc::default(),
         }
     }
@@ -209,6 +213,19 @@ impl Limits {
             limited("connects", "rate_limited", message, Some(wait))
         })?;
         Ok(place)
+    }
+
+    /// Has a secret checked, unless too many wrong ones came from the address.
+    pub(crate) fn guess<T>(
+        &self,
+        address: Address,
+        check: impl FnOnce() -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
+        let guessed = self.guesses.check(address, Instant::now(), check);
+        guessed.map_err(|wait| {
+            let message = "many wrong tokens came from your address; wait";
+            limited("guesses", "rate_limited", message, Some(wait))
+        })
     }
 
     /// Counts a request about a room that comes without a connection.

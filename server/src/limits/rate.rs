@@ -47,6 +47,11 @@ impl Bucket {
 }
 
 impl Rate {
+    /// So many a second, and so many at once; both from 1 on.
+    pub(super) const fn of(per_second: u32, burst: u32) -> Self {
+        Self(Some(Bound { per_second, burst }))
+    }
+
     /// Whether there is no bound.
     pub(crate) fn is_off(self) -> bool {
         self.0.is_none()

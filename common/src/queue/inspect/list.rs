@@ -114,9 +114,10 @@ pub struct Listing {
     pub queue: Option<Queue>,
     /// Of those in lanes: in this one. If not set, in all, but for those beyond the first thousand lanes.
     pub lane: Option<String>,
-    /// Of the dead: those that fit.
+    /// Those that fit; the time of burial counts for the dead only. Such a page is of the first few thousand jobs
+    /// from the cursor on, and the next goes on behind them.
     pub filter: Filter,
-    /// How many at most.
+    /// How many at most; with a filter, there may be up to a hundred more.
     pub limit: usize,
     /// From the beginning, if not set.
     pub cursor: Option<Cursor>,
@@ -246,7 +247,8 @@ impl Inspector {
         let mut rows = found.into_iter().map(|job| row(page.state, place, job));
         if page.state != State::Dead {
             *from += passed;
-            page.jobs.extend(rows);
+            page.jobs
+                .extend(rows.filter(|row| row.fits(&listing.filter)));
             return Ok(more == 1);
         }
         while page.jobs.len() < listing.limit
@@ -312,7 +314,7 @@ impl Row {
             .queue
             .is_none_or(|queue| self.id.starts_with(queue.name()));
         queue
-            && filter.fits_time(self.buried_ms.unwrap_or(0))
+            && self.buried_ms.is_none_or(|ms| filter.fits_time(ms))
             && (filter.task.is_none() || filter.task == self.task)
             && (filter.group.is_none() || filter.group == self.child_of)
             && filter.fits_error(self.error.as_deref())
@@ -325,8 +327,10 @@ fn row(state: State, place: &str, (id, detail, before, entry, body): Found) -> R
     let (attempts, deaths) = tries(&before);
     let times = Times::of(&body);
     let last = Entry::read(&entry);
+    let child_of = Body::read(&body).ok().and_then(|body| body.group);
     let mut row = Row {
         id,
+        child_of,
         task,
         args,
         attempts,
@@ -342,10 +346,7 @@ fn row(state: State, place: &str, (id, detail, before, entry, body): Found) -> R
         }
         State::Scheduled => row.due_ms = score(&detail),
         State::Parked => row.parked_ms = score(&detail),
-        State::Dead => {
-            row.buried_ms = score(&detail);
-            row.child_of = Body::read(&body).ok().and_then(|body| body.group);
-        }
+        State::Dead => row.buried_ms = score(&detail),
         State::Claimed => {
             row.attempts = Lease::from(detail.as_str()).attempt();
             row.worker = Some(place.to_owned());

@@ -2,12 +2,13 @@
 //! more when more jobs wait.
 //!
 //! [`status`] for the whole, [`left`] for a queue that drains, [`list`] for jobs page by page, [`show`] for
-//! one job, [`explain`] for why it is not running, [`flow`] for its flow, [`lanes`] for lanes, [`tasks`] for totals
-//! by task. Times are Redis's own,
+//! one job, [`explain`] for why it is not running, [`children`] for those of a master, [`flow`] for its flow,
+//! [`lanes`] for lanes, [`tasks`] for totals by task. Times are Redis's own,
 //! in ms since 1970, so that an age is right whatever the asker's clock says. Ids are text here: what
 //! somebody put into a key by hand must not keep the rest from being seen. To change something, see
 //! [`super::operate`]; to account for every job, [`super::audit`].
 
+pub mod children;
 pub mod explain;
 pub mod flow;
 pub mod lanes;

@@ -9,7 +9,7 @@ use common::{
             show::{Job, Known},
         },
     },
-    testing::TestQueue,
+    testing::{TestQueue, eventually},
 };
 
 use super::{Hold, Holds, Nothing, Stage, id};
@@ -263,4 +263,26 @@ async fn a_body_that_cannot_be_read_is_shown_as_it_is() {
 
     assert_eq!((job.state.as_str(), job.task), ("waiting", None));
     assert_eq!(job.unreadable.as_deref(), Some("junk"));
+}
+
+#[tokio::test]
+async fn the_children_of_a_master_are_listed_with_where_they_are() {
+    let stage = Stage::set();
+    let worker = stage.worker("default=4");
+    let master = stage.enqueue(&Holds).await;
+    let children = eventually("the children run", async || {
+        let page = stage.inspector.children(master, 0, 10).await.unwrap();
+        let states = page.left.iter().filter_map(|child| child.job.as_ref());
+        (states.filter(|job| job.state == "claimed").count() == 3).then_some(page)
+    })
+    .await;
+
+    assert_eq!((children.group.total, children.group.left), (3, 3));
+    assert_eq!((children.next, children.failed.len()), (None, 0));
+    worker.stop().await;
+    let one = children.left[0].id;
+    stage.operator.discard(&[one]).await.unwrap();
+    let children = stage.inspector.children(master, 0, 10).await.unwrap();
+    assert_eq!((children.group.left, children.left.len()), (2, 2));
+    assert_eq!(children.failed[0].0, one.to_string());
 }

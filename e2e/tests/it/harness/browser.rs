@@ -250,7 +250,12 @@ impl Window {
 
     /// Puts a picture of the screen beside the build.
     async fn keep_screen(&self) {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.png", self.name));
+        self.keep_screen_as(self.name).await;
+    }
+
+    /// The same under another name.
+    pub(crate) async fn keep_screen_as(&self, name: &str) {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
         if let Ok(picture) = self.client.screenshot().await {
             let _ = std::fs::write(&path, picture);
             println!("the screen of {} is in {}", self.name, path.display());
