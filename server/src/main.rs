@@ -51,13 +51,16 @@ use common::{
     chat::{Chat, Settings, archived::Waits, bus::Bus},
     config,
     error::Chain,
+    health::figures::Figures,
     id::{BootId, RoomId},
     kv::{Keys, Redis},
     pg,
     shutdown::Shutdown,
-    telemetry,
+    telemetry::{
+        self, Beats,
+        metric::{self, Process},
+    },
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -74,6 +77,7 @@ use crate::{
     limits::Limits,
     listener::Listener,
     premium::Premium,
+    presence::Presence,
 };
 
 /// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
@@ -161,9 +165,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let (go, shutdown) = Shutdown::manual();
     let door = Door::new(&args.auth)?;
     let token = args.jobs_token.as_deref().map(str::parse).transpose()?;
-    let metrics = PrometheusBuilder::new()
-        .install_recorder()
-        .context("set metrics up")?;
+    let metrics = metric::install(Process::Server).context("set metrics up")?;
 
     let redis = Redis::new(&args.common.redis_url)?;
     redis.check().await?;
@@ -187,15 +189,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let hub = Hub::start(chat.clone(), bus, waits.clone(), events, changed.clone());
     let (close, closing) = Shutdown::manual();
     tokio::spawn(door.clone().keep_keys(closing.clone()));
-    let presence = tokio::spawn(presence::tell_changes(
+    let lease = Beats::new(chat.settings.server_lease);
+    let presence = Presence {
         server,
-        chat.clone(),
-        hub.clone(),
-        rooms_changed,
-        closing.clone(),
-    ));
-    let lease = presence::keep_lease(server, chat.clone(), hub.clone(), changed, closing.clone());
-    let lease = tokio::spawn(lease);
+        lease: lease.clone(),
+        chat: chat.clone(),
+        hub: hub.clone(),
+        end: closing.clone(),
+    };
+    let presence = presence.start(changed, rooms_changed);
 
     let connections = Connections::new();
     let drain = Drain::new(Duration::from_secs(args.drain));
@@ -208,6 +210,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         premium: Premium::default(),
         histories: Histories::start(chat.clone()),
         jobs,
+        lease,
+        figures: Figures::new(chat.clone()),
         metrics: metrics.clone(),
         connections: connections.clone(),
         stopping: stopping.clone(),
@@ -216,7 +220,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         closing,
         outbox_bytes: args.outbox_bytes as usize,
     };
-    tokio::spawn(keep_up(metrics));
+    tokio::spawn(metric::keep_up(metrics));
 
     let address = resolve(&args.host, args.port)?;
     let (incoming, listener) = Listener::bind(address).with_context(|| {
@@ -253,17 +257,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         let _ = timeout(LAST_WORDS, all_gone(&connections, &mut serving)).await;
     }
     serving.abort();
-    let _ = lease.await;
-    let _ = presence.await;
+    presence.ended().await;
     settle(&chat, server, &rooms).await;
     Ok(())
-}
-
-async fn keep_up(metrics: PrometheusHandle) {
-    loop {
-        sleep(Duration::from_secs(5)).await;
-        metrics.run_upkeep();
-    }
 }
 
 /// Waits until nobody is connected and no request is being answered.

@@ -1,5 +1,6 @@
 //! The archive: every flushed message in Postgres, by room and id.
 
+use deadpool_redis::Status;
 use diesel::{
     ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper,
     sql_types::{Array, BigInt, Bool, Nullable, Text},
@@ -9,7 +10,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
 use super::{Content, Entry, IdRange, columns::Columns, message::Marks};
 use crate::{
     id::{MessageId, RoomId},
-    pg::{PgError, Pool, schema::messages},
+    pg::{self, PgError, Pool, schema::messages},
 };
 
 /// The rooms in Postgres.
@@ -309,20 +310,18 @@ impl Archive {
         })
     }
 
-    /// Asks whether Postgres answers.
+    /// Asks whether Postgres answers, and has the schema of this binary.
     ///
     /// # Errors
-    /// If it does not.
-    pub async fn ping(&self) -> Result<(), PgError> {
+    /// If not.
+    pub async fn check(&self) -> Result<(), PgError> {
         let mut connection = self.connection().await?;
-        diesel::sql_query("SELECT 1")
-            .execute(&mut connection)
-            .await
-            .map(drop)
-            .map_err(|source| PgError::Query {
-                doing: "ask Postgres whether it is there",
-                source,
-            })
+        pg::compare_schema(&mut connection).await
+    }
+
+    /// How its connections are used.
+    pub fn pool(&self) -> Status {
+        self.pool.status()
     }
 
     pub(super) async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {

@@ -57,6 +57,7 @@ impl Task for FlushRoom {
     type Output = ();
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
+        let begun_ms = now_ms();
         chat.log.still_under_way(&self.room, Ask::Flush).await?;
         let cuts = chat
             .log
@@ -84,6 +85,7 @@ impl Task for FlushRoom {
                 room: self.room,
                 after,
                 to,
+                begun_ms: Some(begun_ms),
             })
             .await?;
         Ok(())
@@ -100,6 +102,16 @@ pub(super) fn ranges(cuts: &[MessageId]) -> impl Iterator<Item = IdRange> {
         after: pair[0],
         to: pair[1],
     })
+}
+
+/// Now by this machine's clock, which is near enough to others' for a metric.
+pub(super) fn now_ms() -> u64 {
+    millis(std::time::UNIX_EPOCH.elapsed().unwrap_or_default())
+}
+
+/// How long ago that was.
+pub(super) fn since(ms: u64) -> Duration {
+    Duration::from_millis(now_ms().saturating_sub(ms))
 }
 
 /// A child: stores one range of a room's log in the archive. Safe to run twice.
@@ -141,6 +153,9 @@ pub struct FlushDone {
     pub after: MessageId,
     /// The id.
     pub to: MessageId,
+    /// When the master began, by its clock: for the metrics only.
+    #[serde(default)]
+    pub begun_ms: Option<u64>,
 }
 
 impl Task for FlushDone {
@@ -158,6 +173,9 @@ impl Task for FlushDone {
         };
         let body = chat.producer.body_of(&next).map_err(AskError::Enqueue)?;
         let (left, again) = chat.log.flushed(&self.room, to, shown, &body).await?;
+        if let Some(begun) = self.begun_ms {
+            metrics::histogram!("rhubarb_flush_seconds").record(since(begun));
+        }
         tracing::info!(room.id = %self.room, watermark = %self.to, left, again, "flushed {}", self.room);
         Ok(())
     }

@@ -6,7 +6,12 @@ use std::{sync::LazyLock, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chat, Entry, IdRange, RoomLog, archive::Hot, ask::Ask, flush::ranges};
+use super::{
+    Chat, Entry, IdRange, RoomLog,
+    archive::Hot,
+    ask::Ask,
+    flush::{now_ms, ranges, since},
+};
 use crate::{
     id::{MessageId, RoomId},
     kv::{KvError, Script},
@@ -64,6 +69,7 @@ impl Task for RehydrateRoom {
     type Output = ();
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
+        let begun_ms = now_ms();
         chat.log.still_under_way(&self.room, Ask::Rehydrate).await?;
         // Before the archive is read: what goes from then on must be seen in the end.
         let mark = chat.log.begin_rehydration(&self.room).await?;
@@ -113,6 +119,7 @@ impl Task for RehydrateRoom {
                 newest: cuts.last().copied().unwrap_or_default(),
                 count,
                 mark,
+                begun_ms: Some(begun_ms),
             })
             .await?;
         Ok(())
@@ -167,6 +174,9 @@ pub struct RehydrateDone {
     pub count: u64,
     /// What [`RoomLog::begin_rehydration`] gave.
     pub mark: String,
+    /// When the master began, by its clock: for the metrics only.
+    #[serde(default)]
+    pub begun_ms: Option<u64>,
 }
 
 impl Task for RehydrateDone {
@@ -178,6 +188,9 @@ impl Task for RehydrateDone {
     async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
         let Self { room, count, .. } = &self;
         if chat.log.hydrated(&self).await? {
+            if let Some(begun) = self.begun_ms {
+                metrics::histogram!("rhubarb_rehydrate_seconds").record(since(begun));
+            }
             tracing::info!(room.id = %room, count, "rehydrated {room}: {count} messages");
         } else {
             // Its keys were deleted or expired meanwhile: the room is still cold.

@@ -351,10 +351,7 @@ impl Producer {
         }
         let pushed = if some_unique {
             let made: Result<Vec<(JobId, bool)>, _> = script.run(&self.redis, &call).await;
-            made.map(|made| {
-                let made = made.into_iter();
-                made.map(|(id, existed)| Enqueued { id, existed }).collect()
-            })
+            made.map(unique::admitted)
         } else {
             let ids: Result<Vec<JobId>, _> = script.run(&self.redis, &call).await;
             let existed = false;

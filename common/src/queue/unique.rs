@@ -65,6 +65,14 @@ pub struct Enqueued {
     pub existed: bool,
 }
 
+/// What the script tells: each job's id, and whether that was here.
+pub(super) fn admitted(jobs: Vec<(JobId, bool)>) -> Vec<Enqueued> {
+    let here = jobs.iter().filter(|(_, existed)| *existed).count();
+    metrics::counter!("rhubarb_duplicate_jobs_total").increment(here as u64);
+    let jobs = jobs.into_iter();
+    jobs.map(|(id, existed)| Enqueued { id, existed }).collect()
+}
+
 impl Unique {
     /// None other is made until the job has come to its end: it is done, dead, cancelled, expired or
     /// discarded.

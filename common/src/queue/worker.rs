@@ -10,7 +10,7 @@ use super::{
     bell::Bell,
     care::Care,
     consume::Consumer,
-    heartbeat::{Heartbeat, Pulse, retire},
+    heartbeat::{Heartbeat, News, Pulse, retire},
     limits::{Limits, Slots},
     run::Runner,
     share::{self, PerQueue, ShareError},
@@ -25,6 +25,7 @@ use crate::{
         blocking::{BlockingHealth, Inbox},
     },
     shutdown::Shutdown,
+    telemetry::Beats,
 };
 
 /// Why a worker cannot start or go on.
@@ -99,6 +100,7 @@ pub struct Worker {
     registry: Arc<Registry>,
     options: WorkerOptions,
     inbox: Inbox,
+    beats: Beats,
 }
 
 impl Worker {
@@ -116,6 +118,7 @@ impl Worker {
         share::check(&options.limits, options.concurrency, weights, reserve)?;
         let redis = Redis::new(redis_url)?;
         let inbox = Inbox::new(redis.clone());
+        let beats = Beats::new(options.time_to_live);
         Ok(Self {
             id: BootId::fresh(),
             redis_url: redis_url.to_owned(),
@@ -124,6 +127,7 @@ impl Worker {
             registry: Arc::new(registry),
             options,
             inbox,
+            beats,
         })
     }
 
@@ -135,6 +139,11 @@ impl Worker {
     /// Tells whether the blocking connection works.
     pub fn blocking_health(&self) -> BlockingHealth {
         self.inbox.health()
+    }
+
+    /// Tells when the heartbeat last reached Redis.
+    pub fn beats(&self) -> Beats {
+        self.beats.clone()
     }
 
     /// Works until the shutdown, then finishes or gives back what it holds.
@@ -151,6 +160,7 @@ impl Worker {
             registry,
             options,
             inbox,
+            beats,
         } = self;
         let pulse = Pulse {
             keys: keys.clone(),
@@ -170,6 +180,7 @@ impl Worker {
         if let Some(thread) = heartbeat.thread() {
             beside.spawn(Heartbeat::hurry(thread, bell.clone()));
         }
+        beside.spawn(note_beats(heartbeat.news(), beats));
         let (tell, listed) = watch::channel(Vec::new());
         let care =
             Care::new(redis.clone(), keys.clone(), &options).knowing(&registry, &options.limits);
@@ -208,6 +219,16 @@ impl Worker {
             Ok(())
         } else {
             Err(WorkerError::Heartbeat)
+        }
+    }
+}
+
+/// Notes each beat, of which the first has succeeded.
+async fn note_beats(mut news: watch::Receiver<News>, beats: Beats) {
+    loop {
+        beats.beat();
+        if news.changed().await.is_err() {
+            return;
         }
     }
 }

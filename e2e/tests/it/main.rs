@@ -21,6 +21,7 @@ mod limits;
 mod outages;
 mod page;
 mod page_for_everybody;
+mod readiness;
 mod rehydration;
 mod resume;
 mod rolling;

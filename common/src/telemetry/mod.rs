@@ -1,4 +1,9 @@
-//! Logs: human or JSON lines on standard error, filtered by `RUST_LOG`.
+//! What a process tells of itself. Here the logs: human or JSON lines on standard error, filtered by `RUST_LOG`.
+//! Then [`metric`] and the list of all, [`catalog`].
+
+mod beats;
+pub mod catalog;
+pub mod metric;
 
 use std::fmt::{self, Write};
 
@@ -12,6 +17,8 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt},
     util::SubscriberInitExt,
 };
+
+pub use beats::Beats;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
