@@ -59,6 +59,7 @@ use common::{
     telemetry::{
         self, Beats,
         metric::{self, Process},
+        spans,
     },
 };
 use tokio::{
@@ -139,6 +140,9 @@ struct Args {
     chat: Settings,
 
     #[command(flatten)]
+    tracing: config::Tracing,
+
+    #[command(flatten)]
     auth: auth::Settings,
 
     #[command(flatten)]
@@ -181,6 +185,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     )?;
 
     let server = BootId::fresh();
+    spans::start(&args.tracing, Process::Server, &server.to_string())?;
     let jobs = token.map(|token| Jobs::new(token, redis.clone(), keys.clone()));
     let (bus, events) = Bus::start(redis, keys);
     let (changed, rooms_changed) = mpsc::unbounded_channel();
@@ -259,6 +264,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     serving.abort();
     presence.ended().await;
     settle(&chat, server, &rooms).await;
+    spans::end().await;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use common::{
     telemetry::{
         self,
         metric::{self, Process},
+        spans,
     },
 };
 use worker::{listen::Vitals, tasks};
@@ -67,6 +68,9 @@ struct Args {
 
     #[command(flatten)]
     common: config::Common,
+
+    #[command(flatten)]
+    tracing: config::Tracing,
 
     #[command(flatten)]
     archive: config::Archive,
@@ -129,6 +133,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let registry = tasks::registry(&Arc::new(chat.clone()));
     tracing::info!(tasks = ?registry.names(), "running {}, {} at once", options.limits, options.concurrency);
     let worker = Worker::new(&args.common.redis_url, keys, registry, options)?;
+    spans::start(&args.tracing, Process::Worker, &worker.id().to_string())?;
     if let (Some(address), Some(metrics)) = (&args.listen, metrics) {
         tokio::spawn(metric::keep_up(metrics.clone()));
         let vitals = Vitals::of(&worker, &chat, &shutdown, metrics);
@@ -139,5 +144,6 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let relay = tokio::spawn(relay.run(shutdown.clone()));
     worker.run(shutdown).await?;
     let _ = tokio::join!(sweep, relay);
+    spans::end().await;
     Ok(())
 }

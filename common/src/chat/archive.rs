@@ -11,6 +11,7 @@ use super::{Content, Entry, IdRange, columns::Columns, message::Marks};
 use crate::{
     id::{MessageId, RoomId},
     pg::{self, PgError, Pool, schema::messages},
+    queue::span::{Span, SpanKind, spanned},
 };
 
 /// The rooms in Postgres.
@@ -95,6 +96,19 @@ struct Cut {
     total: i64,
     #[diesel(sql_type = Bool)]
     ends_chunk: bool,
+}
+
+/// Asks Postgres for something, as a step of the trace that runs here.
+///
+/// # Errors
+/// Those of what is asked.
+pub(super) async fn statement<T>(
+    name: &'static str,
+    asking: impl Future<Output = Result<T, PgError>>,
+) -> Result<T, PgError> {
+    let span = Span::part(name, SpanKind::Client);
+    let span = span.map(|span| span.with("db.system.name", "postgresql"));
+    spanned(span, asking).await
 }
 
 impl Archive {

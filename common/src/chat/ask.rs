@@ -8,7 +8,9 @@ use crate::{
     kv::{KvError, Script},
     queue::{
         EnqueueError, Task,
-        enqueue::{makes_jobs, millis},
+        enqueue::millis,
+        makes_jobs,
+        span::{enqueuing, spanned},
     },
 };
 
@@ -70,6 +72,16 @@ impl Chat {
 
     /// Enqueues the job if it is needed and nobody else asked lately, in one step.
     async fn ask<T: Task>(
+        &self,
+        room: &RoomId,
+        what: Ask,
+        meanwhile: Meanwhile,
+        job: &T,
+    ) -> Result<(), AskError> {
+        spanned(enqueuing(T::NAME), self.ask_so(room, what, meanwhile, job)).await
+    }
+
+    async fn ask_so<T: Task>(
         &self,
         room: &RoomId,
         what: Ask,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Chat, IdRange, RoomLog,
+    archive::statement,
     ask::{AGAIN, Ask, AskError},
 };
 use crate::{
@@ -18,9 +19,8 @@ use crate::{
     kv::{KvError, Script},
     pg::PgError,
     queue::{
-        EnqueueError, FanOutError, JobContext, OnDeath, Task, TaskError,
-        enqueue::{makes_jobs, millis},
-        task::exponential,
+        EnqueueError, FanOutError, JobContext, OnDeath, Task, TaskError, enqueue::millis,
+        makes_jobs, task::exponential,
     },
     shutdown::Shutdown,
 };
@@ -204,7 +204,8 @@ impl Chat {
     /// Stores a range of a room's log in the archive.
     async fn store(&self, room: &RoomId, range: IdRange) -> Result<(), FlushError> {
         let entries = self.log.range(room, range).await?;
-        let stored = self.archive.insert(room, &entries).await?;
+        let insert = self.archive.insert(room, &entries);
+        let stored = statement("store messages", insert).await?;
         metrics::counter!("rhubarb_flushed_messages_total").increment(stored as u64);
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Chat, Entry, IdRange, RoomLog,
-    archive::Hot,
+    archive::{Hot, statement},
     ask::Ask,
     flush::{now_ms, ranges, since},
 };
@@ -78,7 +78,11 @@ impl Task for RehydrateRoom {
             count,
             from_first,
             cuts,
-        } = chat.archive.cut_hot(&self.room, window, chunk).await?;
+        } = statement(
+            "read bounds",
+            chat.archive.cut_hot(&self.room, window, chunk),
+        )
+        .await?;
         if let (Some(&after), Some(&to)) = (cuts.first(), cuts.last()) {
             // Redis may have lost a change that was stored, and with it the flush that was to carry it out.
             let hot = IdRange { after, to };
@@ -150,7 +154,8 @@ impl Task for RehydrateChunk {
         if job.attempt() > 1 {
             chat.log.still_under_way(&self.room, Ask::Rehydrate).await?;
         }
-        let entries = chat.archive.range(&self.room, self.range).await?;
+        let reading = chat.archive.range(&self.room, self.range);
+        let entries = statement("read messages", reading).await?;
         chat.log.restore(&self.room, &entries).await?;
         metrics::counter!("rhubarb_rehydrated_messages_total").increment(entries.len() as u64);
         Ok(())

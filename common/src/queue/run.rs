@@ -127,7 +127,7 @@ impl Runner {
         if let Some(trace) = job.trace {
             span.record("trace.id", trace.trace_id());
         }
-        let layers = &self.registry.layers[..];
+        let told = told.traced(body.trace, job.trace);
         let began = Instant::now();
         let judged = async {
             if !entry.is_quick() {
@@ -139,7 +139,7 @@ impl Runner {
                 version: body.version,
                 text: body.args.get(),
             };
-            let outcome = attempt_once(layers, &entry, args, &job, &limits).await;
+            let outcome = attempt_once(&self.registry.layers, &entry, args, &job, &limits).await;
             // What blocks a thread cannot be dropped: it is still until then, whatever its verdict.
             job.blocking.ended().await;
             let took = started.elapsed();

@@ -10,12 +10,7 @@ use std::{
 
 use opentelemetry::{KeyValue, Value};
 
-use super::{
-    TraceParent,
-    inspect::Times,
-    trace::within,
-    turn::{Claimed, Lease},
-};
+use super::{Queue, TraceParent, trace::within};
 use crate::telemetry::spans::{self, Draft};
 
 pub use crate::telemetry::spans::SpanKind;
@@ -139,48 +134,26 @@ impl Request {
 }
 
 /// The span of a run, if its job belongs to a trace that is told; its claim, which is its parent, is told at once:
-/// it lasts from when the job might run to when it was claimed.
+/// it lasts from when the job might run, if that is known, to when it was claimed.
 pub(super) fn of_run(
     parent: Option<TraceParent>,
     own: Option<TraceParent>,
+    queue: Queue,
     task: &str,
-    claimed: &Claimed,
-    text: &str,
+    claimed_ms: u64,
+    waited_ms: Option<u64>,
 ) -> Option<Span> {
     if !spans::is_on() {
         return None;
     }
     let (parent, own) = (parent?, own.filter(|own| own.is_sampled())?);
-    let queue = claimed.id.queue().to_string();
-    let mut claim = Span::new(
-        parent.child(),
-        parent.span,
-        format!("claim {task}"),
-        SpanKind::Internal,
-    )
-    .with("queue", queue.clone());
-    let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
-    let claimed_at = at(claimed.lease.claimed_ms());
-    claim.draft.start = waited(text, &claimed.lease).map_or(claimed_at, |wait| claimed_at - wait);
+    let of = |context, parent, kind, what| {
+        Span::new(context, parent, format!("{what} {task}"), kind).with("queue", queue.name())
+    };
+    let mut claim = of(parent.child(), parent.span, SpanKind::Internal, "claim");
     let id = claim.context.span;
-    claim.draft.end_at(claimed_at);
-    let run = Span::new(own, id, format!("run {task}"), SpanKind::Consumer)
-        .with("job.id", claimed.id.to_string())
-        .with("job.task", task.to_owned())
-        .with("job.attempt", i64::from(claimed.lease.attempt()))
-        .with("queue", queue);
-    Some(run)
-}
-
-/// How long a job waited from when it might run to its claim. Known of a first attempt only: the time of another one
-/// is not in the body.
-pub(super) fn waited(text: &str, lease: &Lease) -> Option<Duration> {
-    if lease.attempt() > 1 || lease.has_record() {
-        return None;
-    }
-    let times = Times::of(text);
-    let since = times.made.max(times.due)?;
-    Some(Duration::from_millis(
-        lease.claimed_ms().saturating_sub(since),
-    ))
+    let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+    claim.draft.start = at(claimed_ms.saturating_sub(waited_ms.unwrap_or(0)));
+    claim.draft.end_at(at(claimed_ms));
+    Some(of(own, id, SpanKind::Consumer, "run"))
 }

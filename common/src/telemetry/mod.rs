@@ -1,9 +1,10 @@
 //! What a process tells of itself. Here the logs: human or JSON lines on standard error, filtered by `RUST_LOG`.
-//! Then [`metric`] and the list of all, [`catalog`].
+//! Then [`metric`] and the list of all, [`catalog`]; and [`spans`], for traces.
 
 mod beats;
 pub mod catalog;
 pub mod metric;
+pub mod spans;
 
 use std::fmt::{self, Write};
 

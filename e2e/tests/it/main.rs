@@ -29,5 +29,6 @@ mod rooms_over_http;
 mod server_death;
 mod shutdown;
 mod slow_readers;
+mod traces;
 mod who_may;
 mod worker_death;

@@ -19,10 +19,10 @@ async fn ready(port: u16) -> (u16, Value) {
 }
 
 /// Waits until it answers so.
-async fn is(port: u16, status: u16, state: &str, part: &str, told: &str) {
-    eventually(&format!("{state} with {part} {told}"), async || {
+async fn is(port: u16, code: u16, state: &str, of: &str, told: &str) {
+    eventually(&format!("{state} with {of} {told}"), async || {
         let (now, health) = ready(port).await;
-        (now == status && health["state"] == state && health[part] == told).then_some(())
+        (now == code && health["state"] == state && health[of] == told).then_some(())
     })
     .await;
 }

@@ -13,6 +13,7 @@ use common::{
         enqueue::MAX_BODY,
         inspect::{Inspector, show::Known},
         results::AnyOutcome,
+        span::Request,
     },
 };
 use futures_util::Stream;
@@ -22,7 +23,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 use warp::reply::{Reply, json, with_status};
 
-use super::body;
+use super::{body, trace_of};
 use crate::error::ApiError;
 
 /// Beside the body of a job: names and numbers.
@@ -168,11 +169,9 @@ pub(crate) async fn enqueue<B: Buf>(
     options.queue = wanted.queue;
     options.max_attempts = wanted.max_attempts;
     let args = wanted.args.as_deref().unwrap_or(RawValue::NULL);
-    let enqueued = jobs
-        .producer
-        .enqueue_raw(&wanted.task, args, &options)
-        .await;
-    let id = enqueued.map_err(refused)?;
+    let request = Request::new("POST /jobs", trace_of(&headers));
+    let enqueuing = jobs.producer.enqueue_raw(&wanted.task, args, &options);
+    let id = request.answer(enqueuing).await.map_err(refused)?;
     tracing::debug!(job.id = %id, task = wanted.task, "enqueued over HTTP");
     Ok(with_status(json(&Enqueued { id }), StatusCode::ACCEPTED))
 }
