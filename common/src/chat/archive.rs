@@ -2,8 +2,8 @@
 
 use deadpool_redis::Status;
 use diesel::{
-    ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper,
-    sql_types::{Array, BigInt, Bool, Nullable, Text},
+    ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper,
+    sql_types::{Array, BigInt, Bool, Double, Nullable, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
 
@@ -84,6 +84,12 @@ struct BoundsRow {
 struct Count {
     #[diesel(sql_type = BigInt)]
     count: i64,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Age {
+    #[diesel(sql_type = Double)]
+    age: f64,
 }
 
 #[derive(diesel::QueryableByName)]
@@ -331,6 +337,26 @@ impl Archive {
     pub async fn check(&self) -> Result<(), PgError> {
         let mut connection = self.connection().await?;
         pg::compare_schema(&mut connection).await
+    }
+
+    /// How many seconds ago the oldest row of the outbox was made, by Postgres's clock.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn oldest_of_outbox(&self) -> Result<Option<f64>, PgError> {
+        let mut connection = self.connection().await?;
+        let row: Option<Age> = diesel::sql_query(
+            "SELECT extract(epoch FROM clock_timestamp() - made_at)::float8 AS age \
+             FROM outbox ORDER BY id LIMIT 1",
+        )
+        .get_result(&mut connection)
+        .await
+        .optional()
+        .map_err(|source| PgError::Query {
+            doing: "look at the outbox",
+            source,
+        })?;
+        Ok(row.map(|row| row.age))
     }
 
     /// How its connections are used.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use redis::InfoDict;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
+use super::ARCHIVE_PATIENCE;
 use crate::{
     chat::Chat,
     kv::KvError,
@@ -67,7 +68,14 @@ impl Figures {
         if looked.is_some_and(|at| at.elapsed() < FRESH) {
             return;
         }
-        tell(self.look().await.ok().as_ref());
+        let outbox = timeout(ARCHIVE_PATIENCE, self.0.chat.archive.oldest_of_outbox());
+        let (seen, outbox) = tokio::join!(self.look(), outbox);
+        tell(seen.ok().as_ref());
+        let age = match outbox {
+            Ok(Ok(age)) => age.unwrap_or(0.0),
+            _ => f64::NAN,
+        };
+        metrics::gauge!("rhubarb_outbox_oldest_seconds").set(age);
         *looked = Some(Instant::now());
     }
 

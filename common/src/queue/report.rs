@@ -101,6 +101,8 @@ struct Meters {
 
 impl Meters {
     fn of(task: &'static str) -> Self {
+        // Counted elsewhere, and there from the beginning like these.
+        metrics::counter!("rhubarb_blocked_polls_total", "task" => task).increment(0);
         let counter = |ending: Ending| metrics::counter!("rhubarb_jobs_total", "task" => task, "outcome" => ending.name());
         Self {
             ends: Ending::ALL.map(counter),
@@ -110,6 +112,11 @@ impl Meters {
 }
 
 impl Tally {
+    /// Has the metrics of a task begin at zero, before it ever runs.
+    pub(super) fn begin(&self, task: &'static str) {
+        self.meters.get_or_init(|| Meters::of(task));
+    }
+
     fn count(&self, task: &'static str, ending: Ending, took: Option<Duration>, waited: u64) {
         let meters = self.meters.get_or_init(|| Meters::of(task));
         self.ends[ending as usize].fetch_add(1, Ordering::Relaxed);

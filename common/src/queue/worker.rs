@@ -165,6 +165,9 @@ impl Worker {
             inbox,
             beats,
         } = self;
+        for entry in registry.entries() {
+            entry.tally.begin(entry.name);
+        }
         let tail = Tail::default();
         let pulse = Pulse {
             keys: keys.clone(),

@@ -70,6 +70,7 @@ pub const METRICS: &[Metric] = &[
     metric("rhubarb_workers", Gauge, &[], Both, "Workers whose heartbeat has not ended"),
     metric("rhubarb_dirty_rooms", Gauge, &[], Both, "Rooms with messages that are not in the archive"),
     metric("rhubarb_unflushed_seconds", Gauge, &[], Both, "Age of the oldest message that is not in the archive; 0 if there is none"),
+    metric("rhubarb_outbox_oldest_seconds", Gauge, &[], Both, "Age of the oldest row of the outbox that is no job yet; 0 if there is none"),
     metric("rhubarb_redis_used_bytes", Gauge, &[], Both, "Memory that Redis uses"),
     metric("rhubarb_redis_max_bytes", Gauge, &[], Both, "Memory that Redis may use; 0 if it has no limit"),
 
@@ -84,7 +85,7 @@ pub const METRICS: &[Metric] = &[
     // Jobs.
     metric("rhubarb_job_wait_seconds", Histogram(LONG), QUEUE, Worker, "From when a job might run, enqueued or due, to its claim"),
     metric("rhubarb_job_seconds", Histogram(LONG), TASK, Worker, "How long an attempt ran"),
-    metric("rhubarb_jobs_total", Counter, &[open("task"), open("outcome")], Worker, "Attempts by how they ended: done, retried, buried, cancelled, expired"),
+    metric("rhubarb_jobs_total", Counter, &[open("task"), Label { name: "outcome", values: &["done", "retried", "buried", "cancelled", "expired"] }], Worker, "Attempts that were made, by how they ended"),
     metric("rhubarb_slots", Gauge, &[], Worker, "Jobs that the worker may run at once"),
     metric("rhubarb_slots_used", Gauge, &[], Worker, "Slots that are taken; jobs that end at once take none"),
     metric("rhubarb_blocking_replacements_total", Counter, &[], Worker, "Blocking connections that were given up and replaced"),

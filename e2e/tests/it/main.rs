@@ -18,6 +18,7 @@ mod edits;
 mod events;
 mod journey;
 mod limits;
+mod metrics;
 mod outages;
 mod page;
 mod page_for_everybody;
