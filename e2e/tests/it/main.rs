@@ -8,6 +8,7 @@
 mod harness;
 mod history;
 
+mod alerts;
 mod bad_frames;
 mod bad_starts;
 mod browser;

@@ -1,4 +1,5 @@
 //! Metrics: `docs/metrics.md` lists what there is, and real processes have just that.
+#![expect(clippy::float_cmp, reason = "counts are whole numbers")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,13 +122,13 @@ impl Scrape {
             match self.kinds.get(name) {
                 None => wrong.push(format!("{name} is missing")),
                 Some(kind) if *kind != metric.kind.name() => {
-                    wrong.push(format!("{name} is a {kind}"))
+                    wrong.push(format!("{name} is a {kind}"));
                 }
                 Some(_) if self.labels.get(name) != Some(&labels) => {
                     wrong.push(format!("{name} has the labels {:?}", self.labels.get(name)));
                 }
                 Some(_) if !self.described.contains(name) => {
-                    wrong.push(format!("{name} has no text"))
+                    wrong.push(format!("{name} has no text"));
                 }
                 Some(_) => {}
             }
