@@ -185,6 +185,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     )?;
 
     let server = BootId::fresh();
+    telemetry::identify(Process::Server, &server);
     spans::start(&args.tracing, Process::Server, &server.to_string())?;
     let jobs = token.map(|token| Jobs::new(token, redis.clone(), keys.clone()));
     let (bus, events) = Bus::start(redis, keys);

@@ -133,6 +133,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let registry = tasks::registry(&Arc::new(chat.clone()));
     tracing::info!(tasks = ?registry.names(), "running {}, {} at once", options.limits, options.concurrency);
     let worker = Worker::new(&args.common.redis_url, keys, registry, options)?;
+    telemetry::identify(Process::Worker, &worker.id());
     spans::start(&args.tracing, Process::Worker, &worker.id().to_string())?;
     if let (Some(address), Some(metrics)) = (&args.listen, metrics) {
         tokio::spawn(metric::keep_up(metrics.clone()));

@@ -3,6 +3,7 @@
 
 mod beats;
 pub mod catalog;
+mod json;
 pub mod metric;
 pub mod spans;
 
@@ -15,11 +16,13 @@ use tracing::{
 };
 use tracing_subscriber::{
     EnvFilter, Layer,
+    fmt::format::JsonFields,
     layer::{Context, SubscriberExt},
     util::SubscriberInitExt,
 };
 
 pub use beats::Beats;
+pub use json::identify;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,7 +44,9 @@ pub fn init(format: LogFormat) {
     match format {
         LogFormat::Human => lines.finish().with(NoHangUps).init(),
         LogFormat::Json => {
-            let lines = lines.json().flatten_event(true);
+            let lines = lines
+                .fmt_fields(JsonFields::default())
+                .event_format(json::Lines);
             lines.finish().with(NoHangUps).init();
         }
     }

@@ -19,6 +19,7 @@ mod edits;
 mod events;
 mod journey;
 mod limits;
+mod logs;
 mod metrics;
 mod outages;
 mod page;
