@@ -233,7 +233,16 @@ impl Run {
                 wait = RETRY.0;
                 match self.speak(connection).await {
                     Ok(End::Moves) => continue,
-                    Ok(End::Lost) => {}
+                    Ok(End::Lost) => {
+                        if let Some([from, to]) = self.session.return_within() {
+                            // One of a crowd.
+                            let time = rand::rng().random_range(from..=to.max(from));
+                            if self.rest(time).await.is_err() {
+                                return;
+                            }
+                            continue;
+                        }
+                    }
                     Err(Ended) => return,
                 }
             }

@@ -114,6 +114,18 @@ fn address(app: &App) -> impl Filter<Extract = (Address,), Error = Infallible> +
         })
 }
 
+/// Who asks about a room without a connection: first it counts, by the address.
+fn visitor(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
+    let limits = app.limits.clone();
+    address(app)
+        .and(who(app))
+        .map(move |address, who| {
+            limits.request(address)?;
+            who
+        })
+        .boxed()
+}
+
 /// `GET /ws?token=` or `GET /ws?userId=&username=`
 fn socket(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("ws")
@@ -153,7 +165,7 @@ fn file() -> BoxedFilter<(Response,)> {
 fn messages(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "messages")
         .and(warp::get())
-        .and(who(app))
+        .and(visitor(app))
         .and(warp::query())
         .and(with(app))
         .then(history::page)
@@ -166,7 +178,7 @@ fn say(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "messages")
         .and(warp::post())
         .and(warp::header::headers_cloned())
-        .and(who(app))
+        .and(visitor(app))
         .and(with(app))
         .and(warp::body::stream())
         .then(rooms::say)
@@ -206,7 +218,7 @@ fn events_of_all(app: &App) -> BoxedFilter<(Response,)> {
 fn room(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String)
         .and(warp::get())
-        .and(who(app))
+        .and(visitor(app))
         .and(with(app))
         .then(rooms::look)
         .map(Reply::into_response)

@@ -1,7 +1,7 @@
 /**
  * A connection that comes back: backoff with full jitter, dead-peer detection, orderly moves.
  * Over what it runs is the transport's business (transport.js). Knows only the frames `ping`, `pong`
- * and `goaway`; client.js owns the rest.
+ * `goaway`, and in `joined` the wait that a crowd is to keep; client.js owns the rest.
  */
 
 const FIRST_WAIT_MS = 500;
@@ -55,6 +55,8 @@ export class Link {
   #running = false;
   #failures = 0;
   #heardAt = 0;
+  /** How long we may wait, as one of a crowd, before we come back to another server. */
+  #crowdMs = 0;
   /** When the server told us to move: the moment to do so (ms since 1970), else 0. */
   #moveAt = 0;
   /** @type {Record<string, ReturnType<typeof setTimeout> | undefined>} */ #timers = {};
@@ -147,6 +149,7 @@ export class Link {
   #heard(frame) {
     this.#heardAt = Date.now();
     this.#clear('pong');
+    if (frame?.type === 'joined') this.#crowdMs = frame.payload?.reconnectInMs?.[1] ?? 0;
     if (frame?.type === 'goaway') this.#planMove(frame.payload?.reconnectInMs);
     else if (frame?.type && frame.type !== 'pong') this.#hooks.onFrame(frame);
   }
@@ -173,10 +176,17 @@ export class Link {
     const moveAt = this.#moveAt;
     this.#drop();
     if (!this.#running) return;
-    const wait = moveAt ? Math.max(0, moveAt - Date.now()) : jitter(this.#failures++);
+    const wait = moveAt ? Math.max(0, moveAt - Date.now()) : this.#wait();
     this.#moveAt = moveAt;
     this.#after('retry', wait, () => this.#open());
     this.#say('offline', Date.now() + wait);
+  }
+
+  /** Until the next attempt. The first after a good connection is one of a crowd that has lost the same server. */
+  #wait() {
+    const wait = jitter(this.#failures++, Math.max(FIRST_WAIT_MS, this.#crowdMs), Math.max(LONGEST_WAIT_MS, this.#crowdMs));
+    this.#crowdMs = 0;
+    return wait;
   }
 
   /** Lets go of the connection without waiting for the peer's farewell, which may never come. */

@@ -252,7 +252,7 @@ export class Room extends Emitter {
   #extend(part) {
     if (!this.#continues) return; // of a join that is void
     const puts = this.#timeline.extend(part);
-    if (puts === 'hole') return this.#ask();
+    if (puts === 'hole') return this.#mend();
     this.#settleOwn(part.messages);
     this.#tell(puts);
     this.#whole(part.continues);
