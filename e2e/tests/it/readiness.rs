@@ -41,6 +41,15 @@ async fn a_worker_without_redis_is_not_ready_until_it_is_back() {
     is(port, 503, "waiting for Redis", "redis", "away").await;
     // Not the blocking connection: a worker that was busy has not asked it anything.
     is(port, 503, "waiting for Redis", "heartbeat", "ended").await;
+    let told = http::get(port, "/metrics").await.expect("an answer").body;
+    assert!(
+        told.contains("rhubarb_dead_jobs NaN\n"),
+        "what is unknown is told as a figure: {told}"
+    );
+    assert!(
+        !told.contains("rhubarb_redis_errors_total{kind=\"lost\"} 0\n"),
+        "{told}"
+    );
     let live = http::get(port, "/health/live").await.expect("an answer");
     assert_eq!(live.status, 200);
 
@@ -65,6 +74,17 @@ async fn a_worker_that_cannot_block_is_not_ready_though_redis_answers() {
     let (_, health) = ready(port).await;
     assert_eq!(health["redis"], "reached");
     assert_eq!(health["heartbeat"], "beating");
+
+    let told = http::get(port, "/metrics").await.expect("an answer").body;
+    assert!(
+        told.contains("rhubarb_health{part=\"blocking\"} 0\n"),
+        "{told}"
+    );
+    assert!(told.contains("rhubarb_ready 0\n"), "{told}");
+    assert!(
+        !told.contains("rhubarb_blocking_replacements_total 0\n"),
+        "{told}"
+    );
 
     let may = ["ACL", "SETUSER", "default", "+brpop"];
     let _: String = stack.redis(&may).await;
