@@ -39,6 +39,31 @@ pub struct Archive {
     pub database_connections: usize,
 }
 
+/// Where traces are sent.
+#[derive(Debug, Clone, Args)]
+pub struct Tracing {
+    /// Collector to send traces to, by OTLP over HTTP, e.g. `http://127.0.0.1:4318`. Off if not set
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub otlp_endpoint: Option<String>,
+
+    /// The share of messages and requests that begin a trace, from 0 to 1. Those that come with a `traceparent`
+    /// are traced if that says so
+    #[arg(long, env = "TRACE_RATIO", default_value_t = 0.01, value_parser = ratio)]
+    pub trace_ratio: f64,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|ratio| (0.0..=1.0).contains(ratio))
+        .ok_or_else(|| "a number from 0 to 1 is expected".to_owned())
+}
+
 fn connections(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()

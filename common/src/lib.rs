@@ -1,7 +1,7 @@
 //! Rhubarb's queue and chat, as a library for its processes.
 //!
 //! Layers, each importing only from those before it: ids, words, configuration, telemetry and shutdown;
-//! [`kv`] (Redis) and [`pg`] (Postgres); [`queue`]; [`chat`]; the binaries.
+//! [`kv`] (Redis) and [`pg`] (Postgres); [`queue`]; [`chat`]; [`health`]; the binaries.
 //!
 //! Read [`queue`] for the journey of a job and [`chat`] for the journey of a message.
 #![deny(missing_docs)]
@@ -9,6 +9,7 @@
 pub mod chat;
 pub mod config;
 pub mod error;
+pub mod health;
 pub mod id;
 pub mod kv;
 pub mod pg;

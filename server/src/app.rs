@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use common::{
     chat::{Chat, archived::Waits},
+    health::figures::Figures,
     shutdown::Shutdown,
+    telemetry::Beats,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
@@ -38,6 +40,10 @@ pub(crate) struct App {
     pub(crate) jobs: Option<Jobs>,
     /// The dashboard, if that is on.
     pub(crate) ops: Option<Ops>,
+    /// This server's lease.
+    pub(crate) lease: Beats,
+    /// What all processes tell.
+    pub(crate) figures: Figures,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) connections: Connections,
     /// The server was told to stop: it is not ready any more.

@@ -56,6 +56,8 @@ struct Inner {
     rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
     next_connection: AtomicU64,
     next_outbox: AtomicUsize,
+    /// Members of all rooms.
+    members: AtomicUsize,
     chat: Chat,
     bus: Bus,
     waits: Waits,
@@ -79,6 +81,7 @@ impl Hub {
             rooms: Mutex::default(),
             next_connection: AtomicU64::new(1),
             next_outbox: AtomicUsize::new(0),
+            members: AtomicUsize::new(0),
             chat,
             bus,
             waits,
@@ -128,6 +131,7 @@ impl Hub {
             .entry(room_id.clone())
             .or_insert_with(|| Room::new(room_id));
         if room.enter(connection, outbox) {
+            self.inner.members.fetch_add(1, Ordering::Relaxed);
             let _ = self.inner.changed.send(room_id.clone());
         }
         Arc::clone(room)
@@ -155,6 +159,7 @@ impl Hub {
         if !room.leave(connection) {
             return;
         }
+        self.inner.members.fetch_sub(1, Ordering::Relaxed);
         if room.members() == 0 {
             rooms.remove(room_id);
             self.inner.bus.unsubscribe(room_id);
@@ -170,6 +175,16 @@ impl Hub {
     /// How many members of a room are connected here.
     pub(crate) fn members(&self, room_id: &RoomId) -> usize {
         self.rooms().get(room_id).map_or(0, |room| room.members())
+    }
+
+    /// How many rooms have a member here.
+    pub(crate) fn count(&self) -> usize {
+        self.rooms().len()
+    }
+
+    /// How many members all rooms have here.
+    pub(crate) fn count_members(&self) -> usize {
+        self.inner.members.load(Ordering::Relaxed)
     }
 
     /// All rooms with a member here.

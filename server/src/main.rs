@@ -52,13 +52,17 @@ use common::{
     chat::{Chat, Settings, archived::Waits, bus::Bus},
     config,
     error::Chain,
+    health::figures::Figures,
     id::{BootId, RoomId},
     kv::{Keys, Redis},
     pg,
     shutdown::Shutdown,
-    telemetry,
+    telemetry::{
+        self, Beats,
+        metric::{self, Process},
+        spans,
+    },
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     net::TcpListener,
     sync::mpsc,
@@ -77,6 +81,7 @@ use crate::{
     listener::Listener,
     ops::{Host, Ops, People},
     premium::Premium,
+    presence::Presence,
 };
 
 /// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
@@ -148,6 +153,9 @@ struct Args {
     chat: Settings,
 
     #[command(flatten)]
+    tracing: config::Tracing,
+
+    #[command(flatten)]
     auth: auth::Settings,
 
     #[command(flatten)]
@@ -175,9 +183,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let door = Door::new(&args.auth)?;
     let token = args.jobs_token.as_deref().map(str::parse).transpose()?;
     let people = People::new(&args.ops_token)?;
-    let metrics = PrometheusBuilder::new()
-        .install_recorder()
-        .context("set metrics up")?;
+    let metrics = metric::install(Process::Server).context("set metrics up")?;
 
     let redis = Redis::new(&args.common.redis_url)?;
     redis.check().await?;
@@ -193,6 +199,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     )?;
 
     let server = BootId::fresh();
+    telemetry::identify(Process::Server, &server);
+    spans::start(&args.tracing, Process::Server, &server.to_string())?;
     let jobs = token.map(|token| Jobs::new(token, redis.clone(), keys.clone()));
     let (bus, events) = Bus::start(redis, keys);
     let (changed, rooms_changed) = mpsc::unbounded_channel();
@@ -201,15 +209,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let hub = Hub::start(chat.clone(), bus, waits.clone(), events, changed.clone());
     let (close, closing) = Shutdown::manual();
     tokio::spawn(door.clone().keep_keys(closing.clone()));
-    let presence = tokio::spawn(presence::tell_changes(
+    let lease = Beats::new(chat.settings.server_lease);
+    let presence = Presence {
         server,
-        chat.clone(),
-        hub.clone(),
-        rooms_changed,
-        closing.clone(),
-    ));
-    let lease = presence::keep_lease(server, chat.clone(), hub.clone(), changed, closing.clone());
-    let lease = tokio::spawn(lease);
+        lease: lease.clone(),
+        chat: chat.clone(),
+        hub: hub.clone(),
+        end: closing.clone(),
+    };
+    let presence = presence.start(changed, rooms_changed);
 
     let connections = Connections::new();
     let drain = Drain::new(Duration::from_secs(args.drain));
@@ -223,6 +231,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         histories: Histories::start(chat.clone()),
         jobs,
         ops: None,
+        lease,
+        figures: Figures::new(chat.clone()),
         metrics: metrics.clone(),
         connections: connections.clone(),
         stopping: stopping.clone(),
@@ -232,7 +242,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         outbox_bytes: args.outbox_bytes as usize,
     };
     app.ops = people.map(|people| Ops::new(people, &chat, Host::of(&app)));
-    tokio::spawn(keep_up(metrics));
+    tokio::spawn(metric::keep_up(metrics));
 
     let (incoming, listener, address) = listen(&args.host, args.port)?;
     tracing::info!(%server, "the chat is at http://{address}");
@@ -264,17 +274,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
     }
     serving.abort();
     let _ = timeout(LAST_WORDS, ops::ended(app.ops)).await;
-    let _ = lease.await;
-    let _ = presence.await;
+    presence.ended().await;
     settle(&chat, server, &rooms).await;
+    spans::end().await;
     Ok(())
-}
-
-async fn keep_up(metrics: PrometheusHandle) {
-    loop {
-        sleep(Duration::from_secs(5)).await;
-        metrics.run_upkeep();
-    }
 }
 
 /// Waits until nobody is connected and no request is being answered.

@@ -1,8 +1,9 @@
-//! The counters that are raised so often that looking one up by its name each time would show.
+//! What is counted so often that looking it up by its name each time would show. What each one means,
+//! [`common::telemetry::catalog`] says.
 
 use std::sync::LazyLock;
 
-use metrics::{Counter, counter};
+use metrics::{Counter, Histogram, counter, histogram};
 
 /// Copies of messages that were put into an outbox.
 pub(crate) static DELIVERED: LazyLock<Counter> =
@@ -13,6 +14,14 @@ pub(crate) static POSTED_AS_FRAMES: LazyLock<Counter> =
 /// Messages that came over HTTP and were kept.
 pub(crate) static POSTED_OVER_HTTP: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_posted_messages_total", "via" => "http"));
+/// Messages that had been kept before.
+pub(crate) static RESENDS: LazyLock<Counter> = LazyLock::new(|| counter!("rhubarb_resends_total"));
+/// Seconds to the ack of a message that is in the log.
+pub(crate) static ACKS: LazyLock<Histogram> =
+    LazyLock::new(|| histogram!("rhubarb_ack_seconds", "level" => "redis"));
+/// Seconds to the ack of a message that is in the archive.
+pub(crate) static ARCHIVE_ACKS: LazyLock<Histogram> =
+    LazyLock::new(|| histogram!("rhubarb_ack_seconds", "level" => "db"));
 /// System calls that wrote to sockets.
 pub(crate) static WRITES: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_socket_writes_total"));
@@ -32,6 +41,8 @@ pub(crate) static DROPPED_MESSAGES: LazyLock<Counter> =
 /// Slow readers that were told to resume a room.
 pub(crate) static RESETS: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_slow_resets_total"));
+/// Members that were told to reload a room, for another cause.
+pub(crate) static RELOADS: LazyLock<Counter> = LazyLock::new(|| counter!("rhubarb_resets_total"));
 /// Readers so slow that they were cut off.
 pub(crate) static SLOW_READERS: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_slow_readers_total"));

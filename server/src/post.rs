@@ -55,6 +55,9 @@ pub(crate) async fn post(
     let kept = app.chat.post(room_id, &content).await;
     let appended = kept.map_err(|error| not_kept(&error, room_id))?;
     via.meter().increment(1);
+    if appended.duplicate {
+        meter::RESENDS.increment(1);
+    }
     Ok(appended)
 }
 

@@ -10,10 +10,12 @@ use common::{
     error::Chain,
     id::{BootId, RoomId},
     shutdown::Shutdown,
+    telemetry::Beats,
 };
 use futures_util::{StreamExt, stream};
 use tokio::{
     sync::mpsc,
+    task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
 
@@ -26,10 +28,55 @@ const GATHER: Duration = Duration::from_millis(25);
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// What a server tells of who is here.
+#[derive(Debug, Clone)]
+pub(crate) struct Presence {
+    pub(crate) server: BootId,
+    /// When its lease was renewed.
+    pub(crate) lease: Beats,
+    pub(crate) chat: Chat,
+    pub(crate) hub: Hub,
+    pub(crate) end: Shutdown,
+}
+
+/// The tasks that tell it.
+pub(crate) struct Telling([JoinHandle<()>; 2]);
+
+impl Presence {
+    /// Tells it until the end: each room of `rooms_changed`, to which `changed` leads, and the lease.
+    pub(crate) fn start(
+        self,
+        changed: mpsc::UnboundedSender<RoomId>,
+        rooms_changed: mpsc::UnboundedReceiver<RoomId>,
+    ) -> Telling {
+        let Self {
+            server,
+            chat,
+            hub,
+            end,
+            ..
+        } = self.clone();
+        let telling = tell_changes(server, chat, hub, rooms_changed, end);
+        Telling([
+            tokio::spawn(self.keep_lease(changed)),
+            tokio::spawn(telling),
+        ])
+    }
+}
+
+impl Telling {
+    /// Waits for their end.
+    pub(crate) async fn ended(self) {
+        for task in self.0 {
+            let _ = task.await;
+        }
+    }
+}
+
 /// Tells Redis of each room whose number of local members has changed: always the latest number, so
 /// that many joins at once cost few calls. Ends between two calls, never within one: a flush that is
 /// asked for and not enqueued would keep others from asking.
-pub(crate) async fn tell_changes(
+async fn tell_changes(
     server: BootId,
     chat: Chat,
     hub: Hub,
@@ -89,38 +136,45 @@ pub(crate) async fn tell_changes(
     }
 }
 
-/// Keeps this server's lease, and its rooms in Redis, until the end.
-pub(crate) async fn keep_lease(
-    server: BootId,
-    chat: Chat,
-    hub: Hub,
-    changed: mpsc::UnboundedSender<RoomId>,
-    end: Shutdown,
-) {
-    let touch_every = (chat.settings.room_ttl / 3).min(Duration::from_secs(60));
-    let mut touched = Instant::now();
-    loop {
-        match chat.renew_lease(server).await {
-            Ok(true) => {}
-            // The lease had ended, and the rooms were told that nobody is here.
-            Ok(false) => {
-                for room in hub.room_ids() {
-                    let _ = changed.send(room);
+impl Presence {
+    /// Keeps this server's lease, and its rooms in Redis, until the end.
+    async fn keep_lease(self, changed: mpsc::UnboundedSender<RoomId>) {
+        let Self {
+            server,
+            lease,
+            chat,
+            hub,
+            end,
+        } = self;
+        let touch_every = (chat.settings.room_ttl / 3).min(Duration::from_secs(60));
+        let mut touched = Instant::now();
+        loop {
+            let renewed = chat.renew_lease(server).await;
+            if renewed.is_ok() {
+                lease.beat();
+            }
+            match renewed {
+                Ok(true) => {}
+                // The lease had ended, and the rooms were told that nobody is here.
+                Ok(false) => {
+                    for room in hub.room_ids() {
+                        let _ = changed.send(room);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "cannot renew this server's lease");
                 }
             }
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "cannot renew this server's lease");
+            if touched.elapsed() >= touch_every {
+                touched = Instant::now();
+                if let Err(error) = chat.log.touch(&hub.room_ids()).await {
+                    tracing::warn!(error = %Chain(&error), "cannot keep rooms in Redis");
+                }
             }
-        }
-        if touched.elapsed() >= touch_every {
-            touched = Instant::now();
-            if let Err(error) = chat.log.touch(&hub.room_ids()).await {
-                tracing::warn!(error = %Chain(&error), "cannot keep rooms in Redis");
+            tokio::select! {
+                () = sleep((chat.settings.server_lease / 3).min(touch_every)) => {}
+                () = end.asked() => return,
             }
-        }
-        tokio::select! {
-            () = sleep((chat.settings.server_lease / 3).min(touch_every)) => {}
-            () = end.asked() => return,
         }
     }
 }

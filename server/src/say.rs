@@ -1,6 +1,6 @@
 //! Post, edit, delete: what a connection adds to a room, and when it is acknowledged.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use common::{
     chat::{Appended, ChangeError, archived::NotArchived},
@@ -10,6 +10,7 @@ use common::{
 
 use crate::{
     frame::{self, AckLevel, Change, FrameId, Post, Refusal},
+    meter,
     post::{self, Via, check_client_id, check_text, content, not_kept},
     session::Session,
 };
@@ -19,15 +20,17 @@ const ARCHIVE_AGAIN: u64 = 2000;
 
 impl Session {
     pub(crate) async fn post(&self, id: &FrameId, said: Post) -> Result<(), Refusal> {
+        let begun = Instant::now();
         let room = self.room_of(said.room_id)?;
         let client_id = said.client_id.unwrap_or_else(post::fresh_client_id);
         let (app, person, text) = (&self.app, &self.person, &said.message);
         let appended = post::post(app, person, &room, &client_id, text, Via::Socket).await?;
-        self.acknowledge(id, room, client_id, appended, said.ack);
+        self.acknowledge(id, room, client_id, appended, said.ack, begun);
         Ok(())
     }
 
     pub(crate) async fn edit(&self, id: &FrameId, edit: Change) -> Result<(), Refusal> {
+        let begun = Instant::now();
         let text = edit.message.as_deref().unwrap_or_default();
         check_text(&self.app.limits, text)?;
         let room = self.room_of(edit.room_id)?;
@@ -36,11 +39,12 @@ impl Session {
         let edited = self.app.chat.edit(&room, edit.message_id, &content).await;
         let appended = edited.map_err(|error| not_changed(error, edit.message_id, &room))?;
         metrics::counter!("rhubarb_edits_total").increment(1);
-        self.acknowledge(id, room, client_id, appended, edit.ack);
+        self.acknowledge(id, room, client_id, appended, edit.ack, begun);
         Ok(())
     }
 
     pub(crate) async fn delete(&self, id: &FrameId, delete: Change) -> Result<(), Refusal> {
+        let begun = Instant::now();
         let room = self.room_of(delete.room_id)?;
         let client_id = own_id(delete.client_id)?;
         let content = content(&self.person, &client_id, "");
@@ -51,7 +55,7 @@ impl Session {
             .await;
         let appended = deleted.map_err(|error| not_changed(error, delete.message_id, &room))?;
         metrics::counter!("rhubarb_deletions_total").increment(1);
-        self.acknowledge(id, room, client_id, appended, delete.ack);
+        self.acknowledge(id, room, client_id, appended, delete.ack, begun);
         Ok(())
     }
 
@@ -64,10 +68,12 @@ impl Session {
         client_id: String,
         appended: Appended,
         level: AckLevel,
+        begun: Instant,
     ) {
         if level == AckLevel::Redis {
             let ack = frame::ack(id, &room, &client_id, appended, false);
             self.outbox.push(ack);
+            meter::ACKS.record(begun.elapsed());
             return;
         }
         let (waits, id) = (self.app.waits.clone(), id.clone());
@@ -79,7 +85,10 @@ impl Session {
                 return;
             };
             outbox.push(match told {
-                Ok(()) => frame::ack(&id, &room, &client_id, appended, true),
+                Ok(()) => {
+                    meter::ARCHIVE_ACKS.record(begun.elapsed());
+                    frame::ack(&id, &room, &client_id, appended, true)
+                }
                 Err(late) => {
                     metrics::counter!("rhubarb_refused_frames_total", "code" => "not_archived")
                         .increment(1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::id::RoomId;
+use common::{id::RoomId, queue::span::Request};
 use tokio::time::Instant;
 
 use crate::{
@@ -78,9 +78,9 @@ impl Session {
         match ask {
             Ask::Auth(auth) => self.authenticate(id, &auth.token).await,
             Ask::Join(join) => self.join(id, join).await,
-            Ask::Post(post) => self.post(id, post).await,
-            Ask::Edit(edit) => self.edit(id, edit).await,
-            Ask::Delete(delete) => self.delete(id, delete).await,
+            Ask::Post(post) => asked("message").answer(self.post(id, post)).await,
+            Ask::Edit(edit) => asked("edit").answer(self.edit(id, edit)).await,
+            Ask::Delete(delete) => asked("delete").answer(self.delete(id, delete)).await,
             Ask::Leave(leave) => {
                 let room_id = self.room_of(leave.room_id)?;
                 self.leave(&room_id);
@@ -226,6 +226,11 @@ impl Session {
                 .ok_or_else(|| Refusal::new("not_joined", "join a room first")),
         }
     }
+}
+
+/// A frame that may begin a trace: a socket's frames come with none.
+fn asked(name: &'static str) -> Request {
+    Request::new(name, None)
 }
 
 impl Drop for Session {

@@ -1,6 +1,7 @@
-//! What the worker's binaries share: the list of tasks.
+//! What the worker's binaries share: the list of tasks; and what a worker answers over HTTP.
 #![deny(missing_docs)]
 
+pub mod listen;
 pub mod tasks;
 
 /// The examples of `docs/tasks.md`, compiled.

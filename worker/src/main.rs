@@ -12,9 +12,13 @@ use common::{
     pg,
     queue::{Limits, PerQueue, Worker, WorkerOptions, outbox},
     shutdown::Shutdown,
-    telemetry,
+    telemetry::{
+        self,
+        metric::{self, Process},
+        spans,
+    },
 };
-use worker::tasks;
+use worker::{listen::Vitals, tasks};
 
 /// Runs queues: pops jobs, runs them, settles them. Any number of these processes share the work; a job
 /// of a process that dies is run by another.
@@ -57,8 +61,16 @@ struct Args {
     #[arg(long, env = "MAX_DEATHS", default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_deaths: u32,
 
+    /// Address to answer /health and /metrics at, e.g. 127.0.0.1:9090; with port 0 any that is free, which the
+    /// log tells. Off if not set
+    #[arg(long, env = "WORKER_LISTEN", value_name = "HOST:PORT")]
+    listen: Option<String>,
+
     #[command(flatten)]
     common: config::Common,
+
+    #[command(flatten)]
+    tracing: config::Tracing,
 
     #[command(flatten)]
     archive: config::Archive,
@@ -91,6 +103,12 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.common.log_format);
     let shutdown = Shutdown::on_signal().context("listen for signals")?;
+    // First of all: what is counted before would be lost. Who cannot be asked does not count.
+    let metrics = args
+        .listen
+        .is_some()
+        .then(|| metric::install(Process::Worker));
+    let metrics = metrics.transpose().context("set metrics up")?;
 
     let redis = Redis::new(&args.common.redis_url)?;
     redis.check().await?;
@@ -115,10 +133,18 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let registry = tasks::registry(&Arc::new(chat.clone()));
     tracing::info!(tasks = ?registry.names(), "running {}, {} at once", options.limits, options.concurrency);
     let worker = Worker::new(&args.common.redis_url, keys, registry, options)?;
+    telemetry::identify(Process::Worker, &worker.id());
+    spans::start(&args.tracing, Process::Worker, &worker.id().to_string())?;
+    if let (Some(address), Some(metrics)) = (&args.listen, metrics) {
+        tokio::spawn(metric::keep_up(metrics.clone()));
+        let vitals = Vitals::of(&worker, &chat, &shutdown, metrics);
+        vitals.listen(address).await?;
+    }
 
     let sweep = tokio::spawn(flush::Sweep(chat).run(shutdown.clone()));
     let relay = tokio::spawn(relay.run(shutdown.clone()));
     worker.run(shutdown).await?;
     let _ = tokio::join!(sweep, relay);
+    spans::end().await;
     Ok(())
 }

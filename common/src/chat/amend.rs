@@ -8,8 +8,8 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::{
-    Archive, Chat, Entry, IdRange, RoomLog, change::Unchangeable, columns::Columns,
-    flush::FlushError,
+    Archive, Chat, Entry, IdRange, RoomLog, archive::statement, change::Unchangeable,
+    columns::Columns, flush::FlushError,
 };
 use crate::{
     id::{MessageId, RoomId},
@@ -52,7 +52,7 @@ impl Chat {
         self.carry_out_archived(room, range).await?;
         let (shown, changed) = self.log.changed_since(room, range.to).await?;
         if !changed.is_empty() {
-            self.archive.renew(room, &changed).await?;
+            statement("renew messages", self.archive.renew(room, &changed)).await?;
         }
         Ok(shown)
     }
@@ -63,10 +63,11 @@ impl Chat {
         room: &RoomId,
         range: IdRange,
     ) -> Result<(), FlushError> {
-        if let Some(replaced) = self.archive.replaced_by(room, range).await? {
+        let asking = self.archive.replaced_by(room, range);
+        if let Some(replaced) = statement("look for changes", asking).await? {
             // First the log: a second run would not find in the archive what is left to do here.
             self.log.supersede(room, &replaced).await?;
-            self.archive.amend(room, range).await?;
+            statement("change messages", self.archive.amend(room, range)).await?;
         }
         Ok(())
     }

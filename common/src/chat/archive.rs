@@ -1,15 +1,17 @@
 //! The archive: every flushed message in Postgres, by room and id.
 
+use deadpool_redis::Status;
 use diesel::{
-    ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper,
-    sql_types::{Array, BigInt, Bool, Nullable, Text},
+    ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper,
+    sql_types::{Array, BigInt, Bool, Double, Nullable, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
 
 use super::{Content, Entry, IdRange, columns::Columns, message::Marks};
 use crate::{
     id::{MessageId, RoomId},
-    pg::{PgError, Pool, schema::messages},
+    pg::{self, PgError, Pool, schema::messages},
+    queue::span::{Span, SpanKind, spanned},
 };
 
 /// The rooms in Postgres.
@@ -85,6 +87,12 @@ struct Count {
 }
 
 #[derive(diesel::QueryableByName)]
+struct Age {
+    #[diesel(sql_type = Double)]
+    age: f64,
+}
+
+#[derive(diesel::QueryableByName)]
 struct Cut {
     #[diesel(sql_type = BigInt)]
     id: i64,
@@ -94,6 +102,19 @@ struct Cut {
     total: i64,
     #[diesel(sql_type = Bool)]
     ends_chunk: bool,
+}
+
+/// Asks Postgres for something, as a step of the trace that runs here.
+///
+/// # Errors
+/// Those of what is asked.
+pub(super) async fn statement<T>(
+    name: &'static str,
+    asking: impl Future<Output = Result<T, PgError>>,
+) -> Result<T, PgError> {
+    let span = Span::part(name, SpanKind::Client);
+    let span = span.map(|span| span.with("db.system.name", "postgresql"));
+    spanned(span, asking).await
 }
 
 impl Archive {
@@ -309,20 +330,38 @@ impl Archive {
         })
     }
 
-    /// Asks whether Postgres answers.
+    /// Asks whether Postgres answers, and has the schema of this binary.
     ///
     /// # Errors
-    /// If it does not.
-    pub async fn ping(&self) -> Result<(), PgError> {
+    /// If not.
+    pub async fn check(&self) -> Result<(), PgError> {
         let mut connection = self.connection().await?;
-        diesel::sql_query("SELECT 1")
-            .execute(&mut connection)
-            .await
-            .map(drop)
-            .map_err(|source| PgError::Query {
-                doing: "ask Postgres whether it is there",
-                source,
-            })
+        pg::compare_schema(&mut connection).await
+    }
+
+    /// How many seconds ago the oldest row of the outbox was made, by Postgres's clock.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached or refuses.
+    pub async fn oldest_of_outbox(&self) -> Result<Option<f64>, PgError> {
+        let mut connection = self.connection().await?;
+        let row: Option<Age> = diesel::sql_query(
+            "SELECT extract(epoch FROM clock_timestamp() - made_at)::float8 AS age \
+             FROM outbox ORDER BY id LIMIT 1",
+        )
+        .get_result(&mut connection)
+        .await
+        .optional()
+        .map_err(|source| PgError::Query {
+            doing: "look at the outbox",
+            source,
+        })?;
+        Ok(row.map(|row| row.age))
+    }
+
+    /// How its connections are used.
+    pub fn pool(&self) -> Status {
+        self.pool.status()
     }
 
     pub(super) async fn connection(&self) -> Result<deadpool::Object<AsyncPgConnection>, PgError> {

@@ -8,8 +8,10 @@ use crate::{
     kv::{Keys, KvError, Redis, Script},
     queue::{
         EnqueueError, JobId, Producer, Task,
-        enqueue::{makes_jobs, millis},
+        enqueue::millis,
+        makes_jobs,
         operate::Operator,
+        span::{enqueuing, spanned},
     },
 };
 
@@ -73,6 +75,16 @@ impl Chat {
 
     /// Enqueues the job if it is needed and nobody else asked lately, in one step.
     async fn ask<T: Task>(
+        &self,
+        room: &RoomId,
+        what: Ask,
+        meanwhile: Meanwhile,
+        job: &T,
+    ) -> Result<(), AskError> {
+        spanned(enqueuing(T::NAME), self.ask_so(room, what, meanwhile, job)).await
+    }
+
+    async fn ask_so<T: Task>(
         &self,
         room: &RoomId,
         what: Ask,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Chat, IdRange, RoomLog,
+    archive::statement,
     ask::{AGAIN, Ask, AskError},
 };
 use crate::{
@@ -18,9 +19,8 @@ use crate::{
     kv::{KvError, Script},
     pg::PgError,
     queue::{
-        EnqueueError, FanOutError, JobContext, OnDeath, Task, TaskError,
-        enqueue::{makes_jobs, millis},
-        task::exponential,
+        EnqueueError, FanOutError, JobContext, OnDeath, Task, TaskError, enqueue::millis,
+        makes_jobs, task::exponential,
     },
     shutdown::Shutdown,
 };
@@ -57,6 +57,7 @@ impl Task for FlushRoom {
     type Output = ();
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
+        let begun_ms = now_ms();
         chat.log.still_under_way(&self.room, Ask::Flush).await?;
         let cuts = chat
             .log
@@ -84,6 +85,7 @@ impl Task for FlushRoom {
                 room: self.room,
                 after,
                 to,
+                begun_ms: Some(begun_ms),
             })
             .await?;
         Ok(())
@@ -100,6 +102,16 @@ pub(super) fn ranges(cuts: &[MessageId]) -> impl Iterator<Item = IdRange> {
         after: pair[0],
         to: pair[1],
     })
+}
+
+/// Now by this machine's clock, which is near enough to others' for a metric.
+pub(super) fn now_ms() -> u64 {
+    millis(std::time::UNIX_EPOCH.elapsed().unwrap_or_default())
+}
+
+/// How long ago that was.
+pub(super) fn since(ms: u64) -> Duration {
+    Duration::from_millis(now_ms().saturating_sub(ms))
 }
 
 /// A child: stores one range of a room's log in the archive. Safe to run twice.
@@ -141,6 +153,9 @@ pub struct FlushDone {
     pub after: MessageId,
     /// The id.
     pub to: MessageId,
+    /// When the master began, by its clock: for the metrics only.
+    #[serde(default)]
+    pub begun_ms: Option<u64>,
 }
 
 impl Task for FlushDone {
@@ -158,6 +173,9 @@ impl Task for FlushDone {
         };
         let body = chat.producer.body_of(&next).map_err(AskError::Enqueue)?;
         let (left, again) = chat.log.flushed(&self.room, to, shown, &body).await?;
+        if let Some(begun) = self.begun_ms {
+            metrics::histogram!("rhubarb_flush_seconds").record(since(begun));
+        }
         tracing::info!(room.id = %self.room, watermark = %self.to, left, again, "flushed {}", self.room);
         Ok(())
     }
@@ -186,7 +204,8 @@ impl Chat {
     /// Stores a range of a room's log in the archive.
     async fn store(&self, room: &RoomId, range: IdRange) -> Result<(), FlushError> {
         let entries = self.log.range(room, range).await?;
-        let stored = self.archive.insert(room, &entries).await?;
+        let insert = self.archive.insert(room, &entries);
+        let stored = statement("store messages", insert).await?;
         metrics::counter!("rhubarb_flushed_messages_total").increment(stored as u64);
         Ok(())
     }

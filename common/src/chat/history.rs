@@ -141,6 +141,7 @@ impl Chat {
                 newest: MessageId::ZERO,
                 count: 0,
                 mark,
+                begun_ms: None,
             };
             self.log.hydrated(&nothing).await?;
         }

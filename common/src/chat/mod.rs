@@ -33,7 +33,10 @@ use crate::{
     id::RoomId,
     kv::{Keys, KvError, Redis},
     pg::PgError,
-    queue::Producer,
+    queue::{
+        Producer,
+        span::{Span, SpanKind, spanned},
+    },
 };
 
 pub use append::Appended;
@@ -171,7 +174,8 @@ impl Chat {
     /// # Errors
     /// If Redis fails; the message may have been kept then, and posting it again is safe.
     pub async fn post(&self, room: &RoomId, content: &Content<'_>) -> Result<Appended, KvError> {
-        let appended = self.log.append(room, content).await?;
+        let span = Span::part("append", SpanKind::Client);
+        let appended = spanned(span, self.log.append(room, content)).await?;
         self.ask_flush_of_many(room, appended).await;
         Ok(appended)
     }

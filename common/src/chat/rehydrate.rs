@@ -6,7 +6,12 @@ use std::{sync::LazyLock, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chat, Entry, IdRange, RoomLog, archive::Hot, ask::Ask, flush::ranges};
+use super::{
+    Chat, Entry, IdRange, RoomLog,
+    archive::{Hot, statement},
+    ask::Ask,
+    flush::{now_ms, ranges, since},
+};
 use crate::{
     id::{MessageId, RoomId},
     kv::{KvError, Script},
@@ -64,6 +69,7 @@ impl Task for RehydrateRoom {
     type Output = ();
 
     async fn run(self, chat: &Chat, job: &JobContext) -> Result<(), TaskError> {
+        let begun_ms = now_ms();
         chat.log.still_under_way(&self.room, Ask::Rehydrate).await?;
         // Before the archive is read: what goes from then on must be seen in the end.
         let mark = chat.log.begin_rehydration(&self.room).await?;
@@ -72,7 +78,11 @@ impl Task for RehydrateRoom {
             count,
             from_first,
             cuts,
-        } = chat.archive.cut_hot(&self.room, window, chunk).await?;
+        } = statement(
+            "read bounds",
+            chat.archive.cut_hot(&self.room, window, chunk),
+        )
+        .await?;
         if let (Some(&after), Some(&to)) = (cuts.first(), cuts.last()) {
             // Redis may have lost a change that was stored, and with it the flush that was to carry it out.
             let hot = IdRange { after, to };
@@ -113,6 +123,7 @@ impl Task for RehydrateRoom {
                 newest: cuts.last().copied().unwrap_or_default(),
                 count,
                 mark,
+                begun_ms: Some(begun_ms),
             })
             .await?;
         Ok(())
@@ -143,7 +154,8 @@ impl Task for RehydrateChunk {
         if job.attempt() > 1 {
             chat.log.still_under_way(&self.room, Ask::Rehydrate).await?;
         }
-        let entries = chat.archive.range(&self.room, self.range).await?;
+        let reading = chat.archive.range(&self.room, self.range);
+        let entries = statement("read messages", reading).await?;
         chat.log.restore(&self.room, &entries).await?;
         metrics::counter!("rhubarb_rehydrated_messages_total").increment(entries.len() as u64);
         Ok(())
@@ -167,6 +179,9 @@ pub struct RehydrateDone {
     pub count: u64,
     /// What [`RoomLog::begin_rehydration`] gave.
     pub mark: String,
+    /// When the master began, by its clock: for the metrics only.
+    #[serde(default)]
+    pub begun_ms: Option<u64>,
 }
 
 impl Task for RehydrateDone {
@@ -178,6 +193,9 @@ impl Task for RehydrateDone {
     async fn run(self, chat: &Chat, _job: &JobContext) -> Result<(), TaskError> {
         let Self { room, count, .. } = &self;
         if chat.log.hydrated(&self).await? {
+            if let Some(begun) = self.begun_ms {
+                metrics::histogram!("rhubarb_rehydrate_seconds").record(since(begun));
+            }
             tracing::info!(room.id = %room, count, "rehydrated {room}: {count} messages");
         } else {
             // Its keys were deleted or expired meanwhile: the room is still cold.

@@ -25,6 +25,9 @@ use crate::error::Chain;
 pub const PATIENCE: Duration = Duration::from_secs(4);
 /// How much later than that the answer may arrive.
 pub const GRACE: Duration = Duration::from_millis(750);
+/// The same of the first question on a connection that replaces one that failed: whether it works is to be known
+/// soon.
+const PROBE: Duration = Duration::from_millis(200);
 /// Between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -113,7 +116,9 @@ impl Inbox {
                 if self.state.healthy.swap(false, Ordering::Relaxed) {
                     tracing::warn!(error = %Chain(&error), "the blocking connection to Redis failed; connecting anew");
                 }
-                self.connection = None;
+                if self.connection.take().is_some() {
+                    count_replacement();
+                }
                 self.state.client.store(0, Ordering::Relaxed);
                 tokio::time::sleep(RETRY).await;
                 None
@@ -141,12 +146,21 @@ impl Inbox {
         let Some(connection) = &mut self.connection else {
             return Ok(None);
         };
+        let patience = if self.state.healthy.load(Ordering::Relaxed) {
+            PATIENCE
+        } else {
+            PROBE
+        };
         redis::cmd("BRPOP")
             .arg(lists)
-            .arg(PATIENCE.as_secs_f64())
+            .arg(patience.as_secs_f64())
             .query_async(connection)
             .await
     }
+}
+
+fn count_replacement() {
+    metrics::counter!("rhubarb_blocking_replacements_total").increment(1);
 }
 
 impl Waiting {
@@ -160,6 +174,7 @@ impl Waiting {
     /// If the question was answered just now, the sweep finds what it popped.
     pub fn abandon(self) -> Inbox {
         self.task.abort();
+        count_replacement();
         self.state.client.store(0, Ordering::Relaxed);
         Inbox {
             redis: self.redis,

@@ -200,6 +200,7 @@ impl Redis {
                 PoolError::Backend(source) => KvError::Connect(source),
                 _ => KvError::ConnectTimeout,
             })?;
+        metrics::counter!("rhubarb_redis_connections_total").increment(1);
         // Taken out of the pool: what the pool hands out it pings each time, two commands for nothing.
         let fresh = Connection::take(fresh);
         let fresh = Shared {
@@ -251,6 +252,14 @@ impl Redis {
     pub fn failed(&self, doing: &'static str, source: RedisError) -> KvError {
         // A server that has become a replica must be looked up anew: its name may lead to another now.
         let demoted = matches!(source.code(), Some("READONLY" | "MASTERDOWN"));
+        let kind = if source.is_timeout() {
+            "timeout"
+        } else if source.is_io_error() || source.is_unrecoverable_error() {
+            "lost"
+        } else {
+            "refused"
+        };
+        metrics::counter!("rhubarb_redis_errors_total", "kind" => kind).increment(1);
         let broken = source.is_io_error() || source.is_timeout() || source.is_unrecoverable_error();
         if broken || demoted {
             // After a stall many calls fail one after another: a late one must not give up the

@@ -143,6 +143,7 @@ impl<F: FnMut(Heard<'_>)> Listener<F> {
                     match ended {
                         Ended::Unused => return,
                         Ended::Broken(why) => {
+                            metrics::counter!("rhubarb_subscription_losses_total").increment(1);
                             tracing::warn!(why, "the subscription to Redis was lost");
                         }
                     }

@@ -119,8 +119,12 @@ pub async fn migrate(database_url: &str) -> Result<Vec<String>, PgError> {
 /// # Errors
 /// If it lacks some, has others, or cannot be reached.
 pub async fn check_schema(database_url: &str) -> Result<(), PgError> {
-    let mut connection = connect(database_url).await?;
-    let (done, known) = versions(&mut connection).await?;
+    compare_schema(&mut connect(database_url).await?).await
+}
+
+/// As [`check_schema`], on a connection that is there.
+pub(crate) async fn compare_schema(connection: &mut AsyncPgConnection) -> Result<(), PgError> {
+    let (done, known) = versions(connection).await?;
     refuse_newer(&done, &known)?;
     let missing: Vec<_> = known
         .into_iter()

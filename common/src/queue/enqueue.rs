@@ -18,6 +18,7 @@ use super::{
     job::Body,
     lane::MAX_LANE,
     results::Hearing,
+    span::{enqueuing, spanned},
     unique::{self, ADMIT, Enqueued, MAX_KEY, Unique},
 };
 use crate::kv::{Keys, KvError, Redis, Script};
@@ -232,8 +233,7 @@ impl Producer {
         task: &T,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
-        let enqueued = self.enqueue_unique(task, options).await?;
-        Ok(enqueued.id)
+        Ok(self.enqueue_unique(task, options).await?.id)
     }
 
     /// Enqueues one job, and tells whether it was here already: see [`Unique`].
@@ -255,10 +255,9 @@ impl Producer {
         options: &Options,
         reply: Option<&str>,
     ) -> Result<Enqueued, EnqueueError> {
-        let asked = Asked::of(task, options, reply, self.max_body)?;
         let queue = options.queue.unwrap_or(T::QUEUE);
-        let made = self.push(queue, options.when, vec![asked]).await?;
-        Ok(made[0])
+        let asked = || Asked::of(task, options, reply, self.max_body);
+        self.push_one(T::NAME, queue, options.when, asked).await
     }
 
     /// Enqueues many jobs, in chunks that are pipelined. If it fails, an unknown part of them has been
@@ -307,11 +306,25 @@ impl Producer {
         args: &RawValue,
         options: &Options,
     ) -> Result<JobId, EnqueueError> {
-        let body = Body::new(task, Cow::Borrowed(args));
-        let asked = Asked::new(body, options.unique.clone(), options, self.max_body)?;
         let queue = options.queue.unwrap_or(Queue::Default);
-        let made = self.push(queue, options.when, vec![asked]).await?;
-        Ok(made[0].id)
+        let asked = || {
+            let body = Body::new(task, Cow::Borrowed(args));
+            Asked::new(body, options.unique.clone(), options, self.max_body)
+        };
+        let made = self.push_one("a job", queue, options.when, asked).await;
+        Ok(made?.id)
+    }
+
+    /// Pushes a job, as a step of the trace that runs here: its body names that step as its parent.
+    async fn push_one(
+        &self,
+        task: &'static str,
+        queue: Queue,
+        when: When,
+        asked: impl FnOnce() -> Result<Asked, EnqueueError>,
+    ) -> Result<Enqueued, EnqueueError> {
+        let push = async { Ok(self.push(queue, when, vec![asked()?]).await?[0]) };
+        spanned(enqueuing(task), push).await
     }
 
     async fn push(
@@ -351,31 +364,19 @@ impl Producer {
         }
         let pushed = if some_unique {
             let made: Result<Vec<(JobId, bool)>, _> = script.run(&self.redis, &call).await;
-            made.map(|made| {
-                let made = made.into_iter();
-                made.map(|(id, existed)| Enqueued { id, existed }).collect()
-            })
+            made.map(unique::admitted)
         } else {
             let ids: Result<Vec<JobId>, _> = script.run(&self.redis, &call).await;
-            let existed = false;
-            ids.map(|ids| {
-                let ids = ids.into_iter();
-                ids.map(|id| Enqueued { id, existed }).collect()
-            })
+            let new = |id| Enqueued { id, existed: false };
+            ids.map(|ids| ids.into_iter().map(new).collect())
         };
         pushed.map_err(|source| EnqueueError::refused(queue, source))
     }
 
-    /// The body of a job without lane and key, for a script of [`makes_jobs`] that pushes it itself.
+    /// The body of a job without lane and key, for a script of [`super::makes_jobs`] that pushes it itself.
     pub(crate) fn body_of<T: Task>(&self, task: &T) -> Result<String, EnqueueError> {
         Ok(Asked::of(task, &Options::default(), None, self.max_body)?.body)
     }
-}
-
-/// The part of a script that makes a job in the same step as what the job is for: it has `push_new` and
-/// `refuse_draining`.
-pub(crate) fn makes_jobs() -> &'static str {
-    HEAD
 }
 
 impl EnqueueError {

@@ -83,6 +83,7 @@ mod run;
 pub mod samples;
 mod settle;
 mod share;
+pub mod span;
 mod stepper;
 mod stop;
 pub mod tail;
@@ -126,6 +127,12 @@ const HEAD: &str = concat!(
     include_str!("lua/numbers.lua"),
     include_str!("lua/head.lua")
 );
+/// The part of a script that makes a job in the same step as what the job is for: it has `push_new` and
+/// `refuse_draining`.
+pub(crate) fn makes_jobs() -> &'static str {
+    HEAD
+}
+
 /// What the scripts share.
 const LIB: &str = concat!(
     include_str!("lua/numbers.lua"),

@@ -191,11 +191,74 @@ impl Registry {
 /// Reads arguments, of an older version, too.
 fn read<T: Task>(args: Args<'_>) -> Result<T, TaskError> {
     let misfit = |error: serde_json::Error| {
-        TaskError::fatal(format!("its arguments do not fit `{}`: {error}", T::NAME))
+        let why = without_values(&error);
+        TaskError::fatal(format!("its arguments do not fit `{}`: {why}", T::NAME))
     };
     if args.version == T::VERSION {
         return serde_json::from_str(args.text).map_err(misfit);
     }
     let older = serde_json::from_str(args.text).map_err(misfit)?;
     serde_json::from_value(T::upcast(args.version, older)?).map_err(misfit)
+}
+
+/// Why JSON does not fit, without what stands in it: the text goes to the log.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if let Some((found, expected)) = text.rsplit_once(", expected ")
+        && found.starts_with("invalid ")
+    {
+        let kind = found.split(':').next().unwrap_or_default();
+        return format!("{kind}, expected {expected}");
+    }
+    let names_fields_of_ours = ["missing field", "duplicate field"];
+    if !error.is_data()
+        || names_fields_of_ours
+            .iter()
+            .any(|start| text.starts_with(start))
+    {
+        return text;
+    }
+    format!(
+        "a value is not as it should be at line {} column {}",
+        error.line(),
+        error.column()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::id::RoomId;
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "it is only read")]
+    struct Example {
+        room: RoomId,
+        n: u8,
+    }
+
+    #[test]
+    fn why_arguments_do_not_fit_is_told_without_them() {
+        for (text, why) in [
+            (
+                r#""s3cr3t, expected""#,
+                "invalid type, expected struct Example at line 1 column 18",
+            ),
+            (
+                r#"{"room":"a s3cr3t","n":1}"#,
+                "a value is not as it should be at line 1 column 18",
+            ),
+            (
+                r#"{"room":"a","n":1234567}"#,
+                "invalid value, expected u8 at line 1 column 23",
+            ),
+            (r#"{"room":"a"}"#, "missing field `n` at line 1 column 12"),
+            ("{", "EOF while parsing an object at line 1 column 1"),
+        ] {
+            let error = serde_json::from_str::<Example>(text).unwrap_err();
+            assert_eq!(without_values(&error), why);
+        }
+    }
 }

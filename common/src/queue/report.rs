@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        OnceLock,
+        LazyLock, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,14 +13,20 @@ use std::{
 use metrics::{Counter, Histogram};
 
 use super::{
-    JobId,
+    JobId, Queue, TraceParent,
     inspect::Times,
     registry::Entry,
     settle::Verdict,
+    span::{self, Span},
     tail::{self, Event, Kind, Tail},
     turn::Claimed,
 };
 use crate::id::BootId;
+
+/// How long jobs waited, by queue.
+static WAITS: LazyLock<[Histogram; Queue::ALL.len()]> = LazyLock::new(|| {
+    Queue::ALL.map(|queue| metrics::histogram!("rhubarb_job_wait_seconds", "queue" => queue.name()))
+});
 
 /// How an attempt of a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +101,8 @@ struct Meters {
 
 impl Meters {
     fn of(task: &'static str) -> Self {
+        // Counted elsewhere, and there from the beginning like these.
+        metrics::counter!("rhubarb_blocked_polls_total", "task" => task).increment(0);
         let counter = |ending: Ending| metrics::counter!("rhubarb_jobs_total", "task" => task, "outcome" => ending.name());
         Self {
             ends: Ending::ALL.map(counter),
@@ -104,6 +112,11 @@ impl Meters {
 }
 
 impl Tally {
+    /// Has the metrics of a task begin at zero, before it ever runs.
+    pub(super) fn begin(&self, task: &'static str) {
+        self.meters.get_or_init(|| Meters::of(task));
+    }
+
     fn count(&self, task: &'static str, ending: Ending, took: Option<Duration>, waited: u64) {
         let meters = self.meters.get_or_init(|| Meters::of(task));
         self.ends[ending as usize].fetch_add(1, Ordering::Relaxed);
@@ -151,8 +164,10 @@ pub(super) struct Attempt<'a> {
     task: &'a str,
     number: u32,
     claimed_ms: u64,
-    waited_ms: u64,
+    /// If it is known.
+    waited_ms: Option<u64>,
     began: std::time::Instant,
+    span: Option<Span>,
 }
 
 impl<'a> Attempt<'a> {
@@ -174,20 +189,39 @@ impl<'a> Attempt<'a> {
             claimed_ms,
             waited_ms: waited(claimed, body),
             began: std::time::Instant::now(),
+            span: None,
         };
+        if let Some(ms) = attempt.waited_ms {
+            WAITS[claimed.id.queue() as usize].record(Duration::from_millis(ms));
+        }
         attempt.tail.tell(|| Event {
-            waited_ms: Some(attempt.waited_ms),
+            waited_ms: attempt.waited_ms.or(Some(0)),
             ..attempt.event(Kind::Claimed)
         });
         attempt
     }
 
+    /// The same, with its span, if the job belongs to a trace that is told.
+    pub(super) fn traced(self, parent: Option<TraceParent>, own: Option<TraceParent>) -> Self {
+        let (queue, waited) = (self.id.queue(), self.waited_ms);
+        let span = span::of_run(parent, own, queue, self.task, self.claimed_ms, waited);
+        let span = span.map(|span| {
+            span.with("job.id", self.id.to_string())
+                .with("job.attempt", i64::from(self.number))
+        });
+        Self { span, ..self }
+    }
+
     /// Tells how it ended. It took no time if its task was not run.
-    pub(super) fn ended(&self, entry: &Entry, verdict: &Verdict, took: Option<Duration>) {
+    pub(super) fn ended(mut self, entry: &Entry, verdict: &Verdict, took: Option<Duration>) {
+        if let Some(span) = self.span.take() {
+            span.end(*verdict != Verdict::Done);
+        }
         let Some((ending, reason)) = Ending::of(verdict) else {
             return self.put_aside(verdict);
         };
-        entry.tally.count(entry.name, ending, took, self.waited_ms);
+        let waited = self.waited_ms.unwrap_or(0);
+        entry.tally.count(entry.name, ending, took, waited);
         self.tail.tell(|| Event {
             took_ms: took.map(|took| took.as_secs_f64() * 1000.0),
             error: (!reason.is_empty()).then(|| tail::cut(reason)),
@@ -220,13 +254,13 @@ impl<'a> Attempt<'a> {
 
 /// How long a job waited before its first attempt, from the time at which it might run, by Redis's clock. Of later
 /// attempts that is not known here.
-fn waited(claimed: &Claimed, body: &str) -> u64 {
+fn waited(claimed: &Claimed, body: &str) -> Option<u64> {
     if claimed.lease.attempt() > 1 || claimed.lease.has_record() {
-        return 0;
+        return None;
     }
     let times = Times::of(body);
-    let since = times.made.max(times.due);
-    since.map_or(0, |since| claimed.lease.claimed_ms().saturating_sub(since))
+    let since = times.made.max(times.due)?;
+    Some(claimed.lease.claimed_ms().saturating_sub(since))
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl Runner {
         if let Some(trace) = job.trace {
             span.record("trace.id", trace.trace_id());
         }
-        let layers = &self.registry.layers[..];
+        let told = told.traced(body.trace, job.trace);
         let judged = async {
             if !entry.is_quick() {
                 // The consumer tries jobs itself before it gives them a task: not this one.
@@ -138,7 +138,7 @@ impl Runner {
                 version: body.version,
                 text: body.args.get(),
             };
-            let outcome = attempt_once(layers, &entry, args, &job, &limits).await;
+            let outcome = attempt_once(&self.registry.layers, &entry, args, &job, &limits).await;
             // What blocks a thread cannot be dropped: it is still until then, whatever its verdict.
             job.blocking.ended().await;
             let took = started.elapsed();

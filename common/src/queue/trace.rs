@@ -29,8 +29,8 @@ tokio::task_local! {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceParent {
-    trace: u128,
-    span: u64,
+    pub(super) trace: u128,
+    pub(super) span: u64,
     flags: u8,
 }
 
@@ -60,6 +60,11 @@ impl TraceParent {
     /// Runs a future in this context: what it enqueues belongs to the trace.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         within(Some(self), future)
+    }
+
+    /// Whether whoever began the trace has it told.
+    pub fn is_sampled(self) -> bool {
+        self.flags & 1 == 1
     }
 
     /// The trace: 32 hexadecimal digits.

@@ -65,6 +65,16 @@ pub struct Enqueued {
     pub existed: bool,
 }
 
+/// What the script tells: each job's id, and whether that was here.
+pub(super) fn admitted(jobs: Vec<(JobId, bool)>) -> Vec<Enqueued> {
+    let here = jobs.iter().filter(|(_, existed)| *existed).count();
+    if here > 0 {
+        metrics::counter!("rhubarb_duplicate_jobs_total").increment(here as u64);
+    }
+    let jobs = jobs.into_iter();
+    jobs.map(|(id, existed)| Enqueued { id, existed }).collect()
+}
+
 impl Unique {
     /// None other is made until the job has come to its end: it is done, dead, cancelled, expired or
     /// discarded.
@@ -191,6 +201,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
     use crate::{
         queue::{
@@ -203,6 +215,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_is_released_by_the_claim_that_holds_it_and_by_no_other() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _counting = metrics::set_default_local_recorder(&recorder);
         let queue = TestQueue::start();
         let enqueue = async || -> JobId {
             let options = Options {
@@ -244,5 +258,10 @@ mod tests {
         assert_eq!(end.ties.unique.as_deref(), Some(key));
         turns.take(&[end], None, &demand).await.unwrap();
         assert_eq!(enqueue().await, second);
+        let counted = recorder.handle().render();
+        assert!(
+            counted.contains("rhubarb_duplicate_jobs_total 3\n"),
+            "{counted}"
+        );
     }
 }

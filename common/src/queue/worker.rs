@@ -10,7 +10,7 @@ use super::{
     bell::Bell,
     care::Care,
     consume::Consumer,
-    heartbeat::{Heartbeat, Pulse, retire},
+    heartbeat::{Heartbeat, News, Pulse, retire},
     inspect::Inspector,
     limits::{Limits, Slots},
     run::Runner,
@@ -28,6 +28,7 @@ use crate::{
         blocking::{BlockingHealth, Inbox},
     },
     shutdown::Shutdown,
+    telemetry::Beats,
 };
 
 /// Why a worker cannot start or go on.
@@ -102,6 +103,7 @@ pub struct Worker {
     registry: Arc<Registry>,
     options: WorkerOptions,
     inbox: Inbox,
+    beats: Beats,
 }
 
 impl Worker {
@@ -119,6 +121,7 @@ impl Worker {
         share::check(&options.limits, options.concurrency, weights, reserve)?;
         let redis = Redis::new(redis_url)?;
         let inbox = Inbox::new(redis.clone());
+        let beats = Beats::new(options.time_to_live);
         Ok(Self {
             id: BootId::fresh(),
             redis_url: redis_url.to_owned(),
@@ -127,6 +130,7 @@ impl Worker {
             registry: Arc::new(registry),
             options,
             inbox,
+            beats,
         })
     }
 
@@ -138,6 +142,11 @@ impl Worker {
     /// Tells whether the blocking connection works.
     pub fn blocking_health(&self) -> BlockingHealth {
         self.inbox.health()
+    }
+
+    /// Tells when the heartbeat last reached Redis.
+    pub fn beats(&self) -> Beats {
+        self.beats.clone()
     }
 
     /// Works until the shutdown, then finishes or gives back what it holds.
@@ -154,7 +163,11 @@ impl Worker {
             registry,
             options,
             inbox,
+            beats,
         } = self;
+        for entry in registry.entries() {
+            entry.tally.begin(entry.name);
+        }
         let tail = Tail::default();
         let pulse = Pulse {
             keys: keys.clone(),
@@ -176,6 +189,7 @@ impl Worker {
         if let Some(thread) = heartbeat.thread() {
             beside.spawn(Heartbeat::hurry(thread, bell.clone()));
         }
+        beside.spawn(note_beats(heartbeat.news(), beats));
         let inspector = Inspector::new(redis.clone(), keys.clone());
         beside.spawn(samples::run(inspector, shutdown.clone()));
         // On a connection of its own: what people follow must not hold up a turn. It ends last.
@@ -224,6 +238,16 @@ impl Worker {
             Ok(())
         } else {
             Err(WorkerError::Heartbeat)
+        }
+    }
+}
+
+/// Notes each beat, of which the first has succeeded.
+async fn note_beats(mut news: watch::Receiver<News>, beats: Beats) {
+    loop {
+        beats.beat();
+        if news.changed().await.is_err() {
+            return;
         }
     }
 }

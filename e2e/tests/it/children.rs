@@ -90,6 +90,7 @@ async fn flush_children_may_run_twice_and_in_any_order() {
             room: room(),
             after: MessageId::ZERO,
             to: MessageId(to),
+            begun_ms: None,
         };
         enqueue(&stack, &[done]).await;
         stack.idle().await;

@@ -8,6 +8,7 @@
 mod harness;
 mod history;
 
+mod alerts;
 mod bad_frames;
 mod bad_starts;
 mod browser;
@@ -18,10 +19,13 @@ mod edits;
 mod events;
 mod journey;
 mod limits;
+mod logs;
+mod metrics;
 mod ops;
 mod outages;
 mod page;
 mod page_for_everybody;
+mod readiness;
 mod rehydration;
 mod resume;
 mod rolling;
@@ -29,5 +33,6 @@ mod rooms_over_http;
 mod server_death;
 mod shutdown;
 mod slow_readers;
+mod traces;
 mod who_may;
 mod worker_death;

@@ -13,6 +13,7 @@ use common::{
         enqueue::MAX_BODY,
         inspect::{Inspector, show::Known},
         results::AnyOutcome,
+        span::Request,
     },
 };
 use futures_util::Stream;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use warp::reply::{Reply, json, with_status};
 
-use super::body;
+use super::{body, trace_of};
 use crate::{
     auth::bearer::{Token, bearer},
     error::ApiError,
@@ -122,11 +123,9 @@ pub(crate) async fn enqueue<B: Buf>(
     options.queue = wanted.queue;
     options.max_attempts = wanted.max_attempts;
     let args = wanted.args.as_deref().unwrap_or(RawValue::NULL);
-    let enqueued = jobs
-        .producer
-        .enqueue_raw(&wanted.task, args, &options)
-        .await;
-    let id = enqueued.map_err(refused)?;
+    let request = Request::new("POST /jobs", trace_of(&headers));
+    let enqueuing = jobs.producer.enqueue_raw(&wanted.task, args, &options);
+    let id = request.answer(enqueuing).await.map_err(refused)?;
     tracing::debug!(job.id = %id, task = wanted.task, "enqueued over HTTP");
     Ok(with_status(json(&Enqueued { id }), StatusCode::ACCEPTED))
 }

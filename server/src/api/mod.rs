@@ -10,9 +10,15 @@ mod jobs_test;
 pub(crate) mod page;
 pub(crate) mod rooms;
 
-use common::id::RoomId;
+use common::{id::RoomId, queue::TraceParent};
+use http::HeaderMap;
 
 use crate::error::ApiError;
+
+/// The trace that a request belongs to, if it says so in a way that can be read.
+fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get("traceparent")?.to_str().ok()?.parse().ok()
+}
 
 /// The room that a path names. warp leaves a path as it was written; of a room's letters only `:` is ever
 /// written otherwise.

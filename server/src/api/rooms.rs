@@ -6,13 +6,14 @@ use bytes::Buf;
 use common::{
     error::Chain,
     id::{MessageId, RoomId},
+    queue::span::Request,
 };
 use futures_util::Stream;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use warp::reply::{Reply, json, with_status};
 
-use super::{body, room_of};
+use super::{body, room_of, trace_of};
 use crate::{
     app::App,
     error::ApiError,
@@ -94,7 +95,9 @@ pub(crate) async fn say<B: Buf>(
     let message = understand(&body, &room)?;
     let client_id = client_id(message.client_id, &headers)?;
     let text = &message.message;
-    let appended = post(&app, &person, &room, &client_id, text, Via::Http).await?;
+    let request = Request::new("POST /rooms/{room}/messages", trace_of(&headers));
+    let posting = post(&app, &person, &room, &client_id, text, Via::Http);
+    let appended = request.answer(posting).await?;
     let archived = message.ack == AckLevel::Db;
     if archived {
         let told = app.waits.archived(&room, appended.id).await;

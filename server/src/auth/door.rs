@@ -159,7 +159,7 @@ impl Door {
 
     /// Reads the files with keys again when they change, until the end.
     pub(crate) async fn keep_keys(self, end: Shutdown) {
-        if self.inner.keys.are_none() {
+        if self.inner.keys.are_fixed() {
             return;
         }
         let mut well = true;

@@ -68,6 +68,11 @@ impl Keys {
         self.secret.is_none() && self.files.is_empty()
     }
 
+    /// Whether no file has any, so that they stay as they are.
+    pub(crate) fn are_fixed(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// Reads the files again if they have changed; true if there are other keys now. A file that cannot be
     /// used leaves all keys as they are.
     ///

@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 use common::id::MessageId;
 
 use super::Room;
-use crate::{frame, outbox::Outbox, packet::Packet};
+use crate::{frame, meter, outbox::Outbox, packet::Packet};
 
 /// Messages that are kept back for one joiner at most, or while one hole is filled. More are read again.
 pub(super) const KEPT_BACK: usize = if cfg!(test) { 2 } else { 256 };
@@ -95,6 +95,7 @@ impl Member {
     pub(super) fn reload(&mut self, room: &Room, reason: &str) {
         // Who is behind joins again in any case.
         if !self.behind && !mem::replace(&mut self.reloading, true) {
+            meter::RELOADS.increment(1);
             self.outbox.push(frame::reset(&room.id, reason));
         }
     }

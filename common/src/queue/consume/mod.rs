@@ -97,6 +97,8 @@ pub(super) struct Consumer {
     /// Whether a beat told that Redis and this worker may differ: no new turn until they are compared.
     to_compare: bool,
     retry_at: Option<tokio::time::Instant>,
+    /// Tells how many slots are taken.
+    slots_used: metrics::Gauge,
 }
 
 impl Consumer {
@@ -108,6 +110,7 @@ impl Consumer {
         listed: watch::Receiver<Vec<Queue>>,
         bell: Bell,
     ) -> Self {
+        metrics::gauge!("rhubarb_slots").set(u32::try_from(slots.total()).unwrap_or(u32::MAX));
         Self {
             turns: runner.turns.clone(),
             runner,
@@ -128,6 +131,7 @@ impl Consumer {
             doubts: 0,
             to_compare: false,
             retry_at: None,
+            slots_used: metrics::gauge!("rhubarb_slots_used"),
         }
     }
 
@@ -146,6 +150,8 @@ impl Consumer {
                     tokio::task::yield_now().await;
                 }
             }
+            let used = u32::try_from(self.in_flight.len());
+            self.slots_used.set(used.unwrap_or(u32::MAX));
             self.listen().await;
             self.wait(shutdown).await;
         }
@@ -237,6 +243,7 @@ impl Consumer {
             tracing::info!("Redis is back; claiming again");
         }
         for refused in &reply.refused {
+            metrics::counter!("rhubarb_stale_settlements_total").increment(1);
             // Also the answer to a settlement that was carried out, and whose answer was lost.
             tracing::debug!(job.id = %refused, "the claim of {refused} had ended before it was settled");
         }

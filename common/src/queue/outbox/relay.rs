@@ -12,7 +12,7 @@ use std::{
 
 use diesel::{
     ExpressionMethods, QueryDsl,
-    sql_types::{BigInt, Bool, Nullable, Text},
+    sql_types::{BigInt, Bool, Double, Nullable, Text},
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use futures_util::{FutureExt, StreamExt};
@@ -78,6 +78,8 @@ struct Row {
     due: Option<i64>,
     #[diesel(sql_type = Text)]
     body: String,
+    #[diesel(sql_type = Double)]
+    age: f64,
 }
 
 /// Makes jobs of the outbox's rows, in the order of their ids. Any number may run, in any number of processes:
@@ -196,7 +198,8 @@ impl Relay {
             "WITH next AS MATERIALIZED (\
                  SELECT id, octet_length(body) AS bytes FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED), \
              sized AS (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before FROM next) \
-             SELECT o.id, o.mark, o.queue, o.due, o.body FROM outbox o JOIN sized USING (id) \
+             SELECT o.id, o.mark, o.queue, o.due, o.body, \
+               extract(epoch FROM clock_timestamp() - o.made_at)::float8 AS age FROM outbox o JOIN sized USING (id) \
              WHERE bytes_before < $2 ORDER BY o.id",
         )
         .bind::<BigInt, _>(as_number(CHUNK))
@@ -216,6 +219,8 @@ impl Relay {
         let made: i64 = RELAY.run(&self.redis, &call).await?;
         let made = u64::try_from(made).map_err(|_| RelayError::Slow)?;
         metrics::counter!("rhubarb_relayed_jobs_total").increment(made);
+        let oldest = rows.iter().map(|row| row.age).fold(0.0, f64::max);
+        metrics::histogram!("rhubarb_relay_seconds").record(oldest);
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 

@@ -43,6 +43,7 @@ async fn children_may_store_a_change_before_its_message_and_an_earlier_change_af
         room: lobby.clone(),
         after: MessageId::ZERO,
         to: deletion,
+        begun_ms: None,
     };
     for _twice in 0..2 {
         chat.queue.producer().enqueue(&done).await.unwrap();
@@ -283,6 +284,7 @@ async fn what_leaves_the_log_before_its_change_is_flushed_shows_it_all_the_same(
         room: lobby.clone(),
         after: MessageId::ZERO,
         to: said[5],
+        begun_ms: None,
     };
     // What a child has read before the changes.
     let read = chat.log(&lobby).await;

@@ -138,6 +138,7 @@ async fn a_change_that_the_archive_shows_stays_though_redis_lost_its_entry() {
         room: lobby.clone(),
         after: MessageId::ZERO,
         to: said[1],
+        begun_ms: None,
     };
     chat.queue.producer().enqueue(&done).await.unwrap();
     chat.is_idle().await;

@@ -108,6 +108,7 @@ async fn the_watermark_is_never_lowered() {
         room: lobby.clone(),
         after: MessageId::ZERO,
         to: said[1],
+        begun_ms: None,
     };
     chat.queue.producer().enqueue(&late).await.unwrap();
     chat.is_idle().await;
@@ -129,6 +130,7 @@ async fn only_what_is_archived_is_trimmed_to_the_hot_window() {
         room: lobby.clone(),
         after: MessageId::ZERO,
         to: said[4],
+        begun_ms: None,
     };
     chat.queue.producer().enqueue(&part).await.unwrap();
     chat.is_idle().await;

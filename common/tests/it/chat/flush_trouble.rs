@@ -92,6 +92,7 @@ async fn messages_that_come_during_a_flush_stay_new() {
         room: lobby.clone(),
         after: MessageId::ZERO,
         to: said[2],
+        begun_ms: None,
     };
 
     let _worker = chat.worker();

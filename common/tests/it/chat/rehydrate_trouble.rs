@@ -77,6 +77,7 @@ async fn a_room_that_lost_what_was_restored_stays_cold_and_is_asked_for_again() 
         newest: said[8],
         count: 9,
         mark,
+        begun_ms: None,
     };
     chat.queue.producer().enqueue(&done).await.unwrap();
     chat.is_idle().await;
@@ -111,6 +112,7 @@ async fn what_was_flushed_and_expired_since_the_master_looked_is_not_forgotten()
         newest: said[8],
         count: 9,
         mark,
+        begun_ms: None,
     };
     chat.queue.producer().enqueue(&done).await.unwrap();
     chat.is_idle().await;
@@ -144,6 +146,7 @@ async fn a_log_that_lost_its_newest_message_is_not_taken_for_whole() {
         newest: said[2],
         count: 3,
         mark,
+        begun_ms: None,
     };
     chat.queue.producer().enqueue(&done).await.unwrap();
     chat.is_idle().await;
@@ -262,6 +265,7 @@ async fn a_room_comes_back_while_its_flush_is_half_done() {
         room: lobby.clone(),
         after: MessageId::ZERO,
         to: said[8],
+        begun_ms: None,
     };
     chat.queue.producer().enqueue(&done).await.unwrap();
     chat.is_idle().await;

@@ -4,6 +4,7 @@ use common::{
     queue::{JobId, Options, Queue},
     testing::{TestQueue, eventually},
 };
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::value::RawValue;
 
 use super::{Clumsy, Hasty, Look, Plot, Stage, act};
@@ -253,6 +254,8 @@ pub(super) async fn take_away(
 
 #[tokio::test]
 async fn what_a_worker_settles_after_its_claim_was_lost_is_refused() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _counting = metrics::set_default_local_recorder(&recorder);
     let queue = TestQueue::start();
     let stage = Stage::new();
     let zombie = queue.worker(stage.registry(), TestQueue::options("default=1"));
@@ -273,6 +276,11 @@ async fn what_a_worker_settles_after_its_claim_was_lost_is_refused() {
     zombie.stop().await;
     second.stop().await;
     assert_eq!(queue.stat("completed:default").await, 1);
+    let counted = recorder.handle().render();
+    assert!(
+        counted.contains("rhubarb_stale_settlements_total 1\n"),
+        "{counted}"
+    );
 }
 
 #[tokio::test]

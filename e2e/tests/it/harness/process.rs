@@ -88,6 +88,16 @@ impl Process {
         status.code()
     }
 
+    /// The port at which a worker says that it answers.
+    pub(crate) async fn listens(&mut self) -> u16 {
+        const SAYS: &str = "health and metrics are at http://127.0.0.1:";
+        self.writes(SAYS).await;
+        let output = self.output();
+        let (_, rest) = output.split_once(SAYS).expect("an address");
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().expect("a port")
+    }
+
     /// Waits until it has written `text`.
     ///
     /// # Panics

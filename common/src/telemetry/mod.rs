@@ -1,4 +1,11 @@
-//! Logs: human or JSON lines on standard error, filtered by `RUST_LOG`.
+//! What a process tells of itself. Here the logs: human or JSON lines on standard error, filtered by `RUST_LOG`.
+//! Then [`metric`] and the list of all, [`catalog`]; and [`spans`], for traces.
+
+mod beats;
+pub mod catalog;
+mod json;
+pub mod metric;
+pub mod spans;
 
 use std::fmt::{self, Write};
 
@@ -9,9 +16,13 @@ use tracing::{
 };
 use tracing_subscriber::{
     EnvFilter, Layer,
+    fmt::format::JsonFields,
     layer::{Context, SubscriberExt},
     util::SubscriberInitExt,
 };
+
+pub use beats::Beats;
+pub use json::identify;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,7 +44,9 @@ pub fn init(format: LogFormat) {
     match format {
         LogFormat::Human => lines.finish().with(NoHangUps).init(),
         LogFormat::Json => {
-            let lines = lines.json().flatten_event(true);
+            let lines = lines
+                .fmt_fields(JsonFields::default())
+                .event_format(json::Lines);
             lines.finish().with(NoHangUps).init();
         }
     }
