@@ -23,7 +23,11 @@ mod time;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use common::{config, error::Chain, kv::Keys};
+use common::{
+    config::{self, Process},
+    error::Chain,
+    kv::Keys,
+};
 
 use connect::Connection;
 use out::Out;
@@ -143,8 +147,13 @@ fn parse() -> Cli {
             _ => arg,
         }
     });
-    let matches = command.get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let variable = |name: &str| std::env::var_os(name);
+    let given = config::load(Process::Queuectl, command, std::env::args_os(), variable);
+    let given = given.unwrap_or_else(|error| error.exit());
+    for warning in &given.warnings {
+        eprintln!("queuectl: {warning}");
+    }
+    Cli::from_arg_matches(&given.matches).unwrap_or_else(|error| error.exit())
 }
 
 async fn run(cli: Cli, out: &Out) -> Outcome {
@@ -170,5 +179,15 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Cancel(args) => cancel::run(&args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,
         Command::Migrate(args) => migrate::run(&args, out).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_settings_has_those_of_queuectl() {
+        config::setting::check_page(Process::Queuectl, &Cli::command()).unwrap();
     }
 }
