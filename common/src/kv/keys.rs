@@ -255,6 +255,34 @@ impl Keys {
         format!("{}stats", self.prefix)
     }
 
+    /// HASH of totals by task since ever: `done:<task>`, `retried:`, `buried:`, `cancelled:`, `expired:`, `ran_us:` and
+    /// `waited_ms:`. Written by heartbeats.
+    pub fn tasks(&self) -> String {
+        format!("{}tasks", self.prefix)
+    }
+
+    /// STREAM of the queues at each minute of the last week; the minute is the entry's id. Written by one worker a
+    /// minute.
+    pub fn samples(&self) -> String {
+        format!("{}samples", self.prefix)
+    }
+
+    /// STREAM of what people changed by hand: `by`, `did`, `of`. Written before it is done.
+    pub fn actions(&self) -> String {
+        format!("{}actions", self.prefix)
+    }
+
+    /// STRING with expiry: somebody follows what happens to jobs. Written by who does; read by heartbeats.
+    pub fn followed(&self) -> String {
+        format!("{}followed", self.prefix)
+    }
+
+    /// CHANNEL of what happens to jobs, while somebody follows: JSON, one event a line. PUBLISH by workers and by what
+    /// people change by hand.
+    pub fn events(&self) -> String {
+        format!("{}events", self.prefix)
+    }
+
     /// ZSET of a room's recent messages by id. Member: `<id> <prev> <JSON>`. Written by append,
     /// change and rehydrate, trimmed by flush.
     pub fn log(&self, room: &RoomId) -> String {

@@ -48,6 +48,12 @@ impl Operator {
     /// # Errors
     /// If Redis fails; an unknown part has been cancelled then. To cancel again is harmless.
     pub async fn cancel(&self, jobs: &[JobId]) -> Result<Vec<Cancel>, KvError> {
+        self.write_down_all("cancel", jobs).await?;
+        self.end(jobs).await
+    }
+
+    /// [`Self::cancel`], without an entry of its own.
+    async fn end(&self, jobs: &[JobId]) -> Result<Vec<Cancel>, KvError> {
         let mut all = Vec::with_capacity(jobs.len());
         for chunk in jobs.chunks(CHUNK) {
             let bodies = self.bodies(chunk).await?;
@@ -98,6 +104,8 @@ impl Operator {
     /// # Errors
     /// As [`Self::cancel`].
     pub async fn cancel_children(&self, master: JobId) -> Result<usize, KvError> {
+        self.write_down("cancel", &format!("the children of {master}"))
+            .await?;
         let (mut cursor, mut cancelled) = (0_u64, 0);
         loop {
             let mut connection = self.redis.connection().await?;
@@ -109,7 +117,7 @@ impl Operator {
                 .query_async(&mut connection)
                 .await
                 .map_err(|source| self.redis.failed("walk over a group's children", source))?;
-            let answers = self.cancel(&children).await?;
+            let answers = self.end(&children).await?;
             let is_so = |answer: &&Cancel| matches!(answer, Cancel::Cancelled | Cancel::Asked);
             cancelled += answers.iter().filter(is_so).count();
             if next == 0 {
@@ -135,7 +143,7 @@ impl Operator {
                 // To ask again tells how it stands.
                 () = tokio::time::sleep_until(next_look) => {
                     next_look = Instant::now() + LOOK_EVERY;
-                    match self.cancel(&[job]).await.unwrap_or_default().pop() {
+                    match self.end(&[job]).await.unwrap_or_default().pop() {
                         Some(Cancel::Ended(outcome)) => return ended(outcome),
                         Some(Cancel::Asked) | None => {}
                         Some(answer) => return answer,

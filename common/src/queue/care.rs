@@ -19,6 +19,7 @@ use super::{
     parking::Returns,
     periodic::ticker::Ticker,
     settle::HistoryEntry,
+    tail::{Event, Kind, Tail},
     turn::{Claimed, held_by},
 };
 use crate::{
@@ -93,8 +94,12 @@ pub struct Care {
     max_deaths: u32,
     /// How long an id may be popped and not claimed.
     grace: Duration,
+    /// At the last look, by Redis's clock.
+    now_ms: u64,
     /// When this process first saw an id missing.
     pub(super) missing: HashMap<JobId, Instant>,
+    /// Whom it tells what it mends, and as whom.
+    told: Option<(BootId, Tail)>,
     returns: Option<Returns>,
     ticker: Ticker,
 }
@@ -133,7 +138,9 @@ impl Care {
             time_to_live: options.time_to_live,
             max_deaths: options.max_deaths,
             grace: options.claim_grace,
+            now_ms: 0,
             missing: HashMap::new(),
+            told: None,
             returns: None,
             ticker: Ticker::new(&[]),
         }
@@ -147,6 +154,28 @@ impl Care {
             ticker: Ticker::new(registry.periodics()),
             ..self
         }
+    }
+
+    /// Tells who follows what it mends, as the worker that it belongs to.
+    #[must_use]
+    pub(super) fn telling(self, worker: BootId, tail: Tail) -> Self {
+        Self {
+            told: Some((worker, tail)),
+            ..self
+        }
+    }
+
+    fn tell(&self, kind: Kind, jobs: usize, of: Option<BootId>) {
+        let Some((worker, tail)) = &self.told else {
+            return;
+        };
+        tail.tell(|| Event {
+            at_ms: self.now_ms,
+            worker: Some(worker.to_string()),
+            count: Some(jobs as u64),
+            of: of.map(|dead| dead.to_string()),
+            ..Event::of(kind)
+        });
     }
 
     /// Looks again and again until the shutdown; at once when `look` asks for it. Tells `listed` which
@@ -231,6 +260,7 @@ impl Care {
     async fn promote(&mut self) -> Result<(Cared, Vec<String>), KvError> {
         let (promoted, wait, dead, now_ms, parked, taken_in, more_in, to_sweep, listed) =
             self.overdue().await?;
+        self.now_ms = now_ms;
         let (ticked, tick) = self.ticker.look(&self.redis, &self.keys, now_ms).await?;
         let mut reaped = 0;
         for worker in dead {
@@ -286,6 +316,7 @@ impl Care {
             SWEEP.run(&self.redis, &call).await?;
         if recovered > 0 {
             metrics::counter!("rhubarb_recovered_jobs_total").increment(recovered as u64);
+            self.tell(Kind::Recovered, recovered, None);
             tracing::warn!(
                 recovered,
                 "listed {recovered} jobs again that were popped and never claimed"
@@ -321,6 +352,7 @@ impl Care {
         let taken = usize::try_from(taken).unwrap_or(0);
         if taken > 0 {
             metrics::counter!("rhubarb_reaped_jobs_total").increment(taken as u64);
+            self.tell(Kind::Reaped, taken, Some(worker));
             tracing::warn!(%worker, taken, "worker {worker} is dead; gave back its {taken} jobs");
         }
         Ok(taken)

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,39 @@ pub struct Filter {
     pub since_ms: Option<u64>,
     /// Buried before this time.
     pub before_ms: Option<u64>,
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all dead jobs")?;
+        let Self {
+            task,
+            queue,
+            error,
+            group,
+            since_ms,
+            before_ms,
+        } = self;
+        if let Some(task) = task {
+            write!(f, " of task {task}")?;
+        }
+        if let Some(queue) = queue {
+            write!(f, " of queue {queue}")?;
+        }
+        if let Some(error) = error {
+            write!(f, " with {error:?} in their reason")?;
+        }
+        if let Some(group) = group {
+            write!(f, " of the group of {group}")?;
+        }
+        if let Some(since) = since_ms {
+            write!(f, " since {since} ms")?;
+        }
+        if let Some(before) = before_ms {
+            write!(f, " before {before} ms")?;
+        }
+        Ok(())
+    }
 }
 
 impl Filter {
@@ -61,6 +95,16 @@ pub enum Fate {
     Discard,
 }
 
+impl Fate {
+    /// What it is called where actions are written down.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Discard => "discard",
+        }
+    }
+}
+
 /// How far a walk over the dead has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Done {
@@ -78,7 +122,9 @@ pub struct Done {
 /// A walk over the dead, from the oldest on.
 struct Walk {
     done: Done,
-    /// Those of the ms at which the walk stands that it has seen.
+    /// The ms up to which it has read.
+    read_ms: u64,
+    /// Those of that ms that it has seen.
     seen: HashSet<String>,
 }
 
@@ -96,8 +142,10 @@ impl Operator {
         rate: Option<f64>,
         mut progress: impl FnMut(Done),
     ) -> Result<Done, KvError> {
+        self.write_down(fate.name(), &filter.to_string()).await?;
         let now_ms = self.now_ms().await?;
         let mut walk = Walk {
+            read_ms: filter.since_ms.unwrap_or(0),
             done: Done {
                 at_ms: filter.since_ms.unwrap_or(0),
                 until_ms: filter
@@ -109,7 +157,9 @@ impl Operator {
         };
         let mut pace = rate.map(Pace::new);
         while let Some(found) = self.next_dead(&mut walk).await? {
-            let fitting = self.that_fit(found, filter).await?;
+            let fitting = self
+                .that_fit(found.iter().map(|(id, _)| *id).collect(), filter)
+                .await?;
             let mut rest = &fitting[..];
             while !rest.is_empty() {
                 let step = match &mut pace {
@@ -118,24 +168,27 @@ impl Operator {
                 };
                 let (now, later) = rest.split_at(step.min(rest.len()));
                 let changed = match fate {
-                    Fate::Retry => self.retry(now).await?,
-                    Fate::Discard => self.discard(now).await?,
+                    Fate::Retry => self.revive(now).await?,
+                    Fate::Discard => self.remove(now).await?,
                 };
                 rest = later;
+                let next = found.iter().find(|(id, _)| Some(id) == rest.first());
+                walk.done.at_ms = next.map_or(walk.read_ms, |(_, buried_ms)| *buried_ms);
                 walk.done.changed += changed.len() as u64;
                 progress(walk.done);
             }
+            walk.done.at_ms = walk.read_ms;
             progress(walk.done);
         }
         Ok(walk.done)
     }
 
-    /// The next of the dead, by the time of their burial; none at the end of the walk.
-    async fn next_dead(&self, walk: &mut Walk) -> Result<Option<Vec<JobId>>, KvError> {
+    /// The next of the dead, by the time of their burial, in ms; none at the end of the walk.
+    async fn next_dead(&self, walk: &mut Walk) -> Result<Option<Vec<(JobId, u64)>>, KvError> {
         let mut connection = self.redis.connection().await?;
         let found: Vec<(String, f64)> = redis::cmd("ZRANGE")
             .arg(self.keys.dead())
-            .arg(walk.done.at_ms)
+            .arg(walk.read_ms)
             .arg(walk.done.until_ms)
             .arg("BYSCORE")
             .arg("LIMIT")
@@ -153,17 +206,19 @@ impl Operator {
                 reason = "times in ms are below 2^53, and a float saturates"
             )]
             let buried_ms = buried_ms as u64;
-            if buried_ms > walk.done.at_ms {
-                walk.done.at_ms = buried_ms;
+            if buried_ms > walk.read_ms {
+                walk.read_ms = buried_ms;
                 walk.seen.clear();
             }
             if walk.seen.insert(id.clone()) {
-                fresh.push(id);
+                fresh.push((id, buried_ms));
             }
         }
         walk.done.seen += fresh.len() as u64;
-        let ids = |names: Vec<String>| names.iter().filter_map(|id| id.parse().ok()).collect();
-        Ok((!fresh.is_empty()).then(|| ids(fresh)))
+        let jobs = fresh
+            .iter()
+            .filter_map(|(id, ms)| Some((id.parse().ok()?, *ms)));
+        Ok((!fresh.is_empty()).then(|| jobs.collect()))
     }
 
     /// Those that fit, as far as more than their ids must be read for it.

@@ -13,7 +13,8 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    JobId, Queue, bell::Bell, enqueue::millis, pause::known_queues, turn::Lease, watch::Watchdog,
+    JobId, Queue, Registry, bell::Bell, enqueue::millis, pause::known_queues, tail::Tail,
+    turn::Lease, watch::Watchdog,
 };
 use crate::{
     error::Chain,
@@ -77,10 +78,16 @@ pub(super) struct Pulse {
     pub(super) time_to_live: Duration,
     /// What to tell of the worker, as JSON.
     pub(super) info: String,
+    /// What is counted by task.
+    pub(super) registry: Arc<Registry>,
+    /// Whom a beat tells whether somebody follows.
+    pub(super) tail: Tail,
 }
 
 /// Whether the worker was known, how many jobs it holds, which it is to cancel, which queues are paused.
 pub(super) type Beat = (bool, usize, Vec<(String, String)>, Vec<Queue>);
+/// The same as Redis tells it, and whether somebody follows.
+type Reply = (bool, usize, Vec<(String, String)>, Vec<String>, bool);
 
 impl Pulse {
     pub(super) async fn beat(&self, redis: &Redis) -> Result<Beat, KvError> {
@@ -88,8 +95,21 @@ impl Pulse {
         call.arg(self.worker)
             .arg(millis(self.time_to_live))
             .arg(&self.info);
-        let (known, held, cancels, paused): (bool, usize, Vec<(String, String)>, Vec<String>) =
-            BEAT.run(redis, &call).await?;
+        let tasks = self.registry.entries();
+        let counted: Vec<_> = tasks.map(|task| (task, task.tally.take())).collect();
+        for (task, counts) in &counted {
+            for (name, count) in counts {
+                call.arg(format!("{name}:{}", task.name)).arg(*count);
+            }
+        }
+        let reply: Result<Reply, _> = BEAT.run(redis, &call).await;
+        if reply.is_err() {
+            for (task, counts) in &counted {
+                task.tally.give_back(counts);
+            }
+        }
+        let (known, held, cancels, paused, followed) = reply?;
+        self.tail.follow(followed);
         Ok((known, held, cancels, known_queues(&paused)))
     }
 }

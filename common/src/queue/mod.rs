@@ -36,9 +36,10 @@
 //! [`periodic`], `bell` (what calls care and heartbeat at once), `limits` and `share` (what a worker takes
 //! next), [`inspect`], [`operate`], [`cancel`], [`dead`], [`pause`] and [`audit`] (for people), `stop` and
 //! `progress` (for tasks that take long). What holds jobs up on purpose: [`lane`], [`unique`]. Around
-//! each run: [`middleware`], [`trace`]; for tests, `stepper` runs one job at a time. The scripts
+//! each run: [`middleware`], [`trace`], `report`. For operators: [`tail`], [`actions`], `samples`; for tests, `stepper` runs one job at a time. The scripts
 //! are in `lua/`; `numbers`, `head`, `lib`, `lanes` and `claims` are what they share.
 
+pub mod actions;
 mod asked;
 pub mod audit;
 mod begun;
@@ -75,12 +76,15 @@ mod progress;
 #[cfg(test)]
 mod protocol_test;
 mod registry;
+mod report;
 pub mod results;
 mod run;
+pub mod samples;
 mod settle;
 mod share;
 mod stepper;
 mod stop;
+pub mod tail;
 pub mod task;
 pub mod trace;
 mod turn;

@@ -25,6 +25,8 @@ pub struct Operator {
     pub(super) redis: Redis,
     pub(super) keys: Keys,
     pub(super) hearing: Arc<Hearing>,
+    /// For whom it acts: see [`Self::acting_for`].
+    pub(super) by: Option<Arc<str>>,
 }
 
 impl Operator {
@@ -34,6 +36,7 @@ impl Operator {
             hearing: Hearing::new(redis.clone(), keys.clone()),
             redis,
             keys,
+            by: None,
         }
     }
 
@@ -43,6 +46,12 @@ impl Operator {
     /// # Errors
     /// If Redis fails; an unknown part has been pushed then.
     pub async fn retry(&self, ids: &[JobId]) -> Result<Vec<JobId>, KvError> {
+        self.write_down_all("retry", ids).await?;
+        self.revive(ids).await
+    }
+
+    /// [`Self::retry`], without an entry of its own.
+    pub(super) async fn revive(&self, ids: &[JobId]) -> Result<Vec<JobId>, KvError> {
         let mut pushed = Vec::new();
         for chunk in ids.chunks(CHUNK) {
             let mut call = REVIVE.on(self.keys.prefix());
@@ -61,6 +70,12 @@ impl Operator {
     /// # Errors
     /// If Redis fails; an unknown part has been removed then.
     pub async fn discard(&self, ids: &[JobId]) -> Result<Vec<JobId>, KvError> {
+        self.write_down_all("discard", ids).await?;
+        self.remove(ids).await
+    }
+
+    /// [`Self::discard`], without an entry of its own.
+    pub(super) async fn remove(&self, ids: &[JobId]) -> Result<Vec<JobId>, KvError> {
         let mut removed = Vec::new();
         for chunk in ids.chunks(CHUNK) {
             let bodies = self.bodies(chunk).await?;

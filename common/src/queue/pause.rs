@@ -49,8 +49,8 @@ impl Operator {
     ///
     /// # Errors
     /// If Redis fails.
-    pub async fn pause(&self, queue: Queue, by: &str) -> Result<bool, KvError> {
-        self.control("pause", queue, by).await
+    pub async fn pause(&self, queue: Queue) -> Result<bool, KvError> {
+        self.control("pause", queue).await
     }
 
     /// Refuses new jobs for a queue, until [`Self::resume`], while workers finish what is there. Returns
@@ -58,8 +58,8 @@ impl Operator {
     ///
     /// # Errors
     /// If Redis fails.
-    pub async fn drain(&self, queue: Queue, by: &str) -> Result<bool, KvError> {
-        self.control("drain", queue, by).await
+    pub async fn drain(&self, queue: Queue) -> Result<bool, KvError> {
+        self.control("drain", queue).await
     }
 
     /// Ends a pause and a drain. Returns whether there was one.
@@ -67,12 +67,13 @@ impl Operator {
     /// # Errors
     /// If Redis fails.
     pub async fn resume(&self, queue: Queue) -> Result<bool, KvError> {
-        self.control("resume", queue, "").await
+        self.control("resume", queue).await
     }
 
-    async fn control(&self, action: &str, queue: Queue, by: &str) -> Result<bool, KvError> {
+    async fn control(&self, action: &str, queue: Queue) -> Result<bool, KvError> {
+        self.write_down_all(action, &[queue]).await?;
         let mut call = CONTROL.on(self.keys.prefix());
-        let by = serde_json::Value::from(by).to_string();
+        let by = serde_json::Value::from(self.by.as_deref().unwrap_or_default()).to_string();
         call.arg(action).arg(queue).arg(by);
         let changed: u8 = CONTROL.run(&self.redis, &call).await?;
         Ok(changed == 1)

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::{
     BlockingTask, Middleware, Periodic, Task, TaskError, context::JobContext, middleware::Layer,
+    report::Tally,
 };
 
 /// What a task gives back is kept if it has no more bytes.
@@ -44,6 +45,8 @@ pub(super) struct Entry {
     pub(super) cancel_grace: Duration,
     pub(super) backoff: fn(u32) -> Duration,
     pub(super) run: Run,
+    /// What is counted of it.
+    pub(super) tally: Tally,
     /// Whether its last run was over at once.
     quick: AtomicBool,
 }
@@ -119,6 +122,7 @@ impl Registry {
             cancel_grace: T::CANCEL_GRACE,
             backoff: T::backoff,
             run,
+            tally: Tally::default(),
             quick: AtomicBool::new(false),
         };
         let before = self.tasks.insert(T::NAME, Arc::new(entry));
@@ -170,6 +174,11 @@ impl Registry {
         let mut names: Vec<_> = self.tasks.keys().copied().collect();
         names.sort_unstable();
         names
+    }
+
+    /// All tasks.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.tasks.values().map(|entry| &**entry)
     }
 
     /// The task of a job, if this worker knows it in its version.

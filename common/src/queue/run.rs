@@ -25,8 +25,10 @@ use super::{
     middleware::{self, Layer},
     parking,
     registry::{Args, Entry, Output},
+    report::Attempt,
     settle::{Settlement, Verdict},
     stop::Stops,
+    tail::Tail,
     trace::{self, TraceParent},
     turn::{Claimed, Lease, Turns},
     unique::{Held, Until},
@@ -44,6 +46,8 @@ pub(super) struct Runner {
     pub(super) turns: Turns,
     /// What runs where it may block.
     pub(super) closures: Arc<Closures>,
+    /// Who follows what happens.
+    pub(super) tail: Tail,
     /// Which jobs hold a thread of the runtime.
     pub(super) polls: Polls,
     pub(super) shutdown: Shutdown,
@@ -66,9 +70,11 @@ impl Runner {
             ties: body.ties(),
             ..Settlement::of(claimed.id, &claimed.lease, Verdict::Done)
         };
+        let told = Attempt::begun(&self.tail, self.turns.worker, &claimed, text, &body.task);
         let Some(entry) = self.registry.get(&body.task, body.version) else {
             parking::tell(claimed.id, &body);
             settlement.verdict = Verdict::Park;
+            told.put_aside(&settlement.verdict);
             return settlement;
         };
         let attempt = claimed.lease.attempt();
@@ -79,20 +85,19 @@ impl Runner {
                 "its attempts are used up: the worker died in the last of {max_attempts}; it is not run again"
             );
             tracing::error!(job.id = %claimed.id, task = entry.name, "{} is buried: {error}", claimed.id);
-            metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => "buried")
-                .increment(1);
             settlement.verdict = Verdict::Bury { error };
+            told.ended(&entry, &settlement.verdict, None);
             return settlement;
         }
         if !self.may_start(&claimed, &body).await {
             settlement.verdict = Verdict::Back;
+            told.put_aside(&settlement.verdict);
             return settlement;
         }
         if let Some(reason) = too_late(&body, text, &claimed.lease) {
             tracing::warn!(job.id = %claimed.id, task = entry.name, "{} has expired: {reason}", claimed.id);
-            metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => "expired")
-                .increment(1);
             settlement.verdict = Verdict::Expire { reason };
+            told.ended(&entry, &settlement.verdict, None);
             return settlement;
         }
         let limits = TimeLimits {
@@ -123,6 +128,7 @@ impl Runner {
             span.record("trace.id", trace.trace_id());
         }
         let layers = &self.registry.layers[..];
+        let began = Instant::now();
         let judged = async {
             if !entry.is_quick() {
                 // The consumer tries jobs itself before it gives them a task: not this one.
@@ -138,8 +144,6 @@ impl Runner {
             job.blocking.ended().await;
             let took = started.elapsed();
             entry.took(took);
-            metrics::histogram!("rhubarb_job_seconds", "task" => entry.name)
-                .record(took.as_secs_f64());
             verdict(&entry, &job, max_attempts, outcome)
         };
         // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.
@@ -149,6 +153,7 @@ impl Runner {
             let error = format!("it panicked beside its run: {}", text_of(&*panic));
             (Verdict::Bury { error }, None)
         });
+        told.ended(&entry, &settlement.verdict, Some(began.elapsed()));
         settlement.had_group = job.had_group.load(Ordering::Relaxed);
         settlement.ties.heard = job.told_progress.load(Ordering::Relaxed) || job.is_cancelled();
         settlement
@@ -264,36 +269,35 @@ fn verdict(
 ) -> (Verdict, Output) {
     let attempt = job.attempt();
     let mut given = None;
-    let (name, verdict) = match outcome {
+    let verdict = match outcome {
         Ok(output) => {
             given = output;
-            ("done", Verdict::Done)
+            Verdict::Done
         }
         Err(Failure::Dropped) => {
             tracing::info!("it was cancelled and is dropped");
             let reason = "cancelled while it ran".to_owned();
-            ("cancelled", Verdict::Cancel { reason })
+            Verdict::Cancel { reason }
         }
         Err(Failure::Flaw(error) | Failure::Fatal(error)) if job.is_cancelled() => {
             tracing::info!("it was cancelled and has ended: {error}");
             let reason = format!("cancelled while it ran; it ended with: {error}");
-            ("cancelled", Verdict::Cancel { reason })
+            Verdict::Cancel { reason }
         }
         Err(Failure::Flaw(error)) if attempt < max_attempts => {
             let delay = (entry.backoff)(attempt);
             tracing::warn!(
                 "attempt {attempt} of {max_attempts} failed, the next is in {delay:.1?}: {error}"
             );
-            ("retried", Verdict::Retry { delay, error })
+            Verdict::Retry { delay, error }
         }
         Err(Failure::Flaw(error) | Failure::Fatal(error)) => {
             tracing::error!(
                 "attempt {attempt} of {max_attempts} failed, the job is buried: {error}"
             );
-            ("buried", Verdict::Bury { error })
+            Verdict::Bury { error }
         }
     };
-    metrics::counter!("rhubarb_jobs_total", "task" => entry.name, "outcome" => name).increment(1);
     (verdict, given)
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     JobId, Queue, Registry, WorkerOptions, care::Care, heartbeat::News, job::Body, limits::Demand,
-    run::Runner, settle::Verdict, turn::Turns, watch::Polls,
+    run::Runner, settle::Verdict, tail::Tail, turn::Turns, watch::Polls,
 };
 use crate::{
     id::BootId,
@@ -109,6 +109,7 @@ impl HandWorker {
             max_deaths: options.max_deaths,
         };
         let runner = Runner {
+            tail: Tail::default(),
             registry: Arc::clone(&registry),
             turns,
             closures: Arc::default(),

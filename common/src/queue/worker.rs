@@ -11,9 +11,12 @@ use super::{
     care::Care,
     consume::Consumer,
     heartbeat::{Heartbeat, Pulse, retire},
+    inspect::Inspector,
     limits::{Limits, Slots},
     run::Runner,
+    samples,
     share::{self, PerQueue, ShareError},
+    tail::Tail,
     turn::Turns,
     watch::{Polls, Watchdog},
 };
@@ -152,12 +155,15 @@ impl Worker {
             options,
             inbox,
         } = self;
+        let tail = Tail::default();
         let pulse = Pulse {
             keys: keys.clone(),
             worker: id,
             every: options.beat,
             time_to_live: options.time_to_live,
             info: describe(&options),
+            registry: Arc::clone(&registry),
+            tail: tail.clone(),
         };
         let polls = Polls::default();
         let heartbeat = Heartbeat::start(&redis_url, pulse, Watchdog::new(&polls)).await?;
@@ -170,9 +176,16 @@ impl Worker {
         if let Some(thread) = heartbeat.thread() {
             beside.spawn(Heartbeat::hurry(thread, bell.clone()));
         }
+        let inspector = Inspector::new(redis.clone(), keys.clone());
+        beside.spawn(samples::run(inspector, shutdown.clone()));
+        beside.spawn(
+            tail.clone()
+                .run(redis.clone(), keys.clone(), shutdown.clone()),
+        );
         let (tell, listed) = watch::channel(Vec::new());
-        let care =
-            Care::new(redis.clone(), keys.clone(), &options).knowing(&registry, &options.limits);
+        let care = Care::new(redis.clone(), keys.clone(), &options)
+            .knowing(&registry, &options.limits)
+            .telling(id, tail.clone());
         let care = tokio::spawn(care.run(shutdown.clone(), Arc::clone(&bell.look), tell));
 
         let turns = Turns {
@@ -186,6 +199,7 @@ impl Worker {
             registry,
             turns,
             closures: Arc::default(),
+            tail,
             polls,
             shutdown: shutdown.clone(),
             news: heartbeat.news(),

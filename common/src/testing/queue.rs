@@ -13,6 +13,9 @@ use crate::{
     shutdown::{Shutdown, Stop},
 };
 
+/// What is kept for operators.
+const RECORDS: [&str; 3] = ["actions", "samples", "tasks"];
+
 /// The queues under a fresh namespace, on the Redis of `REDIS_URL` or on another.
 #[derive(Debug)]
 pub struct TestQueue {
@@ -149,13 +152,15 @@ impl TestQueue {
         self.command::<u64>(&["HLEN", &self.keys.jobs()]).await == 0
     }
 
-    /// The names of all keys of this namespace, without its prefix, sorted.
+    /// The names of all keys of this namespace, without its prefix, sorted; but for the records that are kept for
+    /// operators.
     pub async fn key_names(&self) -> Vec<String> {
         let prefix = self.keys.prefix();
         let mut names: Vec<String> = self.command(&["KEYS", &format!("{prefix}*")]).await;
         for name in &mut names {
             name.drain(..prefix.len());
         }
+        names.retain(|name| !RECORDS.contains(&name.as_str()));
         names.sort();
         names
     }

@@ -211,7 +211,12 @@ async fn what_is_wrong_with_a_request_is_told_and_nothing_is_enqueued() {
 async fn a_queue_that_drains_and_a_redis_that_is_away_are_told_with_503() {
     let desk = Desk::set();
     let operator = Operator::new(desk.queue.redis.clone(), desk.queue.keys.clone());
-    operator.drain(Queue::Low, "ada").await.unwrap();
+    operator
+        .clone()
+        .acting_for("ada")
+        .drain(Queue::Low)
+        .await
+        .unwrap();
 
     let (status, answer) = desk.post(r#"{"task":"t","queue":"low"}"#).await;
 

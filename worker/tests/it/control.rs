@@ -113,6 +113,13 @@ async fn dead_jobs_are_chosen_by_their_queue_reason_and_age() {
 async fn a_bulk_that_is_stopped_tells_how_it_goes_on() {
     let desk = Desk::set();
     desk.bury("demo.a", 6).await;
+    // Each at a ms of its own.
+    let dead = desk.queue.keys.dead();
+    let ids: Vec<String> = desk.queue.command(&["ZRANGE", &dead, "0", "-1"]).await;
+    for (ms, id) in ids.iter().enumerate() {
+        let ms = (1000 + ms).to_string();
+        let _: u32 = desk.queue.command(&["ZADD", &dead, &ms, id]).await;
+    }
     let mut command = queuectl(
         &desk.queue.url,
         &["retry", "--all", "--task", "demo.a", "--rate", "0.01"],

@@ -137,13 +137,13 @@ async fn audit(storm: &Storm, remains: &mut Remains) -> Result<()> {
     Ok(())
 }
 
-/// What should have gone: everything but the totals and the numbers given out last.
+/// What should have gone: everything but the totals, the numbers given out last and what is kept for operators.
 async fn leftovers(storm: &Storm) -> Result<Vec<String>> {
     let prefix = storm.redis.keys.prefix();
     let mut names = storm.redis.all_keys().await?;
     names.retain(|name| {
         let own = name.strip_prefix(prefix).unwrap_or(name);
-        own != "stats" && !own.starts_with("mark:")
+        !["stats", "tasks", "samples"].contains(&own) && !own.starts_with("mark:")
     });
     Ok(names)
 }

@@ -97,8 +97,8 @@ mod tests {
     use crate::{
         kv::blocking::Inbox,
         queue::{
-            Registry, bell::Bell, heartbeat::News, limits::Slots, run::Runner, turn::Turns,
-            watch::Polls,
+            Registry, bell::Bell, heartbeat::News, limits::Slots, run::Runner, tail::Tail,
+            turn::Turns, watch::Polls,
         },
         shutdown::Shutdown,
         testing::TestQueue,
@@ -109,6 +109,7 @@ mod tests {
         let queue = TestQueue::start();
         let (_stop, shutdown) = Shutdown::manual();
         let runner = Runner {
+            tail: Tail::default(),
             registry: Arc::new(Registry::new()),
             turns: Turns::on(&queue),
             closures: Arc::default(),

@@ -2,7 +2,7 @@
 //! more when more jobs wait.
 //!
 //! [`status`] for the whole, [`left`] for a queue that drains, [`list`] for jobs page by page, [`show`] for
-//! one job, [`flow`] for its flow, [`lanes`] for lanes. Times are Redis's own,
+//! one job, [`flow`] for its flow, [`lanes`] for lanes, [`tasks`] for totals by task. Times are Redis's own,
 //! in ms since 1970, so that an age is right whatever the asker's clock says. Ids are text here: what
 //! somebody put into a key by hand must not keep the rest from being seen. To change something, see
 //! [`super::operate`]; to account for every job, [`super::audit`].
@@ -13,6 +13,7 @@ pub mod left;
 pub mod list;
 pub mod show;
 pub mod status;
+pub mod tasks;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -23,8 +24,8 @@ use crate::kv::{Keys, Redis};
 /// Looks into the queues under one namespace.
 #[derive(Debug, Clone)]
 pub struct Inspector {
-    redis: Redis,
-    keys: Keys,
+    pub(super) redis: Redis,
+    pub(super) keys: Keys,
 }
 
 impl Inspector {

@@ -139,7 +139,7 @@ impl Bench {
             }
             Op::Pause { queue } => {
                 let queue = QUEUES[queue];
-                let changed = self.operator.pause(queue, "the test").await.unwrap();
+                let changed = self.operator.pause(queue).await.unwrap();
                 assert_eq!(changed, self.model.paused.insert(queue));
             }
             Op::Resume { queue } => {

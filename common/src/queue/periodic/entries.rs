@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Definition, ticker::ORPHANED};
 use crate::{
     kv::{Keys, KvError, Redis, Script},
-    queue::{LIB, enqueue::millis, inspect::ONLY_LOOKS},
+    queue::{LIB, enqueue::millis, inspect::ONLY_LOOKS, operate::Operator},
 };
 
 static LIST: LazyLock<Script> = LazyLock::new(|| {
@@ -108,18 +108,22 @@ impl Entries {
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(List { now_ms, entries })
     }
+}
 
-    /// Changes one.
+impl Operator {
+    /// Changes a periodic task.
     ///
     /// # Errors
     /// If Redis fails.
-    pub async fn change(&self, name: &str, change: Change) -> Result<Changed, KvError> {
-        let mut call = CHANGE.on(self.keys.prefix());
+    pub async fn change_periodic(&self, name: &str, change: Change) -> Result<Changed, KvError> {
         let verb = match change {
             Change::Pause => "pause",
             Change::Resume => "resume",
             Change::Forget => "forget",
         };
+        self.write_down(verb, &format!("periodic task {name}"))
+            .await?;
+        let mut call = CHANGE.on(self.keys.prefix());
         call.arg(name).arg(verb).arg(millis(ORPHANED));
         let changed: String = CHANGE.run(&self.redis, &call).await?;
         Ok(match changed.as_str() {

@@ -329,7 +329,12 @@ mod tests {
         ticker.entries[0].last_is(Some(before));
         let operator = Operator::new(queue.redis.clone(), queue.keys.clone());
 
-        operator.drain(Queue::Default, "a test").await.unwrap();
+        operator
+            .clone()
+            .acting_for("a test")
+            .drain(Queue::Default)
+            .await
+            .unwrap();
         let (taken, next) = ticker.look(&queue.redis, &queue.keys, now).await.unwrap();
         assert_eq!((taken, next), (0, Some(Duration::from_millis(DRAINING_MS))));
         assert_eq!(waiting(&queue).await, 0);

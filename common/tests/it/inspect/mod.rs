@@ -5,6 +5,7 @@ mod dead;
 mod flows;
 mod operate;
 mod recipes;
+mod records;
 mod views;
 
 use std::{sync::Arc, time::Duration};

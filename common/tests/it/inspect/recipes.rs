@@ -43,7 +43,7 @@ fn the_page_names_every_key_with_its_type() {
     }
     let rows = PAGE.lines().filter(|line| {
         let kind = line.split('|').nth(2).unwrap_or_default().trim();
-        ["LIST", "HASH", "ZSET", "SET", "STRING", "CHANNEL"].contains(&kind)
+        ["LIST", "HASH", "ZSET", "SET", "STRING", "STREAM", "CHANNEL"].contains(&kind)
     });
     assert_eq!(
         rows.count(),

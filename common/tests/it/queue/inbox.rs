@@ -210,7 +210,12 @@ async fn a_batch_is_bounded_in_bytes_too() {
 async fn the_inbox_of_a_draining_queue_is_kept_until_it_is_resumed() {
     let queue = TestQueue::start();
     let operator = Operator::new(queue.redis.clone(), queue.keys.clone());
-    operator.drain(Queue::Low, "ada").await.unwrap();
+    operator
+        .clone()
+        .acting_for("ada")
+        .drain(Queue::Low)
+        .await
+        .unwrap();
     bring(&queue, Queue::Low, &bodies(0..2)).await;
     bring(&queue, Queue::High, &bodies(2..3)).await;
 

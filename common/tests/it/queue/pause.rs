@@ -45,8 +45,23 @@ async fn a_paused_queue_is_left_alone_while_others_run_and_what_runs_goes_on() {
     producer.enqueue_with(&running, &low).await.unwrap();
     stage.has_started("running").await;
 
-    assert!(operator.pause(Queue::Low, "ada").await.unwrap());
-    assert!(!operator.pause(Queue::Low, "bob").await.unwrap(), "it was");
+    assert!(
+        operator
+            .clone()
+            .acting_for("ada")
+            .pause(Queue::Low)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !operator
+            .clone()
+            .acting_for("bob")
+            .pause(Queue::Low)
+            .await
+            .unwrap(),
+        "it was"
+    );
     let later = act("later", Plot::Brief);
     producer.enqueue_with(&later, &low).await.unwrap();
     let soon = Options {
@@ -90,7 +105,12 @@ async fn idle_workers_hear_of_a_resume_by_the_bell() {
     let queue = TestQueue::start();
     let stage = Stage::new();
     let operator = operator(&queue);
-    operator.pause(Queue::Default, "ada").await.unwrap();
+    operator
+        .clone()
+        .acting_for("ada")
+        .pause(Queue::Default)
+        .await
+        .unwrap();
     let worker = queue.worker(stage.registry(), hard_of_hearing("high=1,default=1"));
     queue
         .producer()
@@ -109,7 +129,12 @@ async fn idle_workers_hear_of_a_resume_by_the_bell() {
 
     stage.has_ended("a").await;
     // And of a pause: it asks for that queue no more.
-    operator.pause(Queue::Default, "ada").await.unwrap();
+    operator
+        .clone()
+        .acting_for("ada")
+        .pause(Queue::Default)
+        .await
+        .unwrap();
     queue
         .producer()
         .enqueue(&act("b", Plot::Brief))
@@ -169,7 +194,11 @@ async fn a_worker_that_did_not_hear_of_a_pause_pops_and_lists_again() {
 async fn a_pause_outlives_the_workers() {
     let queue = TestQueue::start();
     let stage = Stage::new();
-    operator(&queue).pause(Queue::Default, "ada").await.unwrap();
+    operator(&queue)
+        .acting_for("ada")
+        .pause(Queue::Default)
+        .await
+        .unwrap();
     for name in ["a", "b"] {
         queue
             .producer()
@@ -200,7 +229,14 @@ async fn a_draining_queue_takes_nothing_from_outside_and_finishes_its_groups() {
     let worker = queue.worker(stage.registry(), TestQueue::options("low=2"));
     stage.has_started("master stumbles").await;
 
-    assert!(operator.drain(Queue::Low, "ada").await.unwrap());
+    assert!(
+        operator
+            .clone()
+            .acting_for("ada")
+            .drain(Queue::Low)
+            .await
+            .unwrap()
+    );
 
     let one = act("no", Plot::Brief);
     let soon = Options {
@@ -277,7 +313,11 @@ async fn what_is_left_of_a_queue_is_told_by_where_it_is() {
     };
     assert!(!inspector(&queue).has_scheduled(Queue::Low).await.unwrap());
     producer.enqueue_all(&brief(3..5), &later).await.unwrap();
-    operator(&queue).pause(Queue::Low, "ada").await.unwrap();
+    operator(&queue)
+        .acting_for("ada")
+        .pause(Queue::Low)
+        .await
+        .unwrap();
 
     let left = inspector(&queue).left(Queue::Low).await.unwrap();
 
@@ -299,7 +339,11 @@ async fn what_is_left_of_a_queue_is_told_by_where_it_is() {
 #[tokio::test]
 async fn a_draining_queue_takes_neither_unique_jobs_nor_flows() {
     let queue = TestQueue::start();
-    operator(&queue).drain(Queue::Low, "a test").await.unwrap();
+    operator(&queue)
+        .acting_for("a test")
+        .drain(Queue::Low)
+        .await
+        .unwrap();
     let unique = Options {
         unique: Some(common::queue::Unique::until_done("k")),
         ..onto(Queue::Low)

@@ -8,6 +8,7 @@ use std::{
 use common::{
     queue::{
         JobContext, Missed, Overlap, Periodic, Registry, Task, TaskError, WorkerOptions,
+        operate::Operator,
         periodic::{
             entries::{Change, Changed, Entries, Entry},
             timetable::Timetable,
@@ -89,6 +90,10 @@ impl Tower {
             (self.heard().len() >= rings).then_some(())
         })
         .await;
+    }
+
+    fn operator(&self) -> Operator {
+        Operator::new(self.queue.redis.clone(), self.queue.keys.clone())
     }
 
     async fn entry(&self) -> Option<Entry> {
@@ -200,7 +205,13 @@ async fn one_that_is_paused_passes_its_ticks_over_until_it_is_resumed() {
     let worker = tower.worker(Periodic::every(Duration::from_secs(1), at_once).unwrap());
     tower.has_heard(1).await;
 
-    let change = async |change| tower.entries.change(Ring::NAME, change).await.unwrap();
+    let change = async |change| {
+        tower
+            .operator()
+            .change_periodic(Ring::NAME, change)
+            .await
+            .unwrap()
+    };
     assert_eq!(change(Change::Pause).await, Changed::Done);
     assert_eq!(change(Change::Pause).await, Changed::Already);
     let paused = tower.entry().await.unwrap();
@@ -257,7 +268,10 @@ async fn one_that_no_worker_knows_any_more_is_told_and_can_be_forgotten() {
     let entry = tower.is_known().await;
     assert_eq!((entry.name.as_str(), entry.orphaned), ("nightly", false));
     let forget = async || {
-        let changed = tower.entries.change("nightly", Change::Forget).await;
+        let changed = tower
+            .operator()
+            .change_periodic("nightly", Change::Forget)
+            .await;
         changed.unwrap()
     };
     assert_eq!(forget().await, Changed::InUse);

@@ -64,7 +64,7 @@ pub(crate) async fn pause(args: PauseArgs, connection: &Connection, out: &Out) -
     let by = args.by();
     let mut answers = Vec::new();
     for queue in args.queues() {
-        let changed = operator(connection).pause(queue, &by).await?;
+        let changed = operator(connection).acting_for(&by).pause(queue).await?;
         answers.push(answer(queue, changed, connection).await?);
     }
     tell(&answers, out, |answer| {
@@ -97,7 +97,7 @@ pub(crate) async fn drain(args: DrainArgs, connection: &Connection, out: &Out) -
     let queues = args.of.queues();
     let mut changed = Vec::new();
     for queue in &queues {
-        changed.push(operator(connection).drain(*queue, &by).await?);
+        changed.push(operator(connection).acting_for(&by).drain(*queue).await?);
     }
     if args.wait {
         let progress = Progress::new();

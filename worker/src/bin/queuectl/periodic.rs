@@ -1,6 +1,9 @@
 //! `queuectl periodic`.
 
-use common::queue::periodic::entries::{Change, Changed, Entries, Entry, List};
+use common::queue::{
+    operate::Operator,
+    periodic::entries::{Change, Changed, Entries, Entry, List},
+};
 use serde::Serialize;
 
 use crate::{
@@ -49,7 +52,8 @@ pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> Outc
         Command::Resume { name } => (name, Change::Resume),
         Command::Forget { name } => (name, Change::Forget),
     };
-    let changed = entries.change(name, verb).await?;
+    let operator = Operator::new(connection.redis.clone(), connection.keys.clone());
+    let changed = operator.change_periodic(name, verb).await?;
     let answer = Answer { name, changed };
     out.answer(&answer, || tell_change(name, verb, changed))?;
     Ok(match changed {

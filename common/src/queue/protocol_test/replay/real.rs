@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,7 @@ use crate::{
         limits::Demand,
         operate::Operator,
         settle,
+        tail::Tail,
         turn::{Claimed, Popped, Turns, held_by},
     },
     shutdown::{Shutdown, Stop},
@@ -202,6 +203,8 @@ impl Real {
 
     pub(super) async fn beat(&self, who: Who) {
         let pulse = Pulse {
+            registry: Arc::default(),
+            tail: Tail::default(),
             keys: self.queue.keys.clone(),
             worker: self.workers[who],
             every: LONG,
