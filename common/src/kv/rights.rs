@@ -37,7 +37,7 @@ impl Right {
 }
 
 /// What all of them send: the scripts share most.
-const SHARED: [Right; 64] = [
+const SHARED: [Right; 67] = [
     right("append", "K 1"),
     right("del", "K"),
     right("discard", ""),
@@ -86,6 +86,9 @@ const SHARED: [Right; 64] = [
     right("subscribe", "K"),
     right("time", ""),
     right("unsubscribe", "K"),
+    right("xadd", "K * f v"),
+    right("xrange", "K - +"),
+    right("xrevrange", "K + -"),
     right("zadd", "K 1 m"),
     right("zcard", "K"),
     right("zcount", "K 0 1"),

@@ -233,6 +233,21 @@ impl TestPostgres {
         let _ = process.wait();
     }
 
+    /// Runs one of Postgres's own programs, such as `pg_dump`, to its end.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn run(&self, program: &str, arguments: &[&str]) {
+        // Beside `initdb` itself, to which there may be no more than a link on PATH.
+        let initdb = std::fs::canonicalize(self.programs.join("initdb")).expect("initdb");
+        let ran = Command::new(initdb.with_file_name(program))
+            .args(arguments)
+            .output();
+        let ran = ran.expect("a program of Postgres starts");
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{program}: {told}");
+    }
+
     fn answers(&self) -> bool {
         let url = self.url();
         on_a_thread(async move { run(&url, "SELECT 1").await })

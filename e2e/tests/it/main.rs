@@ -24,6 +24,7 @@ mod page;
 mod page_for_everybody;
 mod redis_users;
 mod rehydration;
+mod restore;
 mod resume;
 mod rolling;
 mod rooms_over_http;

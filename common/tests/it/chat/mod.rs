@@ -19,6 +19,7 @@ mod leave;
 mod open;
 mod premium;
 mod presence;
+mod reflush;
 mod rehydrate;
 mod rehydrate_trouble;
 

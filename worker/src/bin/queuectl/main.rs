@@ -16,6 +16,7 @@ mod migrate;
 mod out;
 mod periodic;
 mod progress;
+mod reflush;
 mod show;
 mod status;
 mod time;
@@ -84,6 +85,8 @@ enum Command {
     Cancel(cancel::Args),
     /// Account for every job; with --repair, mend what is amiss
     Audit(audit::Args),
+    /// Have all that Redis holds of the rooms archived once more: after Postgres was lost or restored
+    Reflush(reflush::Args),
     /// Bring the database to this version
     Migrate(migrate::Args),
 }
@@ -178,6 +181,7 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Discard(args) => change::discard(args, &connection, out).await,
         Command::Cancel(args) => cancel::run(&args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,
+        Command::Reflush(args) => reflush::run(&args, &connection, out).await,
         Command::Migrate(args) => migrate::run(&args, out).await,
     }
 }
