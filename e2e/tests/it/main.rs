@@ -31,5 +31,6 @@ mod rooms_over_http;
 mod server_death;
 mod shutdown;
 mod slow_readers;
+mod tls;
 mod who_may;
 mod worker_death;

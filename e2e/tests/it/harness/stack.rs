@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::testing::{TestDatabase, TestQueue, eventually, required};
 use diesel::sql_types::{BigInt, Text};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use redis::{FromRedisValue, ToRedisArgs};
 use tokio::sync::Mutex;
 
@@ -273,7 +273,7 @@ impl Stack {
         eye: &'a mut Option<AsyncPgConnection>,
     ) -> Option<&'a mut AsyncPgConnection> {
         if eye.is_none() {
-            *eye = AsyncPgConnection::establish(self.database.url()).await.ok();
+            *eye = self.database.try_connect().await;
         }
         eye.as_mut()
     }
