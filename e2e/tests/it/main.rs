@@ -20,6 +20,7 @@ mod events;
 mod journey;
 mod limits;
 mod outages;
+mod packaging;
 mod page;
 mod page_for_everybody;
 mod redis_users;
