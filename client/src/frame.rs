@@ -91,6 +91,9 @@ pub struct Joined {
     /// Whether `history` frames with the rest follow.
     #[serde(default)]
     pub continues: bool,
+    /// If the connection is lost: after how many ms to come back, at least and at most, each client at a time of its own.
+    #[serde(default)]
+    pub reconnect_in_ms: Option<[u64; 2]>,
     /// The newest id.
     pub top: MessageId,
     /// Members on all servers.

@@ -55,6 +55,8 @@ pub struct Session {
     asked: HashMap<u64, Asked>,
     next_id: u64,
     is_open: bool,
+    /// When to come back if the open connection, or the last one, is lost.
+    return_within: Option<[Duration; 2]>,
     outgoing: Vec<String>,
 }
 
@@ -112,6 +114,7 @@ impl Session {
     /// There is a new connection: all rooms are joined from where they were, all that is not acknowledged is
     /// sent again.
     pub fn opened(&mut self) {
+        self.return_within = None;
         self.closed();
         self.is_open = true;
     }
@@ -125,6 +128,12 @@ impl Session {
         for room in self.rooms.values_mut() {
             room.phase = Phase::Wanted(None);
         }
+    }
+
+    /// After how long to come back if the connection is lost, at least and at most: said by a server with many clients,
+    /// so that not all do at once.
+    pub fn return_within(&self) -> Option<[Duration; 2]> {
+        self.return_within
     }
 
     /// A frame came. Says what that means, if it means anything.
@@ -185,6 +194,9 @@ impl Session {
     }
 
     fn joined(&mut self, id: Option<u64>, mut joined: Joined) -> Option<Event> {
+        if let Some(range) = joined.reconnect_in_ms {
+            self.return_within = Some(range.map(Duration::from_millis));
+        }
         let room = self.rooms.get_mut(&joined.room_id)?;
         let resumed = room.joined(id, &mut joined)?;
         Some(Event::Joined {

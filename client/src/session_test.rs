@@ -127,6 +127,27 @@ fn what_was_only_at_hand_is_not_gone_on_from() {
 }
 
 #[test]
+fn one_of_a_crowd_comes_back_when_its_turn_is() {
+    let mut stage = Stage::open();
+    stage.session.join("r");
+    let ask = stage.sends().remove(0);
+    let mut answer = joined(&ask["id"], true, &[1]);
+    answer["payload"]["reconnectInMs"] = json!([0, 5000]);
+
+    stage.hears(&answer);
+    stage.session.closed();
+
+    let range = [Duration::ZERO, Duration::from_secs(5)];
+    assert_eq!(stage.session.return_within(), Some(range));
+    stage.session.opened();
+    assert_eq!(
+        stage.session.return_within(),
+        None,
+        "the next server says anew"
+    );
+}
+
+#[test]
 fn a_reset_reloads_unless_it_says_from_where_to_go_on() {
     let reset = |since: Value| json!({"type": "reset", "payload": {"roomId": "r", "since": since}});
 

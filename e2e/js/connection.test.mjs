@@ -209,6 +209,38 @@ test('a server that goes away is left when it says', async () => {
   chat.close();
 });
 
+test('one of a crowd that loses its server waits for its turn, and a first failure is a short wait again after that', async () => {
+  const { server, chat } = await joined({}, [], { reconnectInMs: [0, 12_000] });
+  const { random } = Math;
+  Math.random = () => 0.75;
+  try {
+    server.cut();
+    const wait = chat.status.retryAt - Date.now();
+    equal(wait > 8_000 && wait <= 9_000, true, `it waits ${wait} ms`);
+
+    server.isUp = false;
+    chat.reconnect();
+    await eventually(() => chat.status.retryAt > 0);
+    const next = chat.status.retryAt - Date.now();
+    equal(next <= 1_000, true, `then ${next} ms`);
+  } finally {
+    Math.random = random;
+    chat.close();
+  }
+});
+
+test('a history whose parts do not fit is asked for again, and not without a pause', async () => {
+  const { server, chat } = await joined({}, [message(10, 0)], { continues: true, top: 30 });
+  server.says('history', { roomId: 'r', messages: [message(30, 20)], continues: true });
+  const again = await server.heard('join');
+  server.says('joined', { roomId: 'r', complete: true, top: 30, members: 1, messages: [message(10, 0)], continues: true }, again.id);
+  server.says('history', { roomId: 'r', messages: [message(30, 20)], continues: true });
+
+  equal(server.socket.heard.length, 0, 'not at once');
+  equal((await server.heard('join')).type, 'join', 'but then');
+  chat.close();
+});
+
 test('a refused room says why, and is asked for again when joined again', async () => {
   const { server, chat } = await joined();
   const room = chat.join('secret');

@@ -1,4 +1,5 @@
-//! The drain: how a server sends its clients away without sending them all at once. The server chooses: the
+//! The drain: how a server sends its clients away without sending them all at once, or has them
+//! come back one by one when it went without a word. The server chooses: the
 //! more there are, the more time they take to leave; who does not leave is cut off at a moment of its own.
 
 use std::{
@@ -11,9 +12,19 @@ use tokio::time::Instant;
 
 /// So many clients may come back to the other servers in a second.
 const RETURNS_PER_SECOND: u32 = 1000;
+/// Who lost a server without a farewell comes back within so long, however many there were.
+const LOST_WITHIN: Duration = Duration::from_secs(15);
 /// Even few clients take up to so long, and however many there are, none goes before the other bound.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 const LEAVE_AFTER: Duration = Duration::from_millis(100);
+
+/// Within how many ms so many clients should come back to the other servers if this one goes without a farewell;
+/// none if it makes no difference.
+pub(crate) fn lost_within_ms(clients: usize) -> Option<u64> {
+    let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+    let time = (Duration::from_secs(1) * clients / RETURNS_PER_SECOND).min(LOST_WITHIN);
+    (time >= LEAVE_WITHIN).then(|| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
 
 /// Knows how this server goes, once it does. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -99,6 +110,13 @@ mod tests {
         assert_eq!(range(1_000_000, 10), [100, 5000], "half of the time");
         assert_eq!(range(1_000_000, 1), [100, 500]);
         assert_eq!(range(2, 0), [0, 0]);
+    }
+
+    #[test]
+    fn a_crowd_that_loses_its_server_is_to_come_back_as_slowly_as_one_that_is_sent_away() {
+        assert_eq!(lost_within_ms(2), None);
+        assert_eq!(lost_within_ms(3000), Some(3000));
+        assert_eq!(lost_within_ms(1_000_000), Some(15_000));
     }
 
     #[test]

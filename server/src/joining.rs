@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
+    drain::lost_within_ms,
     frame::{self, FrameId, Join, MAX_MISSED, Refusal},
     history::Part,
     hub::ConnectionId,
@@ -137,7 +138,10 @@ impl Joining<'_> {
             at = at.max(part.last());
             let continues = part.last() > MessageId::ZERO && at < opened.top;
             let frame = match shown {
-                Shown::Nothing => frame::joined(self.id, room, opened, &part, continues),
+                Shown::Nothing => {
+                    let within = lost_within_ms(self.app.connections.count());
+                    frame::joined(self.id, room, opened, &part, continues, within)
+                }
                 Shown::UpTo(..) => frame::history(room, &part, continues),
             };
             if !continues {

@@ -54,7 +54,7 @@ pub(crate) fn part(entries: &[Entry]) -> Part {
 fn history(room: &Room, seen: i64, whole: bool) -> History {
     let opened = opened(seen, whole, whole);
     History {
-        last_frame: frame::joined(&None, room.id(), &opened, &Part::default(), false),
+        last_frame: frame::joined(&None, room.id(), &opened, &Part::default(), false, None),
         seen: MessageId(seen),
         whole,
     }

@@ -114,6 +114,20 @@ fn address(app: &App) -> impl Filter<Extract = (Address,), Error = Infallible> +
         })
 }
 
+/// Who asks about a room without a connection: first it counts, by the address.
+fn visitor(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
+    let (limits, door) = (app.limits.clone(), app.door.clone());
+    address(app)
+        .and(warp::header::headers_cloned())
+        .and(warp::query())
+        .map(move |address, headers: HeaderMap, claim: Claim| {
+            // Before a token is looked at, which costs more than anything else here.
+            limits.request(address)?;
+            Ok(door.who(&headers, claim)?)
+        })
+        .boxed()
+}
+
 /// `GET /ws?token=` or `GET /ws?userId=&username=`
 fn socket(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("ws")
@@ -153,7 +167,7 @@ fn file() -> BoxedFilter<(Response,)> {
 fn messages(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "messages")
         .and(warp::get())
-        .and(who(app))
+        .and(visitor(app))
         .and(warp::query())
         .and(with(app))
         .then(history::page)
@@ -166,7 +180,7 @@ fn say(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String / "messages")
         .and(warp::post())
         .and(warp::header::headers_cloned())
-        .and(who(app))
+        .and(visitor(app))
         .and(with(app))
         .and(warp::body::stream())
         .then(rooms::say)
@@ -206,7 +220,7 @@ fn events_of_all(app: &App) -> BoxedFilter<(Response,)> {
 fn room(app: &App) -> BoxedFilter<(Response,)> {
     warp::path!("rooms" / String)
         .and(warp::get())
-        .and(who(app))
+        .and(visitor(app))
         .and(with(app))
         .then(rooms::look)
         .map(Reply::into_response)

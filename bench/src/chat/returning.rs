@@ -73,6 +73,8 @@ struct State {
     /// When the last connection ended.
     left_at: u64,
     leave_after: Duration,
+    /// As one of a crowd it comes back within so long.
+    return_within_ms: u64,
     writer: Option<Writer>,
 }
 
@@ -88,6 +90,8 @@ struct Part {
     complete: bool,
     #[serde(default)]
     continues: bool,
+    #[serde(rename = "reconnectInMs", default)]
+    reconnect_in_ms: Option<[u64; 2]>,
     #[serde(default)]
     top: i64,
     messages: Vec<Shown>,
@@ -194,11 +198,19 @@ impl Returning {
             if let Ok(socket) = connected {
                 wait = RETRY.0;
                 let end = self.speak(socket, &plaza, &mut dice).await;
-                let mut state = self.state();
-                state.joined = false;
-                state.writer = None;
-                state.left_at = now_ns();
+                let return_within_ms = {
+                    let mut state = self.state();
+                    state.joined = false;
+                    state.writer = None;
+                    state.left_at = now_ns();
+                    std::mem::take(&mut state.return_within_ms)
+                };
                 if matches!(end, End::Moves) {
+                    continue;
+                }
+                if return_within_ms > 0 {
+                    let rest = dice.between(0, return_within_ms);
+                    sleep(Duration::from_millis(rest)).await;
                     continue;
                 }
             }
@@ -313,6 +325,9 @@ impl Returning {
             self.state().last = Some(part.top);
         }
         let mut state = self.state();
+        if let Some([_, most]) = part.reconnect_in_ms {
+            state.return_within_ms = most;
+        }
         if part.continues || std::mem::replace(&mut state.joined, true) {
             return;
         }

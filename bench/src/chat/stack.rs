@@ -104,6 +104,7 @@ impl Stack {
             ("JOIN_RATE", "off"),
             ("FRAME_RATE", "off"),
             ("CONNECT_RATE", "off"),
+            ("ADDRESS_REQUEST_RATE", "off"),
             ("ADDRESS_CONNECT_RATE", "off"),
             ("CONNECTIONS_PER_ADDRESS", "1000000"),
             ("CONNECTIONS_PER_USER", "1000000"),

@@ -306,6 +306,24 @@ async fn without_trusted_proxies_nobody_is_believed_where_a_connection_comes_fro
 }
 
 #[tokio::test]
+async fn another_name_at_each_request_does_not_help_an_address() {
+    let stack = Stack::start().await.with("ADDRESS_REQUEST_RATE", "1:5");
+    let server = stack.server().await;
+
+    let paths: Vec<_> = (0..MANY)
+        .map(|n| format!("/rooms/{ROOM}?userId=guest-{n}"))
+        .collect();
+    let looks = paths.iter().map(|path: &String| server.get(path));
+    let looks = futures_util::future::join_all(looks).await;
+
+    let seen = looks.iter().filter(|look| look.status == 200).count();
+    assert!((5..MANY).contains(&seen), "{seen}");
+    let refused = looks.iter().find(|look| look.status != 200).unwrap();
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    counts(&server, "address_requests").await;
+}
+
+#[tokio::test]
 async fn a_message_has_a_size() {
     let stack = Stack::start().await.with("MESSAGE_BYTES", "10");
     let (server, _worker) = tokio::join!(stack.server(), stack.worker());

@@ -46,13 +46,15 @@ struct InRoom<'a, T> {
     more: T,
 }
 
-/// The answer to a join, with the first part of the history.
+/// The answer to a join, with the first part of the history; and within what time to come back if the server is lost,
+/// where that makes a difference.
 pub(crate) fn joined(
     id: &FrameId,
     room: &RoomId,
     opened: &Opened,
     part: &Part,
     continues: bool,
+    lost_within_ms: Option<u64>,
 ) -> Utf8Bytes {
     use std::fmt::Write;
     let mut json = String::with_capacity(300 + part.json().len());
@@ -69,6 +71,9 @@ pub(crate) fn joined(
     json.push(']');
     if !opened.whole {
         json.push_str(r#","partial":true"#);
+    }
+    if let Some(most) = lost_within_ms {
+        let _ = write!(json, r#","reconnectInMs":[0,{most}]"#);
     }
     json.push_str(if continues {
         r#","continues":true}}"#
@@ -168,9 +173,18 @@ pub(crate) fn authed(id: &FrameId, person: &Person, expires_in: Option<Duration>
     write("authed", id, Some(authed))
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Crowd {
+    reconnect_in_ms: [u64; 2],
+}
+
 /// The answer to a ping.
-pub(crate) fn pong(id: &FrameId) -> Utf8Bytes {
-    write::<()>("pong", id, None)
+pub(crate) fn pong(id: &FrameId, lost_within_ms: Option<u64>) -> Utf8Bytes {
+    let crowd = lost_within_ms.map(|most| Crowd {
+        reconnect_in_ms: [0, most],
+    });
+    write("pong", id, crowd)
 }
 
 #[derive(Serialize)]

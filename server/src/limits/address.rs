@@ -1,7 +1,10 @@
 //! Address: from where somebody connects, also behind proxies. Whoever has one IPv6 address has a network of them, so
 //! 64 bits count.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Once,
+};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -19,6 +22,9 @@ impl Address {
         let mut found = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| {
             peer.ip().to_canonical()
         });
+        if proxies.is_empty() && headers.contains_key(FORWARDED_FOR) {
+            warn_of_proxy();
+        }
         let is_proxy = |ip: IpAddr| proxies.iter().any(|network| network.contains(&ip));
         let told = headers.get_all(FORWARDED_FOR).iter().rev();
         // The last one was added by the proxy that asks us, the one before by the one that asked that.
@@ -30,6 +36,16 @@ impl Address {
         }
         found.into()
     }
+}
+
+/// Says once what an operator must know who has put this server behind a proxy.
+fn warn_of_proxy() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            "a request says that it came through a proxy (X-Forwarded-For), and no proxy is believed: if there is one before this server, set TRUSTED_PROXIES to its address, or its clients are one address to all limits"
+        );
+    });
 }
 
 /// An address as proxies write it, some of them with a port.

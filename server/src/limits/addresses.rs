@@ -1,4 +1,4 @@
-//! Addresses: what all connections from one address to this server may do together.
+//! Addresses: what all connections and requests from one address to this server may do together.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,12 +15,13 @@ use super::{
 
 /// Every address from which somebody is connected, or was lately. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Addresses(Arc<Mutex<Crowd<Address, Connects>>>);
+pub(crate) struct Addresses(Arc<Mutex<Crowd<Address, Asked>>>);
 
 #[derive(Debug, Default)]
-struct Connects {
+struct Asked {
     open: usize,
-    rate: Bucket,
+    connects: Bucket,
+    requests: Bucket,
 }
 
 /// One connection from an address, until it is dropped.
@@ -39,9 +40,9 @@ pub(super) enum Full {
     TooMany,
 }
 
-impl Counted for Connects {
+impl Counted for Asked {
     fn is_nothing(&self, now: Instant) -> bool {
-        self.open == 0 && self.rate.is_empty(now)
+        self.open == 0 && self.connects.is_empty(now) && self.requests.is_empty(now)
     }
 }
 
@@ -54,12 +55,12 @@ impl Addresses {
         rate: Rate,
         now: Instant,
     ) -> Result<Place, Full> {
-        self.all().with(&address, now, |connects| {
-            connects.rate.take(rate, now).map_err(Full::TooFast)?;
-            if connects.open >= most {
+        self.all().with(&address, now, |asked| {
+            asked.connects.take(rate, now).map_err(Full::TooFast)?;
+            if asked.open >= most {
                 return Err(Full::TooMany);
             }
-            connects.open += 1;
+            asked.open += 1;
             Ok(())
         })?;
         Ok(Place {
@@ -68,14 +69,25 @@ impl Addresses {
         })
     }
 
-    fn all(&self) -> MutexGuard<'_, Crowd<Address, Connects>> {
+    /// Counts a request without a connection of its own; if there are too many, tells for how long.
+    pub(super) fn request(
+        &self,
+        address: Address,
+        rate: Rate,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        self.all()
+            .with(&address, now, |asked| asked.requests.take(rate, now))
+    }
+
+    fn all(&self) -> MutexGuard<'_, Crowd<Address, Asked>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let leave = |connects: &mut Connects| connects.open = connects.open.saturating_sub(1);
+        let leave = |asked: &mut Asked| asked.open = asked.open.saturating_sub(1);
         self.addresses
             .all()
             .with(&self.address, Instant::now(), leave);
@@ -113,5 +125,16 @@ mod tests {
         assert!(enter(1).is_ok() && enter(1).is_ok());
         assert_eq!(enter(1), Err(Full::TooFast(Duration::from_secs(1))));
         assert!(enter(2).is_ok());
+    }
+
+    #[test]
+    fn requests_and_connections_of_an_address_are_counted_apart() {
+        let (addresses, rate, now) = (Addresses::default(), "1:1".parse().unwrap(), Instant::now());
+        let request = |last| addresses.request(address(last), rate, now);
+
+        assert_eq!(request(1), Ok(()));
+        assert_eq!(request(1), Err(Duration::from_secs(1)));
+        assert_eq!(request(2), Ok(()));
+        assert!(addresses.enter(address(1), 9, rate, now).is_ok());
     }
 }

@@ -100,6 +100,16 @@ pub(crate) struct Settings {
     )]
     pub(crate) address_connect_rate: Rate,
 
+    /// Requests about rooms over HTTP (messages, pages of history, looks) from one address: whoever may take any name
+    /// is held by nothing else. A back end that posts for many needs more, or `off`
+    #[arg(
+        long,
+        env = "ADDRESS_REQUEST_RATE",
+        default_value = "200:1000",
+        value_name = "RATE"
+    )]
+    pub(crate) address_request_rate: Rate,
+
     /// Connections of one address at once; many people may share one
     #[arg(
         long,
@@ -199,6 +209,17 @@ impl Limits {
             limited("connects", "rate_limited", message, Some(wait))
         })?;
         Ok(place)
+    }
+
+    /// Counts a request about a room that comes without a connection.
+    pub(crate) fn request(&self, address: Address) -> Result<(), Refusal> {
+        let rate = self.settings.address_request_rate;
+        let counted = self.addresses.request(address, rate, Instant::now());
+        counted.map_err(|wait| {
+            let message = "many requests come at once from your address; try again after a while";
+            let wait = wait + Duration::from_secs(1).mul_f64(rand::rng().random());
+            limited("address_requests", "rate_limited", message, Some(wait))
+        })
     }
 
     /// Counts a connection of a person, unless there are too many.

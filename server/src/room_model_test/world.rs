@@ -289,7 +289,7 @@ impl World {
         let continues = !entries.is_empty() && at < opened.top.0;
         let part = part(&entries);
         let frame = match shown {
-            None => frame::joined(&None, self.room.id(), &opened, &part, continues),
+            None => frame::joined(&None, self.room.id(), &opened, &part, continues, None),
             Some(_) => frame::history(self.room.id(), &part, continues),
         };
         if continues {

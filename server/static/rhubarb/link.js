@@ -1,11 +1,12 @@
 /**
  * A connection that comes back: backoff with full jitter, dead-peer detection, orderly moves.
- * Over what it runs is the transport's business (transport.js). Knows only the frames `ping`, `pong`
- * and `goaway`; client.js owns the rest.
+ * Over what it runs is the transport's business (transport.js). Knows only the frames `ping`, `pong` and
+ * `goaway`, and the wait in `joined` and `pong` that one of a crowd is to keep; client.js owns the rest.
  */
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
+const LONGEST_CROWD_MS = 60_000;
 const OPEN_TIMEOUT_MS = 10_000;
 const PING_EVERY_MS = 20_000;
 const PONG_PATIENCE_MS = 10_000;
@@ -55,6 +56,8 @@ export class Link {
   #running = false;
   #failures = 0;
   #heardAt = 0;
+  /** How long we may wait, as one of a crowd, before we come back to another server. */
+  #crowdMs = 0;
   /** When the server told us to move: the moment to do so (ms since 1970), else 0. */
   #moveAt = 0;
   /** @type {Record<string, ReturnType<typeof setTimeout> | undefined>} */ #timers = {};
@@ -147,6 +150,7 @@ export class Link {
   #heard(frame) {
     this.#heardAt = Date.now();
     this.#clear('pong');
+    if (frame?.type === 'joined' || frame?.type === 'pong') this.#crowdMs = Math.min(frame.payload?.reconnectInMs?.[1] ?? 0, LONGEST_CROWD_MS);
     if (frame?.type === 'goaway') this.#planMove(frame.payload?.reconnectInMs);
     else if (frame?.type && frame.type !== 'pong') this.#hooks.onFrame(frame);
   }
@@ -157,7 +161,9 @@ export class Link {
     if (!this.send({ type: 'ping', id: askedAt })) return;
     // A closed laptop stops the clock: what counts is whether anything came since the ping.
     this.#after('pong', PONG_PATIENCE_MS, () => {
-      if (this.#heardAt < askedAt) this.#lost();
+      if (this.#heardAt >= askedAt) return;
+      this.#crowdMs = 0; // we alone: the server did not end it
+      this.#lost();
     });
   }
 
@@ -173,10 +179,17 @@ export class Link {
     const moveAt = this.#moveAt;
     this.#drop();
     if (!this.#running) return;
-    const wait = moveAt ? Math.max(0, moveAt - Date.now()) : jitter(this.#failures++);
+    const wait = moveAt ? Math.max(0, moveAt - Date.now()) : this.#wait();
     this.#moveAt = moveAt;
     this.#after('retry', wait, () => this.#open());
     this.#say('offline', Date.now() + wait);
+  }
+
+  /** Until the next attempt. The first after a good connection is one of a crowd that has lost the same server. */
+  #wait() {
+    const wait = jitter(this.#failures++, Math.max(FIRST_WAIT_MS, this.#crowdMs), Math.max(LONGEST_WAIT_MS, this.#crowdMs));
+    this.#crowdMs = 0;
+    return wait;
   }
 
   /** Lets go of the connection without waiting for the peer's farewell, which may never come. */

@@ -252,7 +252,7 @@ export class Room extends Emitter {
   #extend(part) {
     if (!this.#continues) return; // of a join that is void
     const puts = this.#timeline.extend(part);
-    if (puts === 'hole') return this.#ask();
+    if (puts === 'hole') return this.#mend();
     this.#settleOwn(part.messages);
     this.#tell(puts);
     this.#whole(part.continues);
@@ -313,6 +313,7 @@ export class Room extends Emitter {
 
   /** Fills a hole; waits longer each time if filling does not help. */
   #mend() {
+    this.#continues = false; // what else comes of a join that does not fit is void
     const wait = this.#mends ? jitter(this.#mends, 200) : 0;
     this.#mends += 1;
     if (!wait) return this.#ask();

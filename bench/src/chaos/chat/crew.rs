@@ -26,7 +26,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// How the chat is set up here: so that rooms leave Redis and come back all the time, in many pieces.
-pub(super) const SETTINGS: [(&str, &str); 18] = [
+pub(super) const SETTINGS: [(&str, &str); 19] = [
     ("HOT_WINDOW", "60"),
     ("FLUSH_CHUNK", "7"),
     ("FLUSH_COUNT", "40"),
@@ -43,6 +43,7 @@ pub(super) const SETTINGS: [(&str, &str); 18] = [
     ("JOIN_RATE", "off"),
     ("FRAME_RATE", "off"),
     ("CONNECT_RATE", "off"),
+    ("ADDRESS_REQUEST_RATE", "off"),
     ("ADDRESS_CONNECT_RATE", "off"),
     ("RUST_LOG", "info"),
 ];

@@ -14,7 +14,7 @@ use super::{Client, Process, Server, process::binary};
 const QUIET: [(&str, &str); 2] = [("FLUSH_AGE", "3600"), ("FLUSH_COUNT", "1000000")];
 
 /// Everybody may, and as much as they like: the tests of who may and of limits set what they are about.
-const OPEN: [(&str, &str); 8] = [
+const OPEN: [(&str, &str); 9] = [
     ("GUESTS", "true"),
     ("MESSAGE_RATE", "off"),
     ("USER_MESSAGE_RATE", "off"),
@@ -22,6 +22,7 @@ const OPEN: [(&str, &str); 8] = [
     ("JOIN_RATE", "off"),
     ("FRAME_RATE", "off"),
     ("CONNECT_RATE", "off"),
+    ("ADDRESS_REQUEST_RATE", "off"),
     ("ADDRESS_CONNECT_RATE", "off"),
 ];
 
