@@ -37,7 +37,7 @@ impl Right {
 }
 
 /// What all of them send: the scripts share most.
-const SHARED: [Right; 67] = [
+const SHARED: [Right; 69] = [
     right("append", "K 1"),
     right("del", "K"),
     right("discard", ""),
@@ -87,8 +87,10 @@ const SHARED: [Right; 67] = [
     right("time", ""),
     right("unsubscribe", "K"),
     right("xadd", "K * f v"),
+    right("xdel", "K 1-1"),
     right("xrange", "K - +"),
     right("xrevrange", "K + -"),
+    right("xsetid", "K 1-1"),
     right("zadd", "K 1 m"),
     right("zcard", "K"),
     right("zcount", "K 0 1"),
