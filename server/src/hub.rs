@@ -248,6 +248,10 @@ impl Hub {
             metrics::counter!("rhubarb_catch_ups_total").increment(1);
             while let Some(after) = room.catching_up_from() {
                 match hub.missed(room.id(), after).await {
+                    Ok(entries) if entries.is_empty() && hub.has_lost(room.id(), after).await => {
+                        room.was_lost();
+                        room.fill(&[], Read::All);
+                    }
                     Ok(entries) if entries.len() < READ => room.fill(&entries, Read::All),
                     Ok(entries) => room.fill(&entries, Read::Part),
                     Err(error) => {
@@ -257,6 +261,12 @@ impl Hub {
                 }
             }
         });
+    }
+
+    /// Whether Redis came back without a message that members have seen: emptied, or from a copy that lacks the end.
+    async fn has_lost(&self, room: &RoomId, seen: MessageId) -> bool {
+        let now = self.inner.chat.log.look(room).await;
+        now.is_ok_and(|now| now.top < seen)
     }
 
     /// Messages after an id, as many as are read at once. If the archive is needed and away, what the log

@@ -50,18 +50,15 @@ use anyhow::Context;
 use clap::Parser;
 use common::{
     chat::{Chat, Settings, archived::Waits, bus::Bus},
-    config,
+    config::{self, Given, Process, Secret},
     error::Chain,
     health::figures::Figures,
     id::{BootId, RoomId},
     kv::{Keys, Redis},
     pg,
+    preflight::{Finding, Report},
     shutdown::Shutdown,
-    telemetry::{
-        self, Beats,
-        metric::{self, Process},
-        spans,
-    },
+    telemetry::{self, Beats, metric, spans},
 };
 use tokio::{
     net::TcpListener,
@@ -131,7 +128,10 @@ struct Args {
 
     /// Takes jobs at /jobs from who has this token; without one that is off
     #[arg(long, env = "JOBS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    jobs_token: Option<String>,
+    jobs_token: Option<Secret>,
+
+    #[command(flatten)]
+    check: config::Check,
 
     /// Who may use the dashboard at /ops, each by a token; without one that is off. Can be given several times
     #[arg(
@@ -141,7 +141,7 @@ struct Args {
         value_delimiter = ',',
         value_name = "NAME=TOKEN"
     )]
-    ops_token: Vec<String>,
+    ops_token: Vec<Secret>,
 
     #[command(flatten)]
     common: config::Common,
@@ -167,8 +167,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let (args, given) = config::parse::<Args>(Process::Server);
+    match start(args, given).await {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("server: {}", Chain(error.as_ref()));
             ExitCode::FAILURE
@@ -176,8 +177,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn start(args: Args, given: Given) -> anyhow::Result<ExitCode> {
+    if args.check.check_config {
+        return Ok(check(&args, &given).await);
+    }
     telemetry::init(args.common.log_format);
+    for warning in given.warnings {
+        tracing::warn!("{warning}");
+    }
+    run(args).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     let stopping = Shutdown::on_signal().context("listen for signals")?;
     let (go, shutdown) = Shutdown::manual();
     let door = Door::new(&args.auth)?;
@@ -280,6 +292,53 @@ async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `--check-config`.
+async fn check(args: &Args, given: &Given) -> ExitCode {
+    let (redis_url, database_url) = (&args.common.redis_url, &args.archive.database_url);
+    let address = resolve(&args.host, args.port).map(|address| format!("listens on {address}"));
+    let door = Door::new(&args.auth).map(|_| "the keys can be used".to_owned());
+    let token = args
+        .jobs_token
+        .as_deref()
+        .map(str::parse::<auth::bearer::Token>);
+    let token = token.transpose().map(|token| match token {
+        Some(_) => "on, with a token".to_owned(),
+        None => "off, without a token".to_owned(),
+    });
+    let people = People::new(&args.ops_token);
+    let words = |error: anyhow::Error| Chain(error.as_ref()).to_string();
+    let report = Report::of(
+        Process::Server,
+        given,
+        redis_url,
+        &args.common.namespace,
+        database_url,
+    )
+    .await;
+    let report = report
+        .with(Finding::new("address", address.map_err(words)))
+        .with(Finding::new("who may", door.map_err(words)))
+        .with(Finding::new(
+            "dashboard",
+            people
+                .map(|people| match people {
+                    Some(_) => "on, at /ops".to_owned(),
+                    None => "off, without a token".to_owned(),
+                })
+                .map_err(words),
+        ))
+        .with(Finding::new(
+            "jobs",
+            token.map_err(|error| error.to_string()),
+        ));
+    print!("{report}");
+    if report.is_well() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 /// Waits until nobody is connected and no request is being answered.
 async fn all_gone(connections: &Connections, serving: &mut JoinHandle<()>) {
     connections.none().await;
@@ -317,4 +376,24 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("resolve the host {host}"))?
         .next()
         .with_context(|| format!("the host {host} has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_page_of_settings_has_those_of_a_server() {
+        config::setting::check_page(Process::Server, &Args::command()).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_not_in_the_debug_text_of_the_settings() {
+        let words = "server --redis-url redis://:s3cret@h --database-url postgres://u:s3cret@h/d --jwt-secret s3cret \
+                     --jobs-token s3cret";
+        let args = Args::try_parse_from(words.split_whitespace()).unwrap();
+        assert!(!format!("{args:?}").contains("s3cret"));
+    }
 }

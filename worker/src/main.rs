@@ -6,17 +6,14 @@ use anyhow::Context;
 use clap::Parser;
 use common::{
     chat::{Chat, Settings, flush},
-    config,
+    config::{self, Given, Process},
     error::Chain,
     kv::{Keys, Redis},
     pg,
+    preflight::Report,
     queue::{Limits, PerQueue, Worker, WorkerOptions, outbox},
     shutdown::Shutdown,
-    telemetry::{
-        self,
-        metric::{self, Process},
-        spans,
-    },
+    telemetry::{self, metric, spans},
 };
 use worker::{listen::Vitals, tasks};
 
@@ -67,6 +64,9 @@ struct Args {
     listen: Option<String>,
 
     #[command(flatten)]
+    check: config::Check,
+
+    #[command(flatten)]
     common: config::Common,
 
     #[command(flatten)]
@@ -80,19 +80,19 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let (args, given) = config::parse::<Args>(Process::Worker);
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")
         .and_then(|runtime| {
-            let ended = runtime.block_on(run(args));
+            let ended = runtime.block_on(start(args, given));
             // Not to be held up by a job that blocks a thread and does not stop.
             runtime.shutdown_background();
             ended
         });
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("worker: {}", Chain(error.as_ref()));
             ExitCode::FAILURE
@@ -100,8 +100,19 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn start(args: Args, given: Given) -> anyhow::Result<ExitCode> {
+    if args.check.check_config {
+        return Ok(check(&args, &given).await);
+    }
     telemetry::init(args.common.log_format);
+    for warning in given.warnings {
+        tracing::warn!("{warning}");
+    }
+    run(args).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signal().context("listen for signals")?;
     // First of all: what is counted before would be lost. Who cannot be asked does not count.
     let metrics = args
@@ -147,4 +158,42 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let _ = tokio::join!(sweep, relay);
     spans::end().await;
     Ok(())
+}
+
+/// `--check-config`.
+async fn check(args: &Args, given: &Given) -> ExitCode {
+    let (redis_url, database_url) = (&args.common.redis_url, &args.archive.database_url);
+    let report = Report::of(
+        Process::Worker,
+        given,
+        redis_url,
+        &args.common.namespace,
+        database_url,
+    )
+    .await;
+    print!("{report}");
+    if report.is_well() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_page_of_settings_has_those_of_a_worker() {
+        config::setting::check_page(Process::Worker, &Args::command()).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_not_in_the_debug_text_of_the_settings() {
+        let words = "worker --redis-url redis://:s3cret@h --database-url postgres://u:s3cret@h/d";
+        let args = Args::try_parse_from(words.split_whitespace()).unwrap();
+        assert!(!format!("{args:?}").contains("s3cret"));
+    }
 }

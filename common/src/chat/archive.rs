@@ -336,7 +336,7 @@ impl Archive {
     /// If not.
     pub async fn check(&self) -> Result<(), PgError> {
         let mut connection = self.connection().await?;
-        pg::compare_schema(&mut connection).await
+        pg::compare_schema(&mut connection).await.map(drop)
     }
 
     /// How many seconds ago the oldest row of the outbox was made, by Postgres's clock.

@@ -172,7 +172,10 @@ impl Task for FlushDone {
             room: self.room.clone(),
         };
         let body = chat.producer.body_of(&next).map_err(AskError::Enqueue)?;
-        let (left, again) = chat.log.flushed(&self.room, to, shown, &body).await?;
+        let (left, again) = chat
+            .log
+            .flushed(&self.room, IdRange { after, to }, shown, &body)
+            .await?;
         if let Some(begun) = self.begun_ms {
             metrics::histogram!("rhubarb_flush_seconds").record(since(begun));
         }
@@ -217,7 +220,7 @@ impl Chat {
         for range in ranges(&cuts) {
             self.store(room, range).await?;
             let shown = self.carry_out(room, range).await?;
-            self.log.flushed(room, range.to, shown, "").await?;
+            self.log.flushed(room, range, shown, "").await?;
         }
         tracing::warn!(room.id = %room, "Redis is full; flushed {room} without jobs");
         Ok(())
@@ -277,25 +280,26 @@ impl RoomLog {
         Ok(cuts)
     }
 
-    /// Raises the watermark, trims the log and lets a clean room rest. Returns how many messages are
-    /// above the watermark, and whether the job with this body was enqueued to flush them. The archive shows
+    /// Raises the watermark, trims the log and lets a clean room rest; not if it was lowered since the flush of
+    /// this range began ([`super::reflush`]). Returns how many messages are above the watermark, and whether the job with this body was enqueued to flush them. The archive shows
     /// all changes up to `shown` of what it has.
     async fn flushed(
         &self,
         room: &RoomId,
-        to: MessageId,
+        range: IdRange,
         shown: MessageId,
         next: &str,
     ) -> Result<(u64, bool), KvError> {
         let mut call = FLUSHED.on(self.keys.prefix());
         call.arg(room)
-            .arg(to)
+            .arg(range.to)
             .arg(self.settings.hot_window)
             .arg(millis(self.settings.room_ttl))
             .arg(shown)
             .arg(self.settings.flush_count)
             .arg(millis(AGAIN))
-            .arg(next);
+            .arg(next)
+            .arg(range.after);
         FLUSHED.run(&self.redis, &call).await
     }
 

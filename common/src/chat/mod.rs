@@ -4,7 +4,8 @@
 //! every server), [`flush`] (moved to the [`archive`] by a master job and its children), [`rehydrate`]
 //! (brought back the same way when a cold room is opened). [`history`] reads log and archive as one.
 //! [`change`] edits and deletes, and [`amend`] carries that out in the archive; [`archived`] waits until a message
-//! is there. [`premium`] says whose jobs go first. [`presence`] counts who is there. [`inspect`] shows an operator the rooms. [`Chat`] is what all of them
+//! is there. [`reflush`] is for when the archive was lost. [`premium`] says whose jobs go first. [`presence`] counts who
+//! is there. [`inspect`] shows an operator the rooms. [`Chat`] is what all of them
 //! work with.
 
 pub mod amend;
@@ -22,6 +23,7 @@ pub mod log;
 pub mod message;
 pub mod premium;
 pub mod presence;
+pub mod reflush;
 pub mod rehydrate;
 
 use std::time::Duration;

@@ -3,8 +3,11 @@
 //! Everything goes through [`Redis`]; only the blocking pop ([`blocking`]) and what listens
 //! ([`subscription`]) have connections of their own.
 
+mod address;
 pub mod blocking;
+mod check;
 pub mod keys;
+pub mod rights;
 mod script;
 pub mod subscription;
 
@@ -18,6 +21,7 @@ use redis::{AsyncConnectionConfig, ErrorKind, RedisError, aio::MultiplexedConnec
 use thiserror::Error;
 use tokio::time::timeout;
 
+pub use check::Facts;
 pub use keys::Keys;
 pub use script::Script;
 
@@ -38,8 +42,29 @@ pub enum KvError {
     #[error("connect to Redis")]
     Connect(#[source] RedisError),
     /// What is at the address is something else.
-    #[error("connect to Redis: what is at this address does not answer as Redis does")]
+    #[error(
+        "connect to Redis: what is at this address does not answer as Redis does (one that wants TLS has an address with rediss://, one that does not with redis://)"
+    )]
     Stranger(#[source] RedisError),
+    /// Its certificate is not one to trust.
+    #[error(
+        "connect to Redis: its certificate is not trusted; name the authority that signed it with ?cacert=FILE, and Redis as the certificate does"
+    )]
+    Untrusted(#[source] RedisError),
+    /// The certificates that the address names cannot be used.
+    #[error("read the certificates that the Redis address names: {0}")]
+    Certificate(String),
+    /// The user may not do what is needed.
+    #[error("this Redis user may not run {command}; give it the rights of docs/deploy.md")]
+    Forbidden {
+        /// What it may not.
+        command: String,
+    },
+    /// The keys are elsewhere.
+    #[error(
+        "this Redis is a node of a cluster and does not hold Rhubarb's keys; give the address of the one that does"
+    )]
+    Elsewhere(#[source] RedisError),
     /// No connection could be made in time.
     #[error("connect to Redis: no answer within {CONNECT_TIMEOUT:?}")]
     ConnectTimeout,
@@ -91,7 +116,9 @@ impl KvError {
     /// Whether Redis could not be reached or did not answer in time, so that others cannot reach it either.
     pub(crate) fn is_away(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Stranger(_) | Self::ConnectTimeout => true,
+            Self::Connect(_) | Self::Stranger(_) | Self::Untrusted(_) | Self::ConnectTimeout => {
+                true
+            }
             Self::Command { source, .. } => {
                 source.is_timeout() || source.is_io_error() || source.is_unrecoverable_error()
             }
@@ -148,13 +175,14 @@ impl Redis {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_pipeline_buffer_size(1024);
-        let manager = Manager::new_with_config(url, config).map_err(KvError::Address)?;
+        let client = address::client(url)?;
+        let info = client.get_connection_info().clone();
+        let manager = Manager::new_with_config(info, config).map_err(KvError::Address)?;
         let pool = Pool::builder(manager)
             .max_size(4)
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| KvError::ConnectTimeout)?;
-        let client = redis::Client::open(url).map_err(KvError::Address)?;
         let shared = Mutex::new(None);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -196,13 +224,19 @@ impl Redis {
             .await
             .map_err(|_| KvError::ConnectTimeout)?
             .map_err(|error| match error {
-                PoolError::Backend(source) if is_strange(&source) => KvError::Stranger(source),
-                PoolError::Backend(source) => KvError::Connect(source),
+                PoolError::Backend(source) => address::failed(source),
                 _ => KvError::ConnectTimeout,
             })?;
         metrics::counter!("rhubarb_redis_connections_total").increment(1);
         // Taken out of the pool: what the pool hands out it pings each time, two commands for nothing.
-        let fresh = Connection::take(fresh);
+        let mut fresh = Connection::take(fresh);
+        // Whoever answers is Redis, or what it says cannot be read. A Redis that still loads is there all the same.
+        let answer: Result<redis::Value, _> = redis::cmd("PING").query_async(&mut fresh).await;
+        if let Err(error) = answer
+            && error.code().is_none_or(|code| code == "NOAUTH")
+        {
+            return Err(address::failed(error));
+        }
         let fresh = Shared {
             connection: fresh,
             since: Instant::now(),
@@ -271,50 +305,10 @@ impl Redis {
         KvError::Command { doing, source }
     }
 
-    /// Refuses a Redis that would lose data; warns of one that may.
-    ///
-    /// # Errors
-    /// If Redis cannot be reached, is older than 7.0, is a replica or evicts keys.
-    pub async fn check(&self) -> Result<(), KvError> {
-        let mut connection = self.connection().await?;
-        let info: redis::InfoDict = redis::cmd("INFO")
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.failed("ask Redis about itself", source))?;
-        let version = info.get::<String>("redis_version").unwrap_or_default();
-        let major = version
-            .split('.')
-            .next()
-            .and_then(|n| n.parse::<u32>().ok());
-        if major.is_none_or(|major| major < 7) {
-            return Err(KvError::TooOld { version });
-        }
-        if info.get::<String>("role").as_deref() == Some("slave") {
-            let master = info.get("master_host").unwrap_or_default();
-            return Err(KvError::Replica { master });
-        }
-        let policy = info.get::<String>("maxmemory_policy").unwrap_or_default();
-        if policy != "noeviction" {
-            return Err(KvError::Evicts { policy });
-        }
-        if info.get::<u8>("aof_enabled") == Some(0) {
-            tracing::warn!(
-                "Redis has no append-only file: what it holds is lost if it crashes; set `appendonly yes`"
-            );
-        }
-        Ok(())
-    }
-
     fn shared(&self) -> std::sync::MutexGuard<'_, Option<Shared>> {
         self.inner
             .shared
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a fresh connection brought words that are not Redis's, or was cut off.
-fn is_strange(error: &RedisError) -> bool {
-    let is_cut_off = error.is_connection_dropped() && !error.is_connection_refusal();
-    is_cut_off || error.kind() == redis::ErrorKind::Parse
 }

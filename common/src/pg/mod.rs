@@ -1,16 +1,23 @@
 //! Postgres: the pool, the migrations, the tables. No libpq is needed.
 
+mod address;
+mod check;
 pub mod schema;
+mod tls;
 
 use std::time::Duration;
 
-use diesel::migration::MigrationSource;
 use diesel_async::{
-    AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl,
-    pooled_connection::{AsyncDieselConnectionManager, deadpool},
+    AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl,
+    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, deadpool},
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use futures_util::FutureExt;
 use thiserror::Error;
+
+use address::Address;
+pub(crate) use check::compare_schema;
+pub use check::{Facts, check_schema};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations");
 
@@ -24,6 +31,44 @@ pub type Pool = deadpool::Pool<AsyncPgConnection>;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PgError {
+    /// The address cannot be read.
+    #[error(
+        "read the Postgres address; it should look like postgres://user:password@127.0.0.1:5432/rhubarb, with %2F for a / in the password"
+    )]
+    Address,
+    /// The address says something else than there is.
+    #[error(
+        "read the Postgres address: sslmode is disable, prefer, require, verify-ca or verify-full"
+    )]
+    SslMode,
+    /// The certificates that the address names cannot be used.
+    #[error("read the certificates that the Postgres address names: {0}")]
+    Certificate(String),
+    /// Its certificate is not one to trust.
+    #[error(
+        "connect to Postgres at {place}: its certificate is not trusted; name the authority that signed it with sslrootcert=FILE, and Postgres as the certificate does"
+    )]
+    Untrusted {
+        /// Host and port.
+        place: String,
+        /// Why.
+        #[source]
+        source: diesel::ConnectionError,
+    },
+    /// The server is too old.
+    #[error("Postgres {version} is too old: 13 or newer is needed")]
+    TooOld {
+        /// The version that was found.
+        version: String,
+    },
+    /// The server does not accept writes.
+    #[error("this Postgres is a standby and accepts no writes; give the address of its primary")]
+    Standby,
+    /// The server does not accept writes of this user.
+    #[error(
+        "this Postgres accepts no writes: default_transaction_read_only is on for this user or database; turn it off: ALTER ROLE … RESET default_transaction_read_only"
+    )]
+    ReadOnly,
     /// No pool can be made.
     #[error("make a pool of connections to Postgres")]
     Pool(#[source] deadpool::BuildError),
@@ -64,19 +109,27 @@ pub enum PgError {
         missing: Vec<String>,
     },
     /// The database has migrations that this binary does not know.
-    #[error("the database is newer than this binary: it has {}; run a newer binary", unknown.join(", "))]
+    #[error(
+        "the database is newer than this binary: it needs a binary that knows {floor}; run a newer binary"
+    )]
     Ahead {
-        /// What it has.
-        unknown: Vec<String>,
+        /// What is to be known.
+        floor: String,
     },
 }
 
 /// Makes a pool of at most `connections`; connects when first used.
 ///
 /// # Errors
-/// If the pool cannot be made.
+/// If the address cannot be read, or the pool cannot be made.
 pub fn pool(database_url: &str, connections: usize) -> Result<Pool, PgError> {
-    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database_url);
+    let address = Address::read(database_url)?;
+    let mut config = ManagerConfig::default();
+    config.custom_setup = Box::new(move |_url| {
+        let address = address.clone();
+        async move { address.establish().await }.boxed()
+    });
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config("", config);
     Pool::builder(manager)
         .max_size(connections)
         .runtime(::deadpool_redis::Runtime::Tokio1)
@@ -101,8 +154,7 @@ pub async fn migrate(database_url: &str) -> Result<Vec<String>, PgError> {
             doing: "lock the migrations",
             source,
         })?;
-    let (done, known) = versions(&mut connection).await?;
-    refuse_newer(&done, &known)?;
+    check::versions(&mut connection).await?.refuse_newer()?;
     tokio::task::spawn_blocking(move || {
         let mut harness = AsyncMigrationHarness::new(connection);
         let ran = harness
@@ -114,108 +166,7 @@ pub async fn migrate(database_url: &str) -> Result<Vec<String>, PgError> {
     .map_err(|error| PgError::Migrate(error.to_string()))?
 }
 
-/// Checks that the database has exactly the migrations of this binary.
-///
-/// # Errors
-/// If it lacks some, has others, or cannot be reached.
-pub async fn check_schema(database_url: &str) -> Result<(), PgError> {
-    compare_schema(&mut connect(database_url).await?).await
-}
-
-/// As [`check_schema`], on a connection that is there.
-pub(crate) async fn compare_schema(connection: &mut AsyncPgConnection) -> Result<(), PgError> {
-    let (done, known) = versions(connection).await?;
-    refuse_newer(&done, &known)?;
-    let missing: Vec<_> = known
-        .into_iter()
-        .filter(|(version, _)| !done.contains(version))
-        .map(|(_, name)| name)
-        .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(PgError::Behind { missing })
-    }
-}
-
 /// A connection of its own, not from a pool.
 pub(crate) async fn connect(database_url: &str) -> Result<AsyncPgConnection, PgError> {
-    tokio::time::timeout(PATIENCE, AsyncPgConnection::establish(database_url))
-        .await
-        .map_err(|_| PgError::Timeout {
-            place: place(database_url),
-        })?
-        .map_err(|source| PgError::Connect {
-            place: place(database_url),
-            source,
-        })
-}
-
-/// Host and port of an address, without its password.
-fn place(database_url: &str) -> String {
-    let Some((_, rest)) = database_url.split_once("://") else {
-        return "what should look like postgres://user:password@127.0.0.1:5432/rhubarb".to_owned();
-    };
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-    let (_, place) = authority.rsplit_once('@').unwrap_or(("", authority));
-    place.to_owned()
-}
-
-#[derive(diesel::QueryableByName)]
-struct Version {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    version: String,
-}
-
-#[derive(diesel::QueryableByName)]
-struct Exists {
-    #[diesel(sql_type = diesel::sql_types::Bool)]
-    exists: bool,
-}
-
-type Versions = (Vec<String>, Vec<(String, String)>);
-
-/// The versions that the database has, and the versions and names that this binary has.
-async fn versions(connection: &mut AsyncPgConnection) -> Result<Versions, PgError> {
-    let query = |source| PgError::Query {
-        doing: "read which migrations the database has",
-        source,
-    };
-    let table = "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS exists";
-    let table: Exists = diesel::sql_query(table)
-        .get_result(connection)
-        .await
-        .map_err(query)?;
-    let mut done: Vec<Version> = Vec::new();
-    if table.exists {
-        done = diesel::sql_query("SELECT version FROM __diesel_schema_migrations")
-            .load(connection)
-            .await
-            .map_err(query)?;
-    }
-    let known = MigrationSource::<diesel::pg::Pg>::migrations(&MIGRATIONS)
-        .map_err(|error| PgError::Migrate(error.to_string()))?;
-    let known = known
-        .iter()
-        .map(|migration| {
-            (
-                migration.name().version().to_string(),
-                migration.name().to_string(),
-            )
-        })
-        .collect();
-    Ok((done.into_iter().map(|row| row.version).collect(), known))
-}
-
-fn refuse_newer(done: &[String], known: &[(String, String)]) -> Result<(), PgError> {
-    let unknown: Vec<_> = done
-        .iter()
-        .filter(|version| !known.iter().any(|(own, _)| own == *version))
-        .cloned()
-        .collect();
-    if unknown.is_empty() {
-        Ok(())
-    } else {
-        Err(PgError::Ahead { unknown })
-    }
+    Address::read(database_url)?.connect().await
 }

@@ -45,3 +45,11 @@ diesel::table! {
         made_at -> Timestamptz,
     }
 }
+
+diesel::table! {
+    /// Migrations that a program must know to work with this database. One that takes something away adds itself.
+    schema_floor (version) {
+        /// The migration's version; the highest counts.
+        version -> Text,
+    }
+}

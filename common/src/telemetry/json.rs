@@ -17,7 +17,7 @@ use tracing_subscriber::{
     registry::{LookupSpan, Scope},
 };
 
-use super::metric::Process;
+use crate::config::Process;
 
 /// Which process this is.
 static SELF: OnceLock<(&'static str, String)> = OnceLock::new();

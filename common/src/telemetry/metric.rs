@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::catalog::METRICS;
+use crate::config::Process;
 
 /// How often what histograms were told is put into their buckets, if nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -67,33 +68,16 @@ pub enum Of {
     Both,
 }
 
-/// A kind of process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Process {
-    /// A server.
-    Server,
-    /// A worker.
-    Worker,
-}
-
-impl Process {
-    /// As it is called.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Worker => "worker",
-        }
-    }
-
-    /// Its metrics.
-    pub fn metrics(self) -> impl Iterator<Item = &'static Metric> {
-        METRICS.iter().filter(move |metric| {
-            matches!(
-                (metric.of, self),
-                (Of::Both, _) | (Of::Server, Self::Server) | (Of::Worker, Self::Worker)
-            )
-        })
-    }
+/// The metrics of a process; queuectl has none.
+pub fn metrics_of(process: Process) -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().filter(move |metric| {
+        matches!(
+            (metric.of, process),
+            (Of::Both, Process::Server | Process::Worker)
+                | (Of::Server, Process::Server)
+                | (Of::Worker, Process::Worker)
+        )
+    })
 }
 
 /// Begins to count, from zero where the values of all labels are known, so that the first event is seen as one.
@@ -102,14 +86,14 @@ impl Process {
 /// If this process counts already.
 pub fn install(process: Process) -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
-    for metric in process.metrics() {
+    for metric in metrics_of(process) {
         if let Kind::Histogram(buckets) = metric.kind {
             builder =
                 builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)?;
         }
     }
     let handle = builder.install_recorder()?;
-    for metric in process.metrics() {
+    for metric in metrics_of(process) {
         describe(metric);
         for labels in combinations(metric.labels) {
             begin(metric, &labels);

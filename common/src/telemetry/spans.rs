@@ -25,8 +25,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::metric::Process;
-use crate::config::Tracing;
+use crate::config::{Process, Tracing};
 
 pub use opentelemetry::trace::SpanKind;
 

@@ -3,13 +3,16 @@
 use std::{
     fs::File,
     net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use super::{PATIENCE, required, unique};
 use crate::pg;
@@ -77,9 +80,14 @@ impl TestDatabase {
     /// # Panics
     /// If none can be made.
     pub async fn connect(&self) -> AsyncPgConnection {
-        AsyncPgConnection::establish(&self.url)
+        pg::connect(&self.url)
             .await
             .expect("a connection to Postgres")
+    }
+
+    /// The same, if Postgres is there.
+    pub async fn try_connect(&self) -> Option<AsyncPgConnection> {
+        pg::connect(&self.url).await.ok()
     }
 
     /// Runs one or more statements that return nothing.
@@ -124,9 +132,7 @@ fn on_a_thread(work: impl Future<Output = Result<(), String>> + Send + 'static) 
 }
 
 async fn run(url: &str, sql: &str) -> Result<(), String> {
-    let mut connection = AsyncPgConnection::establish(url)
-        .await
-        .map_err(|error| error.to_string())?;
+    let mut connection = pg::connect(url).await.map_err(|error| error.to_string())?;
     connection
         .batch_execute(sql)
         .await
@@ -233,9 +239,47 @@ impl TestPostgres {
         let _ = process.wait();
     }
 
+    /// From now on it has this certificate, and takes nobody who speaks no TLS.
+    ///
+    /// # Panics
+    /// If it does not start with it.
+    pub fn use_tls(&mut self, certificate: &Path, key: &Path) {
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.data().join(name);
+            std::fs::copy(from, &to).expect("a copy of a certificate");
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+            if let Some((user, group)) = self.owner {
+                chown(&to, Some(user), Some(group)).expect("a file that Postgres may read");
+            }
+        }
+        let settings = self.data().join("postgresql.auto.conf");
+        std::fs::write(settings, "ssl = on\n").expect("Postgres's settings");
+        let who = "hostssl all all 127.0.0.1/32 trust\n";
+        std::fs::write(self.data().join("pg_hba.conf"), who).expect("who may connect");
+        self.restart();
+    }
+
+    /// Runs one of Postgres's own programs, such as `pg_dump`, to its end.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn run(&self, program: &str, arguments: &[&str]) {
+        // Beside `initdb` itself, to which there may be no more than a link on PATH.
+        let initdb = std::fs::canonicalize(self.programs.join("initdb")).expect("initdb");
+        let ran = Command::new(initdb.with_file_name(program))
+            .args(arguments)
+            .output();
+        let ran = ran.expect("a program of Postgres starts");
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{program}: {told}");
+    }
+
     fn answers(&self) -> bool {
         let url = self.url();
-        on_a_thread(async move { run(&url, "SELECT 1").await })
+        on_a_thread(async move {
+            let connected = pg::connect(&url).await;
+            connected.map(|_| ()).map_err(|error| error.to_string())
+        })
     }
 
     fn data(&self) -> PathBuf {

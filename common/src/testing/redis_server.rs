@@ -98,6 +98,16 @@ impl RedisServer {
         }
     }
 
+    /// Kills it at once, and all that it knew goes with its disk.
+    ///
+    /// # Panics
+    /// If its folder cannot be emptied.
+    pub fn lose(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(&self.folder).expect("a folder that can be removed");
+        std::fs::create_dir_all(&self.folder).expect("a folder for Redis");
+    }
+
     /// Kills it at once.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -8,4 +8,5 @@ mod chat;
 mod inspect;
 mod journey;
 mod queue;
+mod rights;
 mod shape;

@@ -73,6 +73,9 @@ fn every_environment_variable_is_in_the_sample() {
     let mut missing = Vec::new();
     for part in ["common/src", "server/src", "worker/src"] {
         for file in files(&root().join(part), ".rs") {
+            if file.to_string_lossy().ends_with("_test.rs") {
+                continue;
+            }
             let text = fs::read_to_string(&file).unwrap();
             for name in text
                 .split("env = \"")
@@ -91,10 +94,11 @@ fn every_environment_variable_is_in_the_sample() {
 #[test]
 fn imports_point_down() {
     // Each layer may use those before it.
-    let layers: [&[&str]; 7] = [
+    let layers: [&[&str]; 8] = [
         &["id", "words"],
         &["config", "error", "shutdown", "telemetry"],
         &["kv", "pg"],
+        &["preflight"],
         &["queue"],
         &["chat"],
         &["health"],

@@ -266,7 +266,7 @@ impl Drop for HttpServer {
 async fn a_database_that_is_newer_or_lacks_migrations() {
     for program in ["server", "worker"] {
         let (attempt, database) = Attempt::of(program).await;
-        let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')";
+        let newer = "INSERT INTO schema_floor (version) VALUES ('29990101000000')";
         database.execute(newer).await;
         attempt
             .fails(1, &["newer than this binary", "29990101000000"])

@@ -8,9 +8,10 @@ use std::{
 };
 
 use common::{
+    config::Process,
     telemetry::{
         catalog::METRICS,
-        metric::{Kind, Metric, Of, Process},
+        metric::{Kind, Metric, Of, metrics_of},
     },
     testing::eventually,
 };
@@ -104,8 +105,7 @@ impl Scrape {
     /// What is not as the list says.
     fn differs_from(&self, process: Process) -> Vec<String> {
         let mut wrong = Vec::new();
-        let listed: BTreeMap<_, _> = process
-            .metrics()
+        let listed: BTreeMap<_, _> = metrics_of(process)
             .map(|metric| (metric.name, metric))
             .collect();
         for name in self.kinds.keys() {

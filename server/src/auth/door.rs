@@ -56,12 +56,10 @@ impl Door {
     pub(crate) fn new(settings: &Settings) -> anyhow::Result<Self> {
         // By name: a package that turned the other kind of cryptography on, too, would leave none.
         let _ = jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER.install_default();
-        // As .env files have it: a name without a value is not set.
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let mut files: Vec<_> = settings.jwt_key.iter().cloned().map(KeyFile::Pem).collect();
         files.extend(settings.jwks.iter().cloned().map(KeyFile::Jwks));
         files.retain(|file| !file.path().as_os_str().is_empty());
-        let keys = Keys::open(given(&settings.jwt_secret).as_deref(), files)?;
+        let keys = Keys::open(settings.jwt_secret.as_deref(), files)?;
         ensure!(
             settings.guests || !keys.are_none(),
             "nobody could connect: set --jwt-secret (JWT_SECRET), --jwt-key (JWT_KEY) or --jwks (JWKS) to take \
@@ -81,8 +79,8 @@ impl Door {
                 keys,
                 terms: Terms {
                     leeway: settings.leeway(),
-                    audience: given(&settings.jwt_audience),
-                    issuer: given(&settings.jwt_issuer),
+                    audience: settings.jwt_audience.clone(),
+                    issuer: settings.jwt_issuer.clone(),
                 },
                 guests,
                 origins: Origins::new(&settings.origin)?,

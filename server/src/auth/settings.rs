@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, builder::FalseyValueParser};
+use common::config::Secret;
 
 /// Who may connect. At least a key, or --guests, is needed.
 #[derive(Debug, Clone, Args)]
@@ -16,7 +17,7 @@ pub(crate) struct Settings {
         hide_env_values = true,
         value_name = "SECRET"
     )]
-    pub(crate) jwt_secret: Option<String>,
+    pub(crate) jwt_secret: Option<Secret>,
 
     /// Files with a public key each, in PEM: RSA (RS256), Ed25519 (`EdDSA`) or P-256 (ES256); read again when
     /// they change

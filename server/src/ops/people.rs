@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    ops::Deref,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -58,7 +59,7 @@ impl People {
     ///
     /// # Errors
     /// If one is not of that form. The error repeats no token.
-    pub(crate) fn new(list: &[String]) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn new(list: &[impl Deref<Target = str>]) -> anyhow::Result<Option<Self>> {
         let mut people: Vec<Person> = Vec::new();
         let given = list.iter().map(|text| text.trim());
         for (at, text) in given.filter(|text| !text.is_empty()).enumerate() {

@@ -316,6 +316,16 @@ impl Room {
         }
     }
 
+    /// Redis has lost what the members saw: they reload what is left of it.
+    pub(crate) fn was_lost(&self) {
+        for member in self.state().members.values_mut() {
+            match &mut member.joining {
+                Some(joining) => joining.lapsed = true,
+                None => member.reload(self, "what came last was lost"),
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,8 @@
 -- KEYS 1 namespace
 -- ARGV 1 room, 2 id, 3 hot window, 4 time to live of a clean room, ms,
 --      5 the change up to which the archive shows all changes of what is to go, 6 new messages that are enough,
---      7 how long an ask keeps others from asking, ms, 8 body of the next flush ('' for none)
+--      7 how long an ask keeps others from asking, ms, 8 body of the next flush ('' for none),
+--      9 the watermark when the flush began
 -- Returns { messages above the watermark, 1 if another flush was enqueued }
 local room, to, window, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local enough, again_ms, body = tonumber(ARGV[6]), ARGV[7], ARGV[8]
@@ -23,6 +24,10 @@ if newest == 0 then
   return { 0, 0 }
 end
 local m = redis.call('HMGET', meta, 'top', 'watermark', 'hydrated_from')
+-- Lowered since: what was stored may have gone with the archive. The room is dirty, and flushed again.
+if m[2] and tonumber(m[2]) < tonumber(ARGV[9]) then
+  return { redis.call('ZCOUNT', log, '(' .. m[2], '+inf'), 0 }
+end
 local watermark = math.max(to, tonumber(m[2] or 0))
 redis.call('HSET', meta, 'watermark', integer(watermark))
 if not m[1] then redis.call('HSET', meta, 'top', integer(newest)) end

@@ -166,7 +166,7 @@ async fn migrations_run_once_whoever_runs_them() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_older_or_newer_than_the_binary_is_refused() {
+async fn a_schema_that_is_older_is_refused_and_a_newer_one_if_its_floor_is() {
     let database = TestDatabase::empty().await;
 
     let older = pg::check_schema(database.url()).await;
@@ -176,10 +176,17 @@ async fn a_schema_that_is_older_or_newer_than_the_binary_is_refused() {
         .execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')")
         .await;
     let newer = pg::check_schema(database.url()).await;
+    let nothing_to_do = pg::migrate(database.url()).await;
+    database
+        .execute("UPDATE schema_floor SET version = '29990101000000'")
+        .await;
+    let too_new = pg::check_schema(database.url()).await;
     let no_way_back = pg::migrate(database.url()).await;
 
     assert!(matches!(older, Err(PgError::Behind { missing }) if !missing.is_empty()));
-    assert!(level.is_ok());
-    assert!(matches!(newer, Err(PgError::Ahead { unknown }) if unknown == ["29990101000000"]));
+    assert_eq!(level.unwrap().newer.len(), 0);
+    assert_eq!(newer.unwrap().newer, ["29990101000000"]);
+    assert!(nothing_to_do.unwrap().is_empty());
+    assert!(matches!(too_new, Err(PgError::Ahead { floor }) if floor == "29990101000000"));
     assert!(matches!(no_way_back, Err(PgError::Ahead { .. })));
 }

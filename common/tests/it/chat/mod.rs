@@ -20,6 +20,7 @@ mod leave;
 mod open;
 mod premium;
 mod presence;
+mod reflush;
 mod rehydrate;
 mod rehydrate_trouble;
 

@@ -200,6 +200,21 @@ async fn a_tick_is_passed_over_while_the_job_before_runs_if_the_task_says_so() {
 }
 
 #[tokio::test]
+async fn one_is_entered_anew_when_redis_has_lost_all() {
+    let tower = Tower::build();
+    let worker = tower.worker(Periodic::every(DAY, at_once).unwrap());
+    tower.is_known().await;
+
+    for name in tower.queue.key_names().await {
+        let key = format!("{}{name}", tower.queue.keys.prefix());
+        let _: usize = tower.queue.command(&["DEL", &key]).await;
+    }
+
+    tower.is_known().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn one_that_is_paused_passes_its_ticks_over_until_it_is_resumed() {
     let tower = Tower::build();
     let worker = tower.worker(Periodic::every(Duration::from_secs(1), at_once).unwrap());

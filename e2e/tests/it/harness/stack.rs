@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::testing::{TestDatabase, TestQueue, eventually, required};
 use diesel::sql_types::{BigInt, Text};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use redis::{FromRedisValue, ToRedisArgs};
 use tokio::sync::Mutex;
 
@@ -31,6 +31,8 @@ pub(crate) struct Stack {
     pub(crate) queue: TestQueue,
     pub(crate) database: TestDatabase,
     settings: BTreeMap<String, String>,
+    /// Addresses of Redis that only one program is given.
+    redis_urls: BTreeMap<&'static str, String>,
     /// For looking at Postgres; made when first used.
     eye: Mutex<Option<AsyncPgConnection>>,
 }
@@ -62,6 +64,7 @@ impl Stack {
             queue: TestQueue::on(redis_url),
             database: TestDatabase::on(database_url).await,
             settings: BTreeMap::new(),
+            redis_urls: BTreeMap::new(),
             eye: Mutex::default(),
         };
         QUIET
@@ -73,6 +76,12 @@ impl Stack {
     /// Sets an environment variable of all processes that are started from now on.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Gives a program another address of Redis than the test itself has.
+    pub(crate) fn with_redis_url(mut self, program: &'static str, url: String) -> Self {
+        self.redis_urls.insert(program, url);
         self
     }
 
@@ -119,9 +128,18 @@ impl Stack {
         )
     }
 
-    fn process(&self, name: &str, program: &str, arguments: &[&str]) -> Process {
+    /// Runs `queuectl` to its end; gives its exit code and what it wrote.
+    pub(crate) async fn queuectl(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut process = self.process("queuectl", "queuectl", arguments);
+        let code = process.exit_code().await;
+        (code, process.output())
+    }
+
+    /// Starts a program with this stack's settings.
+    pub(crate) fn process(&self, name: &str, program: &str, arguments: &[&str]) -> Process {
+        let redis_url = self.redis_urls.get(program).unwrap_or(&self.queue.url);
         let mut environment: Vec<(&str, String)> = vec![
-            ("REDIS_URL", self.queue.url.clone()),
+            ("REDIS_URL", redis_url.clone()),
             ("DATABASE_URL", self.database.url().to_owned()),
             ("RHUBARB_NAMESPACE", self.queue.namespace.clone()),
             ("DATABASE_CONNECTIONS", "4".to_owned()),
@@ -256,7 +274,7 @@ impl Stack {
         eye: &'a mut Option<AsyncPgConnection>,
     ) -> Option<&'a mut AsyncPgConnection> {
         if eye.is_none() {
-            *eye = AsyncPgConnection::establish(self.database.url()).await.ok();
+            *eye = self.database.try_connect().await;
         }
         eye.as_mut()
     }

@@ -20,6 +20,7 @@ mod migrate;
 mod out;
 mod periodic;
 mod progress;
+mod reflush;
 mod room_jobs;
 mod rooms;
 mod show;
@@ -32,7 +33,11 @@ mod top;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use common::{config, error::Chain, kv::Keys};
+use common::{
+    config::{self, Process},
+    error::Chain,
+    kv::Keys,
+};
 
 use connect::Connection;
 use out::Out;
@@ -113,6 +118,8 @@ enum Command {
     Rehydrate(room_jobs::RehydrateArgs),
     /// Measure how fast this Redis takes and gives jobs
     Bench(bench::Args),
+    /// Have all that Redis holds of the rooms archived once more: after Postgres was lost or restored
+    Reflush(reflush::Args),
     /// Bring the database to this version
     Migrate(migrate::Args),
     /// Write completions for a shell
@@ -169,8 +176,13 @@ async fn main() -> ExitCode {
 /// Reads the command line. The flags that all commands share may stand before or after the command's
 /// name; clap allows that only to flags that are not required, so Redis's address is checked later.
 fn parse() -> Cli {
-    let matches = command().get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let variable = |name: &str| std::env::var_os(name);
+    let given = config::load(Process::Queuectl, command(), std::env::args_os(), variable);
+    let given = given.unwrap_or_else(|error| error.exit());
+    for warning in &given.warnings {
+        eprintln!("queuectl: {warning}");
+    }
+    Cli::from_arg_matches(&given.matches).unwrap_or_else(|error| error.exit())
 }
 
 fn command() -> clap::Command {
@@ -221,6 +233,7 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
         Command::Cancel(args) => cancel::run(&args, &connection, out).await,
         Command::Actions(args) => actions::run(&args, &connection, out).await,
         Command::Audit(args) => audit::run(&args, &connection, out).await,
+        Command::Reflush(args) => reflush::run(&args, &connection, out).await,
         Command::Rooms(args) => rooms::run(args, &connection, out).await,
         Command::Flush(args) => room_jobs::flush(&args, &connection, out).await,
         Command::Rehydrate(args) => room_jobs::rehydrate(&args, &connection, out).await,
@@ -236,5 +249,15 @@ async fn run(cli: Cli, out: &Out) -> Outcome {
             .await
         }
         Command::Migrate(_) | Command::Completions(_) | Command::Man(_) => Ok(Ending::Done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_settings_has_those_of_queuectl() {
+        config::setting::check_page(Process::Queuectl, &Cli::command()).unwrap();
     }
 }

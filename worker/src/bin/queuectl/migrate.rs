@@ -11,9 +11,10 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Address of Postgres, e.g. `postgres://user:password@127.0.0.1:5432/rhubarb`
+    /// Address of Postgres, e.g. `postgres://user:password@127.0.0.1:5432/rhubarb`; for TLS with
+    /// `?sslmode=verify-full&sslrootcert=FILE`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: String,
+    database_url: common::config::Secret,
 }
 
 #[derive(Serialize)]

@@ -1,16 +1,32 @@
-//! Configuration: the flags and environment variables that every process shares.
+//! Configuration: the settings that every process shares, and where their values come from.
+//!
+//! A setting is a flag with an environment variable. [`load`] reads them: flag before environment before
+//! [`file`] before default. `docs/settings.md` lists all of them.
+
+mod file;
+mod load;
+mod secret;
+pub mod setting;
 
 use clap::Args;
 
 use crate::telemetry::LogFormat;
 
-/// Where Redis and Postgres are, and how to log. Each flag can be set by the environment variable of
-/// the same name.
+pub use load::{Given, Value, load, parse};
+pub use secret::Secret;
+pub use setting::Process;
+
+/// Where Redis is, what to call things there, and how to log. Each flag can be set by its environment variable, or
+/// in a file.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Address of Redis, e.g. `redis://127.0.0.1:6379/0`
+    /// File with settings, in TOML; its keys are the long names of flags
+    #[arg(long, env = "RHUBARB_CONFIG", value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
+
+    /// Address of Redis, e.g. `redis://127.0.0.1:6379/0`, or `rediss://HOST:6380/0?cacert=FILE` for TLS
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
-    pub redis_url: String,
+    pub redis_url: Secret,
 
     /// Prefix of all Redis keys and channels; two deployments with different prefixes can share a Redis
     #[arg(long, env = "RHUBARB_NAMESPACE", default_value = "rhubarb", value_name = "NAME", value_parser = namespace)]
@@ -24,9 +40,10 @@ pub struct Common {
 /// Where Postgres is.
 #[derive(Debug, Clone, Args)]
 pub struct Archive {
-    /// Address of Postgres, e.g. `postgres://user:password@127.0.0.1:5432/rhubarb`
+    /// Address of Postgres, e.g. `postgres://user:password@127.0.0.1:5432/rhubarb`; for TLS with
+    /// `?sslmode=verify-full&sslrootcert=FILE`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: String,
+    pub database_url: Secret,
 
     /// How many connections to Postgres at most
     #[arg(
@@ -62,6 +79,14 @@ fn ratio(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|ratio| (0.0..=1.0).contains(ratio))
         .ok_or_else(|| "a number from 0 to 1 is expected".to_owned())
+}
+
+/// What a process does instead of its work.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Check {
+    /// Show every setting, its value and where that comes from, try Redis and Postgres, and end
+    #[arg(long)]
+    pub check_config: bool,
 }
 
 fn connections(text: &str) -> Result<usize, String> {

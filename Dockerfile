@@ -1,0 +1,20 @@
+# Rhubarb in one image: `server`, `worker` and `queuectl`. docker build -t rhubarb .
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY . .
+# Static, so that what runs them needs nothing. Named, so that procedural macros are built as ever.
+RUN target="$(uname -m)-unknown-linux-gnu" \
+ && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" -p server -p worker --bins \
+ && mkdir /out && cp "target/$target/release/server" "target/$target/release/worker" "target/$target/release/queuectl" /out/
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /out/server /out/worker /out/queuectl /usr/local/bin/
+COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/rhubarb/
+USER nonroot
+# A container has its own address; who may reach it is the network's to say.
+ENV HOST=0.0.0.0 PORT=8080
+EXPOSE 8080
+# Of what a container runs: compose.yaml. This asks Redis; for a server a load balancer asks /health/ready besides.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["queuectl", "status", "--json"]
+STOPSIGNAL SIGTERM
+CMD ["server"]

@@ -1,0 +1,171 @@
+//! Postgres is back as it was some time ago: what Redis still holds is archived once more, and nothing is believed
+//! that is not so.
+
+use common::{
+    chat::{
+        Settings,
+        flush::FlushDone,
+        rehydrate::{RehydrateChunk, RehydrateDone},
+    },
+    id::{MessageId, RoomId},
+    testing::TestChat,
+};
+
+use super::{Look, NEVER, assert_chain, between, ids, room, windowed};
+
+/// No flush but one that is asked for.
+fn quiet() -> Settings {
+    Settings {
+        flush_age: NEVER,
+        ..windowed(1000, 3)
+    }
+}
+
+async fn lose_from_archive(chat: &TestChat, room: &RoomId, after: MessageId) {
+    let sql = format!("DELETE FROM messages WHERE room_id = '{room}' AND id > {after}");
+    chat.database.execute(&sql).await;
+}
+
+async fn reflush(chat: &TestChat) -> (u64, u64) {
+    let done = chat
+        .chat
+        .log
+        .reflush_all(&chat.queue.producer(), |_| {})
+        .await
+        .unwrap();
+    (done.rooms, done.messages)
+}
+
+#[tokio::test]
+async fn what_a_restored_archive_lacks_is_flushed_once_more() {
+    let chat = TestChat::with(quiet()).await;
+    let (lobby, hall) = (room("lobby"), room("hall:1"));
+    let _worker = chat.worker();
+    let said = chat.say_many(&lobby, 10).await;
+    chat.say_many(&hall, 2).await;
+    chat.flush(&lobby).await;
+    chat.flush(&hall).await;
+    let before = chat.archived(&lobby).await;
+    lose_from_archive(&chat, &lobby, said[4]).await;
+
+    assert_eq!(reflush(&chat).await, (2, 12));
+    // Nothing leaves Redis before the archive has it.
+    assert_eq!(chat.life_of(&chat.queue.keys.log(&lobby)).await, -1);
+    assert_eq!(reflush(&chat).await, (2, 12));
+    chat.flush(&lobby).await;
+    chat.flush(&hall).await;
+
+    assert_eq!(chat.archived(&lobby).await, before);
+    assert_chain(&before, MessageId::ZERO);
+    assert_eq!(chat.meta(&lobby).await["watermark"], said[9].to_string());
+}
+
+#[tokio::test]
+async fn a_flush_that_began_before_does_not_raise_the_watermark() {
+    for archived_before in [0, 4] {
+        let chat = TestChat::with(quiet()).await;
+        let lobby = room("lobby");
+        let mut after = MessageId::ZERO;
+        if archived_before > 0 {
+            let worker = chat.worker();
+            after = *chat.say_many(&lobby, archived_before).await.last().unwrap();
+            chat.flush(&lobby).await;
+            worker.stop().await;
+        }
+        let to = *chat.say_many(&lobby, 5).await.last().unwrap();
+        // Its children stored all of it in the archive that is lost.
+        let done = FlushDone {
+            room: lobby.clone(),
+            after,
+            to,
+        };
+        chat.queue.producer().enqueue(&done).await.unwrap();
+
+        reflush(&chat).await;
+        let _worker = chat.worker();
+        chat.is_idle().await;
+        assert!(chat.is_dirty(&lobby).await);
+        chat.flush(&lobby).await;
+
+        assert_eq!(chat.archived(&lobby).await, chat.log(&lobby).await);
+    }
+}
+
+#[tokio::test]
+async fn pieces_of_a_cold_room_are_archived_and_not_taken_for_all() {
+    let chat = TestChat::with(quiet()).await;
+    let lobby = room("lobby");
+    let worker = chat.worker();
+    let said = chat.say_many(&lobby, 9).await;
+    chat.flush(&lobby).await;
+    chat.expire(&lobby).await;
+    // A rehydration came as far as two of its children.
+    chat.chat.log.begin_rehydration(&lobby).await.unwrap();
+    for (from, to) in [(0, 1), (5, 6)] {
+        let range = between(said[from], said[to]);
+        let piece = RehydrateChunk {
+            room: lobby.clone(),
+            range,
+        };
+        chat.queue.producer().enqueue(&piece).await.unwrap();
+    }
+    chat.is_idle().await;
+    worker.stop().await;
+    // As a server does that looks into the archive before it lets anybody write.
+    let (meta, archived) = (chat.queue.keys.meta(&lobby), said[8].to_string());
+    let _: usize = chat
+        .queue
+        .command(&["HSET", &meta, "top", &archived, "watermark", &archived])
+        .await;
+    let newest = chat.say(&lobby, "while it was cold").await;
+    lose_from_archive(&chat, &lobby, said[5]).await;
+
+    assert_eq!(reflush(&chat).await, (1, 1));
+    let opened = chat.chat.log.open(&lobby, None, 100).await.unwrap();
+    assert!(!opened.warm && opened.unflushed == 1 && opened.first_unflushed == newest);
+    let _worker = chat.worker();
+    chat.is_idle().await;
+    chat.flush(&lobby).await;
+    chat.warm(&lobby).await;
+
+    // The seventh was in Redis alone; the eighth and the ninth were nowhere any more.
+    let expected: Vec<_> = said[..7].iter().copied().chain([newest]).collect();
+    assert_eq!(ids(&chat.archived(&lobby).await), expected);
+    let shown = chat.chat.log.open(&lobby, None, 100).await.unwrap();
+    assert_eq!(ids(&shown.entries), expected);
+}
+
+#[tokio::test]
+async fn a_rehydration_that_began_before_begins_anew() {
+    let chat = TestChat::with(quiet()).await;
+    let lobby = room("lobby");
+    let worker = chat.worker();
+    let said = chat.say_many(&lobby, 4).await;
+    chat.flush(&lobby).await;
+    chat.expire(&lobby).await;
+    let mark = chat.chat.log.begin_rehydration(&lobby).await.unwrap();
+    let piece = RehydrateChunk {
+        room: lobby.clone(),
+        range: between(MessageId::ZERO, said[3]),
+    };
+    chat.queue.producer().enqueue(&piece).await.unwrap();
+    chat.is_idle().await;
+    worker.stop().await;
+    lose_from_archive(&chat, &lobby, said[1]).await;
+
+    assert_eq!(reflush(&chat).await, (1, 0));
+    let done = RehydrateDone {
+        room: lobby.clone(),
+        from: MessageId::ZERO,
+        newest: said[3],
+        count: 4,
+        mark,
+    };
+    chat.queue.producer().enqueue(&done).await.unwrap();
+    let _worker = chat.worker();
+    chat.is_idle().await;
+    chat.warm(&lobby).await;
+
+    assert_eq!(ids(&chat.archived(&lobby).await), said);
+    assert_eq!(ids(&chat.log(&lobby).await), said);
+}
