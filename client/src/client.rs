@@ -24,6 +24,9 @@ const BUFFER: usize = 1024;
 /// Between two attempts to connect, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// As one of a crowd, until the next attempt at most, whatever a server says.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 /// A server that was silent for so long is gone: it pings every 25 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -205,8 +208,10 @@ fn own_id() -> String {
 enum End {
     /// Another one is to be made at once: the server had asked for it.
     Moves,
-    /// It is gone, or the server is.
+    /// The server has ended it, or ended itself.
     Lost,
+    /// Nothing comes any more.
+    Silent,
 }
 
 /// The client has no owner any more.
@@ -233,10 +238,13 @@ impl Run {
                 wait = RETRY.0;
                 match self.speak(connection).await {
                     Ok(End::Moves) => continue,
+                    Ok(End::Silent) => {}
                     Ok(End::Lost) => {
                         if let Some([from, to]) = self.session.return_within() {
                             // One of a crowd.
-                            let time = rand::rng().random_range(from..=to.max(from));
+                            let from = from.min(LONGEST_REST);
+                            let to = to.clamp(from, LONGEST_REST);
+                            let time = rand::rng().random_range(from..=to);
                             if self.rest(time).await.is_err() {
                                 return;
                             }
@@ -285,7 +293,7 @@ impl Run {
             }
             let silent_at = connection.last_heard().max(listened) + SILENCE;
             if !is_late && silent_at <= Instant::now() {
-                break End::Lost;
+                break End::Silent;
             }
             let tell = self.tell.clone();
             tokio::select! {

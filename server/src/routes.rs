@@ -121,12 +121,14 @@ fn address(
 
 /// Who asks about a room without a connection: first it counts, by the address.
 fn visitor(app: &App) -> BoxedFilter<(Result<Person, ApiError>,)> {
-    let limits = app.limits.clone();
+    let (limits, door) = (app.limits.clone(), app.door.clone());
     address(&app.limits)
-        .and(who(app))
-        .map(move |address, who| {
+        .and(warp::header::headers_cloned())
+        .and(warp::query())
+        .map(move |address, headers: HeaderMap, claim: Claim| {
+            // Before a token is looked at, which costs more than anything else here.
             limits.request(address)?;
-            who
+            Ok(door.who(&headers, claim)?)
         })
         .boxed()
 }

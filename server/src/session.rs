@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     app::App,
     auth::Ring,
+    drain::lost_within_ms,
     frame::{self, Ask, FrameId, Join, Refusal},
     hub::ConnectionId,
     joining::Joining,
@@ -97,7 +98,10 @@ impl Session {
                 Ok(())
             }
             Ask::Ping => {
-                self.outbox.push(frame::pong(id));
+                self.outbox.push(frame::pong(
+                    id,
+                    lost_within_ms(self.app.connections.count()),
+                ));
                 Ok(())
             }
         }

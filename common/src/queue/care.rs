@@ -165,17 +165,10 @@ impl Care {
         }
     }
 
-    fn tell(&self, kind: Kind, jobs: usize, of: Option<BootId>) {
-        let Some((worker, tail)) = &self.told else {
-            return;
-        };
-        tail.tell(|| Event {
-            at_ms: self.now_ms,
-            worker: Some(worker.to_string()),
-            count: Some(jobs as u64),
-            of: of.map(|dead| dead.to_string()),
-            ..Event::of(kind)
-        });
+    fn tell(&self, event: Event) {
+        if let Some((worker, tail)) = &self.told {
+            tail.tell(|| event.told_by(*worker, self.now_ms));
+        }
     }
 
     /// Looks again and again until the shutdown; at once when `look` asks for it. Tells `listed` which
@@ -316,7 +309,7 @@ impl Care {
             SWEEP.run(&self.redis, &call).await?;
         if recovered > 0 {
             metrics::counter!("rhubarb_recovered_jobs_total").increment(recovered as u64);
-            self.tell(Kind::Recovered, recovered, None);
+            self.tell(Event::counted(Kind::Recovered, recovered));
             tracing::warn!(
                 recovered,
                 "listed {recovered} jobs again that were popped and never claimed"
@@ -345,25 +338,33 @@ impl Care {
     ) -> Result<usize, KvError> {
         let mut call = REAP.on(self.keys.prefix());
         call.arg(worker);
-        for claimed in held {
-            self.write_death(worker, claimed, &mut call);
-        }
+        let deaths = held.iter();
+        let buried: Vec<_> = deaths
+            .filter_map(|claimed| self.write_death(worker, claimed, &mut call))
+            .collect();
         let taken: i64 = REAP.run(&self.redis, &call).await?;
         let taken = usize::try_from(taken).unwrap_or(0);
         if taken > 0 {
             metrics::counter!("rhubarb_reaped_jobs_total").increment(taken as u64);
-            self.tell(Kind::Reaped, taken, Some(worker));
+            self.tell(Event {
+                of: Some(worker.to_string()),
+                ..Event::counted(Kind::Reaped, taken)
+            });
+            for event in buried {
+                self.tell(event);
+            }
             tracing::warn!(%worker, taken, "worker {worker} is dead; gave back its {taken} jobs");
         }
         Ok(taken)
     }
 
+    /// Gives the event if that is its end.
     fn write_death(
         &self,
         worker: BootId,
         claimed: &Claimed,
         call: &mut redis::ScriptInvocation<'_>,
-    ) {
+    ) -> Option<Event> {
         // What cannot be read is buried by the next worker that claims it; here it has no ties.
         let body = std::str::from_utf8(&claimed.body)
             .ok()
@@ -394,5 +395,6 @@ impl Care {
             .arg(format!("{attempt} {deaths}"))
             .arg(entry.write())
             .arg(&error);
+        bury.then(|| Event::buried(claimed.id, &error))
     }
 }

@@ -39,6 +39,8 @@ static RETIRE: LazyLock<Script> = LazyLock::new(|| {
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     stop: Arc<AtomicBool>,
+    /// Whether a last beat takes along what is counted.
+    in_order: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
     news: watch::Receiver<News>,
 }
@@ -128,6 +130,7 @@ impl Heartbeat {
         let redis = Redis::new(redis_url)?;
         pulse.beat(&redis).await?;
         let stop = Arc::new(AtomicBool::new(false));
+        let in_order = Arc::new(AtomicBool::new(false));
         let (tell, news) = watch::channel(News::default());
         // The connection belongs to the thread's runtime: on this one it would starve with it.
         let own = Redis::new(redis_url)?;
@@ -135,7 +138,7 @@ impl Heartbeat {
         let thread = std::thread::Builder::new()
             .name("heartbeat".to_owned())
             .spawn({
-                let stop = Arc::clone(&stop);
+                let (stop, in_order) = (Arc::clone(&stop), Arc::clone(&in_order));
                 move || {
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
@@ -144,6 +147,10 @@ impl Heartbeat {
                         Ok(runtime) => {
                             let _ = ready.send(Ok(()));
                             keep_beating(&runtime, &own, &pulse, &stop, &tell, &mut watchdog);
+                            if in_order.load(Ordering::Relaxed) {
+                                // What it counted since the last one; if it fails, some seconds' counts are missing.
+                                let _ = runtime.block_on(pulse.beat(&own));
+                            }
                         }
                         Err(error) => {
                             let _ = ready.send(Err(error));
@@ -155,6 +162,7 @@ impl Heartbeat {
         match is_ready.await {
             Ok(Ok(())) => Ok(Self {
                 stop,
+                in_order,
                 thread: Some(thread),
                 news,
             }),
@@ -184,6 +192,7 @@ impl Heartbeat {
     /// Stops beating, and waits until a beat that is under way has ended: it would bring a worker back
     /// that has signed off.
     pub(super) async fn end(mut self) {
+        self.in_order.store(true, Ordering::Relaxed);
         if let Some(thread) = self.stop() {
             // An error is a thread that panicked: it beats no more.
             let _ = tokio::task::spawn_blocking(|| thread.join()).await;

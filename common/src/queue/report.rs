@@ -17,7 +17,7 @@ use super::{
     inspect::Times,
     registry::Entry,
     settle::Verdict,
-    tail::{Event, Kind, Tail},
+    tail::{self, Event, Kind, Tail},
     turn::Claimed,
 };
 use crate::id::BootId;
@@ -190,7 +190,7 @@ impl<'a> Attempt<'a> {
         entry.tally.count(entry.name, ending, took, self.waited_ms);
         self.tail.tell(|| Event {
             took_ms: took.map(|took| took.as_secs_f64() * 1000.0),
-            error: (!reason.is_empty()).then(|| reason.to_owned()),
+            error: (!reason.is_empty()).then(|| tail::cut(reason)),
             ..self.event(ending.kind())
         });
     }

@@ -128,7 +128,6 @@ impl Runner {
             span.record("trace.id", trace.trace_id());
         }
         let layers = &self.registry.layers[..];
-        let began = Instant::now();
         let judged = async {
             if !entry.is_quick() {
                 // The consumer tries jobs itself before it gives them a task: not this one.
@@ -144,16 +143,18 @@ impl Runner {
             job.blocking.ended().await;
             let took = started.elapsed();
             entry.took(took);
-            verdict(&entry, &job, max_attempts, outcome)
+            let (verdict, output) = verdict(&entry, &job, max_attempts, outcome);
+            (verdict, output, Some(took))
         };
         // A panic out here is one of the task's `backoff`, or of what it drops at its timeout.
         let judged = AssertUnwindSafe(judged.instrument(span)).catch_unwind();
         let judged = self.polls.watch(entry.name, claimed.id, judged);
-        (settlement.verdict, settlement.output) = judged.await.unwrap_or_else(|panic| {
+        let (verdict, output, took) = judged.await.unwrap_or_else(|panic| {
             let error = format!("it panicked beside its run: {}", text_of(&*panic));
-            (Verdict::Bury { error }, None)
+            (Verdict::Bury { error }, None, None)
         });
-        told.ended(&entry, &settlement.verdict, Some(began.elapsed()));
+        (settlement.verdict, settlement.output) = (verdict, output);
+        told.ended(&entry, &settlement.verdict, took);
         settlement.had_group = job.had_group.load(Ordering::Relaxed);
         settlement.ties.heard = job.told_progress.load(Ordering::Relaxed) || job.is_cancelled();
         settlement

@@ -1,19 +1,25 @@
 //! Samples: how the queues were, minute by minute, for a week. Any worker writes the next one: its id is its minute, so
 //! Redis refuses a second, and nothing depends on one process.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use rand::RngExt;
 use serde::Serialize;
 
 use super::{
-    Queue,
+    LIB, Queue,
     inspect::{Inspector, status::Status},
 };
-use crate::{error::Chain, kv::KvError, shutdown::Shutdown};
+use crate::{
+    error::Chain,
+    kv::{KvError, Script},
+    shutdown::Shutdown,
+};
 
-/// A sample every so often.
-const EVERY_MS: u64 = 60_000;
+static SAMPLE: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full("sample the queues", &[LIB, include_str!("lua/sample.lua")])
+});
+
 /// Samples that are kept: a week of them.
 const KEPT: usize = 7 * 24 * 60;
 /// Workers look for the minute's sample within this, each at a time of its own: the first one writes it.
@@ -22,7 +28,7 @@ const SPREAD: Duration = Duration::from_secs(10);
 /// The queues at one minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sample {
-    /// The minute, in ms since 1970, by Redis's clock.
+    /// When it was taken, some seconds into its minute: in ms since 1970, by Redis's clock.
     pub at_ms: u64,
     /// As in `samples`: `<queue>:waiting`, `:age_ms` (of the oldest that waits), `:enqueued` and `:completed` (since
     /// ever); `scheduled`, `claimed`, `parked`, `dead`, `laned`, `workers`.
@@ -42,7 +48,7 @@ pub(super) async fn run(inspector: Inspector, shutdown: Shutdown) {
                 if std::mem::replace(&mut well, false) {
                     tracing::debug!(error = %Chain(&error), "cannot sample the queues");
                 }
-                Duration::from_secs(5)
+                Duration::from_secs(60)
             }
         };
         let spread = rand::rng().random_range(Duration::ZERO..SPREAD);
@@ -56,43 +62,18 @@ pub(super) async fn run(inspector: Inspector, shutdown: Shutdown) {
 impl Inspector {
     /// Writes this minute's sample, if nobody has; returns the time until the next minute.
     pub(super) async fn sample(&self) -> Result<Duration, KvError> {
-        let mut last = redis::cmd("XREVRANGE");
-        last.arg(self.keys.samples()).arg("+").arg("-");
-        last.arg("COUNT").arg(1);
-        let mut questions = redis::pipe();
-        questions.cmd("TIME").add_command(last);
-        let ((seconds, us), last): ((u64, u64), Vec<(String, redis::Value)>) = self
-            .redis
-            .read_all("look for the minute's sample", &questions)
-            .await?;
-        let now_ms = seconds * 1000 + us / 1000;
-        let minute = now_ms - now_ms % EVERY_MS;
-        let next = Duration::from_millis(minute + EVERY_MS - now_ms);
-        let done = last.first().is_some_and(|(id, _)| time_of(id) >= minute);
-        if !done {
-            self.write_sample(minute, &self.status().await?).await?;
+        let mut call = SAMPLE.on(self.keys.prefix());
+        call.arg(KEPT);
+        let (is_due, next_ms): (bool, u64) = SAMPLE.run(&self.redis, &call).await?;
+        if is_due {
+            let status = self.status().await?;
+            call.arg("at_ms").arg(status.now_ms);
+            for (name, value) in values(&status) {
+                call.arg(name).arg(value);
+            }
+            let _: (bool, u64) = SAMPLE.run(&self.redis, &call).await?;
         }
-        Ok(next)
-    }
-
-    async fn write_sample(&self, minute: u64, status: &Status) -> Result<(), KvError> {
-        let mut add = redis::cmd("XADD");
-        add.arg(self.keys.samples())
-            .arg("MAXLEN")
-            .arg("~")
-            .arg(KEPT);
-        add.arg(format!("{minute}-0"));
-        for (name, value) in values(status) {
-            add.arg(name).arg(value);
-        }
-        let mut connection = self.redis.connection().await?;
-        let added: redis::RedisResult<String> = add.query_async(&mut connection).await;
-        match added {
-            // Another worker was quicker.
-            Err(error) if error.to_string().contains("equal or smaller") => Ok(()),
-            Err(error) => Err(self.redis.failed("write a sample of the queues", error)),
-            Ok(_) => Ok(()),
-        }
+        Ok(Duration::from_millis(next_ms))
     }
 
     /// The samples since a time, the oldest first, `most` at most.
@@ -103,20 +84,22 @@ impl Inspector {
         let mut command = redis::cmd("XRANGE");
         command.arg(self.keys.samples()).arg(since_ms).arg("+");
         command.arg("COUNT").arg(most);
-        let entries: Vec<(String, BTreeMap<String, i64>)> =
+        let entries: Vec<(String, BTreeMap<String, String>)> =
             self.redis.read("read the samples", &command).await?;
-        let sample = |(id, values): (String, _)| Sample {
-            at_ms: time_of(&id),
-            values,
-        };
-        Ok(entries.into_iter().map(sample).collect())
+        Ok(entries.into_iter().map(read).collect())
     }
 }
 
-/// The time in an entry's id.
-fn time_of(id: &str) -> u64 {
-    let ms = id.split('-').next().and_then(|ms| ms.parse().ok());
-    ms.unwrap_or(0)
+/// Reads a sample. What somebody has put there by hand is passed over.
+fn read((id, fields): (String, BTreeMap<String, String>)) -> Sample {
+    let number = |(name, text): (String, String)| Some((name, text.parse().ok()?));
+    let mut values: BTreeMap<String, i64> = fields.into_iter().filter_map(number).collect();
+    let minute = id.split('-').next().and_then(|ms| ms.parse().ok());
+    let at_ms = values.remove("at_ms").map(i64::unsigned_abs);
+    Sample {
+        at_ms: at_ms.or(minute).unwrap_or(0),
+        values,
+    }
 }
 
 /// What is kept of a status: always the same names in the same order, which makes a stream small.

@@ -178,10 +178,10 @@ impl Worker {
         }
         let inspector = Inspector::new(redis.clone(), keys.clone());
         beside.spawn(samples::run(inspector, shutdown.clone()));
-        beside.spawn(
-            tail.clone()
-                .run(redis.clone(), keys.clone(), shutdown.clone()),
-        );
+        // On a connection of its own: what people follow must not hold up a turn. It ends last.
+        let (tell_no_more, told) = Shutdown::manual();
+        let telling = tail.clone();
+        let telling = tokio::spawn(telling.run(Redis::new(&redis_url)?, keys.clone(), told));
         let (tell, listed) = watch::channel(Vec::new());
         let care = Care::new(redis.clone(), keys.clone(), &options)
             .knowing(&registry, &options.limits)
@@ -215,6 +215,8 @@ impl Worker {
         }
         let _ = care.await;
         heartbeat.end().await;
+        tell_no_more.now();
+        let _ = telling.await;
         if let Err(error) = retire(&redis, &keys, id).await {
             tracing::warn!(error = %Chain(&error), "could not sign off; the heartbeat will run out");
         }

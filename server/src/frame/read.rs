@@ -281,6 +281,6 @@ mod tests {
     fn a_reply_repeats_the_frames_id() {
         let (id, _) = read(r#"{"type":"ping","id":"a-7"}"#);
 
-        assert_eq!(pong(&id).as_str(), r#"{"type":"pong","id":"a-7"}"#);
+        assert_eq!(pong(&id, None).as_str(), r#"{"type":"pong","id":"a-7"}"#);
     }
 }

@@ -173,9 +173,18 @@ pub(crate) fn authed(id: &FrameId, person: &Person, expires_in: Option<Duration>
     write("authed", id, Some(authed))
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Crowd {
+    reconnect_in_ms: [u64; 2],
+}
+
 /// The answer to a ping.
-pub(crate) fn pong(id: &FrameId) -> Utf8Bytes {
-    write::<()>("pong", id, None)
+pub(crate) fn pong(id: &FrameId, lost_within_ms: Option<u64>) -> Utf8Bytes {
+    let crowd = lost_within_ms.map(|most| Crowd {
+        reconnect_in_ms: [0, most],
+    });
+    write("pong", id, crowd)
 }
 
 #[derive(Serialize)]

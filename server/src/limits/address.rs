@@ -43,7 +43,7 @@ fn warn_of_proxy() {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::warn!(
-            "requests come through a proxy, which is not believed: to all limits its clients are one address; set TRUSTED_PROXIES to the proxy's address"
+            "a request says that it came through a proxy (X-Forwarded-For), and no proxy is believed: if there is one before this server, set TRUSTED_PROXIES to its address, or its clients are one address to all limits"
         );
     });
 }

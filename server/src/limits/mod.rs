@@ -103,7 +103,7 @@ pub(crate) struct Settings {
     pub(crate) address_connect_rate: Rate,
 
     /// Requests about rooms over HTTP (messages, pages of history, looks) from one address: whoever may take any name
-    /// is held by nothing else
+    /// is held by nothing else. A back end that posts for many needs more, or `off`
     #[arg(
         long,
         env = "ADDRESS_REQUEST_RATE",
@@ -234,6 +234,7 @@ impl Limits {
         let counted = self.addresses.request(address, rate, Instant::now());
         counted.map_err(|wait| {
             let message = "many requests come at once from your address; try again after a while";
+            let wait = wait + Duration::from_secs(1).mul_f64(rand::rng().random());
             limited("address_requests", "rate_limited", message, Some(wait))
         })
     }

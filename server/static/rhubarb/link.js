@@ -1,11 +1,12 @@
 /**
  * A connection that comes back: backoff with full jitter, dead-peer detection, orderly moves.
- * Over what it runs is the transport's business (transport.js). Knows only the frames `ping`, `pong`
- * `goaway`, and in `joined` the wait that a crowd is to keep; client.js owns the rest.
+ * Over what it runs is the transport's business (transport.js). Knows only the frames `ping`, `pong` and
+ * `goaway`, and the wait in `joined` and `pong` that one of a crowd is to keep; client.js owns the rest.
  */
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
+const LONGEST_CROWD_MS = 60_000;
 const OPEN_TIMEOUT_MS = 10_000;
 const PING_EVERY_MS = 20_000;
 const PONG_PATIENCE_MS = 10_000;
@@ -149,7 +150,7 @@ export class Link {
   #heard(frame) {
     this.#heardAt = Date.now();
     this.#clear('pong');
-    if (frame?.type === 'joined') this.#crowdMs = frame.payload?.reconnectInMs?.[1] ?? 0;
+    if (frame?.type === 'joined' || frame?.type === 'pong') this.#crowdMs = Math.min(frame.payload?.reconnectInMs?.[1] ?? 0, LONGEST_CROWD_MS);
     if (frame?.type === 'goaway') this.#planMove(frame.payload?.reconnectInMs);
     else if (frame?.type && frame.type !== 'pong') this.#hooks.onFrame(frame);
   }
@@ -160,7 +161,9 @@ export class Link {
     if (!this.send({ type: 'ping', id: askedAt })) return;
     // A closed laptop stops the clock: what counts is whether anything came since the ping.
     this.#after('pong', PONG_PATIENCE_MS, () => {
-      if (this.#heardAt < askedAt) this.#lost();
+      if (this.#heardAt >= askedAt) return;
+      this.#crowdMs = 0; // we alone: the server did not end it
+      this.#lost();
     });
   }
 

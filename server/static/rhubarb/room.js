@@ -313,6 +313,7 @@ export class Room extends Emitter {
 
   /** Fills a hole; waits longer each time if filling does not help. */
   #mend() {
+    this.#continues = false; // what else comes of a join that does not fit is void
     const wait = this.#mends ? jitter(this.#mends, 200) : 0;
     this.#mends += 1;
     if (!wait) return this.#ask();

@@ -4,7 +4,10 @@
 use std::time::Instant;
 
 use super::{Consumer, Listening};
-use crate::queue::settle::{Settlement, Verdict};
+use crate::queue::{
+    settle::{Settlement, Verdict},
+    tail::Event,
+};
 
 impl Consumer {
     /// A beat tells how many jobs Redis says this worker holds, and which queues are paused, and whether
@@ -74,6 +77,7 @@ impl Consumer {
                 self.start(claimed, now);
             } else {
                 tracing::warn!(job.id = %id, "giving {id} back, whose claim's answer was lost");
+                self.runner.tail.tell(|| Event::released(id));
                 self.unsettled
                     .push(Settlement::of(claimed.id, &claimed.lease, Verdict::Back));
             }

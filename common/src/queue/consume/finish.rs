@@ -11,6 +11,7 @@ use crate::{
     queue::{
         limits::Demand,
         settle::{Settlement, Verdict},
+        tail::Event,
         turn::Popped,
     },
 };
@@ -55,6 +56,7 @@ impl Consumer {
                 tracing::error!(job.id = %id, "{id} blocks its thread and does not stop; another worker takes it over when this one's heartbeat has run out");
                 continue;
             }
+            self.runner.tail.tell(|| Event::released(id));
             self.unsettled
                 .push(Settlement::of(id, &lease, Verdict::Back));
         }

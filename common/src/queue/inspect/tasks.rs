@@ -8,15 +8,16 @@ use serde::Serialize;
 use super::Inspector;
 use crate::kv::KvError;
 
-/// Totals of one task. They may be a little too high after an outage of Redis: what is exact is in
-/// [`super::status::Status::totals`].
+/// Totals of one task. They may be a little too high after an outage of Redis, and lack the last two seconds of a worker
+/// that was killed: what is exact is in [`super::status::Status::totals`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TaskTotals {
     /// Attempts that succeeded.
     pub done: u64,
     /// Attempts that failed, and after which another followed.
     pub retried: u64,
-    /// Jobs that died in an attempt.
+    /// Jobs whose last attempt failed. Those that took their workers down, or cannot be read, are in the totals of
+    /// [`super::status::Status`] only.
     pub buried: u64,
     /// Jobs that were cancelled while they ran.
     pub cancelled: u64,

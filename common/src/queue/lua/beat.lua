@@ -6,8 +6,9 @@
 local known = redis.call('ZSCORE', workers, ARGV[1])
 redis.call('ZADD', workers, now_ms + tonumber(ARGV[2]), ARGV[1])
 redis.call('HSET', ns .. 'workers:info', ARGV[1], ARGV[3])
+-- pcall: what somebody has put there by hand must not end a beat.
 for at = 4, #ARGV, 2 do
-  redis.call('HINCRBY', ns .. 'tasks', ARGV[at], ARGV[at + 1])
+  redis.pcall('HINCRBY', ns .. 'tasks', ARGV[at], ARGV[at + 1])
 end
 return { known and 1 or 0, #held_by(ARGV[1]) / 2, pending_cancels(ARGV[1]),
   redis.call('HKEYS', ns .. 'paused'), redis.call('EXISTS', ns .. 'followed') }

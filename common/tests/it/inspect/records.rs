@@ -75,7 +75,7 @@ async fn each_minute_has_one_sample_whoever_writes_it() {
     })
     .await;
 
-    assert_eq!(samples[0].at_ms % 60_000, 0);
+    assert!(samples[0].at_ms > 1_700_000_000_000);
     let values = &samples[0].values;
     assert_eq!(values["default:waiting"], 2, "{values:?}");
     assert_eq!(values["default:enqueued"], 2);
@@ -83,17 +83,82 @@ async fn each_minute_has_one_sample_whoever_writes_it() {
     for worker in workers {
         worker.stop().await;
     }
-    let ids: Vec<u64> = stage
-        .inspector
-        .samples(0, 10)
-        .await
-        .unwrap()
-        .iter()
-        .map(|s| s.at_ms)
-        .collect();
+    let samples = stage.inspector.samples(0, 10).await.unwrap();
+    let ids: Vec<u64> = samples.iter().map(|s| s.at_ms / 60_000).collect();
     let mut once = ids.clone();
     once.dedup();
     assert_eq!(ids, once);
+}
+
+#[tokio::test]
+async fn samples_of_a_clock_that_was_ahead_do_not_keep_others_out() {
+    let stage = Stage::set();
+    let samples = stage.queue.keys.samples();
+    let ahead = ["XADD", &samples, "99999999999999-0", "default:waiting", "7"];
+    let _: String = stage.queue.command(&ahead).await;
+    let odd = [
+        "XADD",
+        &samples,
+        "100-0",
+        "default:waiting",
+        "many",
+        "dead",
+        "3",
+    ];
+    let _: Result<String, _> = {
+        let _: u64 = stage.queue.command(&["DEL", &samples]).await;
+        let added: String = stage.queue.command(&odd).await;
+        let _: String = stage.queue.command(&ahead).await;
+        Ok::<_, ()>(added)
+    };
+
+    let worker = stage.worker("default=1");
+    let seen = eventually("a sample of now", async || {
+        let samples = stage.inspector.samples(0, 10).await.unwrap();
+        let is_now = |at_ms| (1_700_000_000_000..90_000_000_000_000).contains(&at_ms);
+        samples.iter().any(|s| is_now(s.at_ms)).then_some(samples)
+    })
+    .await;
+
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert_eq!(seen[0].at_ms, 100);
+    assert_eq!(seen[0].values["dead"], 3, "what can be read of it");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_takes_its_last_counts_along() {
+    let stage = Stage::set();
+    let worker = stage.worker("default=4");
+    let job = stage.enqueue(&Nothing { n: 1 }).await;
+    eventually("it is done", async || {
+        stage.queue.is_drained().await.then_some(())
+    })
+    .await;
+    worker.stop().await;
+
+    let tasks = stage.inspector.tasks().await.unwrap();
+    assert_eq!(tasks[Nothing::NAME].done, 1, "{job}");
+}
+
+#[tokio::test]
+async fn what_stands_in_a_total_by_hand_does_not_stop_heartbeats() {
+    let stage = Stage::set();
+    let tasks = stage.queue.keys.tasks();
+    let _: u32 = stage
+        .queue
+        .command(&["HSET", &tasks, "done:demo.nothing", "many"])
+        .await;
+    let worker = stage.worker("default=4");
+    stage.enqueue(&Nothing { n: 1 }).await;
+    stage.enqueue(&Fail { fatal: true }).await;
+
+    eventually("the other totals are told", async || {
+        let tasks = stage.inspector.tasks().await.unwrap();
+        (tasks.get(Fail::NAME)?.buried == 1).then_some(())
+    })
+    .await;
+    worker.stop().await;
 }
 
 #[tokio::test]

@@ -3,173 +3,53 @@
 //!
 //! Publications are at most once and carry no state: what is missed here is in [`super::inspect`] all the same.
 
+mod event;
+
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
 };
 
+use super::{LIB, enqueue::millis};
+pub(super) use event::cut;
+pub use event::{Event, Kind};
+
 use crate::{
     error::Chain,
     kv::{
-        Keys, KvError, Redis,
+        Keys, KvError, Redis, Script,
         subscription::{Heard, Subscription},
     },
     shutdown::Shutdown,
 };
 
+static FOLLOW: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "tell that somebody follows",
+        &[LIB, include_str!("../lua/follow.lua")],
+    )
+});
+
 /// Events of this time are published together.
 const BATCH_EVERY: Duration = Duration::from_millis(100);
 /// Of one worker in that time at most; more are counted, and told of as [`Kind::Skipped`].
 const BATCH: usize = 200;
+/// Of these, places that what usually happens may not take: what fails among many jobs is to be seen.
+const RARE: usize = 50;
 /// How long a follower counts as one after its last word.
 const FOLLOWED_FOR: Duration = Duration::from_secs(6);
 /// Between two words of a follower.
 const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 /// Events that a slow follower may be behind; it misses later ones.
 const BEHIND: usize = 10_000;
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Kind {
-    /// A worker has claimed a job and begins an attempt.
-    Claimed,
-    /// An attempt succeeded.
-    Done,
-    /// An attempt failed; another follows.
-    Retried,
-    /// The job is dead.
-    Buried,
-    /// The job was cancelled while it ran.
-    Cancelled,
-    /// The job was not started in time.
-    Expired,
-    /// No worker so far knows the job's task.
-    Parked,
-    /// The worker gives the job back as it was.
-    Released,
-    /// A worker is dead, and what it held waits again: [`Event::count`] jobs.
-    Reaped,
-    /// Jobs were popped and never claimed, and wait again: [`Event::count`] of them.
-    Recovered,
-    /// Somebody changed something by hand: [`Event::by`], [`Event::did`], [`Event::of`].
-    Acted,
-    /// So many events of a worker are left out: more happened than is told.
-    Skipped,
-    /// The follower may have missed events: its connection was lost, or it was too slow.
-    Missed,
-}
-
-impl Kind {
-    /// All, in the order in which they are documented.
-    pub const ALL: [Self; 13] = [
-        Self::Claimed,
-        Self::Done,
-        Self::Retried,
-        Self::Buried,
-        Self::Cancelled,
-        Self::Expired,
-        Self::Parked,
-        Self::Released,
-        Self::Reaped,
-        Self::Recovered,
-        Self::Acted,
-        Self::Skipped,
-        Self::Missed,
-    ];
-
-    /// Its name, as in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Claimed => "claimed",
-            Self::Done => "done",
-            Self::Retried => "retried",
-            Self::Buried => "buried",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Parked => "parked",
-            Self::Released => "released",
-            Self::Reaped => "reaped",
-            Self::Recovered => "recovered",
-            Self::Acted => "acted",
-            Self::Skipped => "skipped",
-            Self::Missed => "missed",
-        }
-    }
-}
-
-/// Something that happened. What does not concern its kind is none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// When, in ms since 1970, by Redis's clock.
-    pub at_ms: u64,
-    /// What.
-    pub event: Kind,
-    /// Id of the job.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<String>,
-    /// Name of its task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<String>,
-    /// The worker that tells it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<String>,
-    /// Which attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<u32>,
-    /// How long the job waited before its first attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waited_ms: Option<u64>,
-    /// How long the attempt took.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub took_ms: Option<f64>,
-    /// Why it ended so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// How many jobs, or events.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub count: Option<u64>,
-    /// Who.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// Did what.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub did: Option<String>,
-    /// To what.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub of: Option<String>,
-}
-
-impl Event {
-    /// Something of this kind, and nothing more of it.
-    pub(super) fn of(kind: Kind) -> Self {
-        Self {
-            at_ms: 0,
-            event: kind,
-            job: None,
-            task: None,
-            worker: None,
-            attempt: None,
-            waited_ms: None,
-            took_ms: None,
-            error: None,
-            count: None,
-            by: None,
-            did: None,
-            of: None,
-        }
-    }
-}
 
 /// A worker's end: what it tells, if anybody follows.
 #[derive(Debug, Clone, Default)]
@@ -201,31 +81,36 @@ impl Tail {
         if !self.inner.followed.load(Ordering::Relaxed) {
             return;
         }
+        let event = event();
+        let is_usual = matches!(event.event, Kind::Claimed | Kind::Done);
+        let most = if is_usual { BATCH - RARE } else { BATCH };
         let mut batch = self.batch();
-        if batch.events.len() >= BATCH {
+        if batch.events.len() >= most {
             batch.skipped += 1;
             return;
         }
-        batch.events.push(event());
+        batch.events.push(event);
         if batch.events.len() == 1 {
             self.inner.begun.notify_one();
         }
     }
 
-    /// Publishes what is told, until the shutdown.
-    pub(super) async fn run(self, redis: Redis, keys: Keys, shutdown: Shutdown) {
-        loop {
+    /// Publishes what is told, until the end; then what is left.
+    pub(super) async fn run(self, redis: Redis, keys: Keys, end: Shutdown) {
+        while !end.is_asked() {
             tokio::select! {
                 () = self.inner.begun.notified() => {}
-                () = shutdown.asked() => return,
+                () = end.asked() => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(BATCH_EVERY) => {}
-                () = shutdown.asked() => {}
+                () = end.asked() => {}
             }
             let batch = std::mem::take(&mut *self.batch());
+            let untold = batch.events.len() as u64 + batch.skipped;
             if let Err(error) = publish(&redis, &keys, batch).await {
                 tracing::debug!(error = %Chain(&error), "events could not be published");
+                self.batch().skipped += untold;
             }
         }
     }
@@ -243,6 +128,9 @@ async fn publish(redis: &Redis, keys: &Keys, batch: Batch) -> Result<(), KvError
         mut events,
         skipped,
     } = batch;
+    if events.is_empty() {
+        return Ok(());
+    }
     if skipped > 0
         && let Some(last) = events.last()
     {
@@ -338,17 +226,9 @@ impl Drop for Follower {
 
 /// Says that somebody follows; at the first time also to the heartbeats, at once.
 async fn say(redis: &Redis, keys: &Keys) -> Result<(), KvError> {
-    let mut set = redis::cmd("SET");
-    set.arg(keys.followed()).arg(1);
-    set.arg("PX").arg(FOLLOWED_FOR.as_millis().to_string());
-    set.arg("GET");
-    let before: Option<String> = redis.read("tell that somebody follows", &set).await?;
-    if before.is_none() {
-        let mut ring = redis::cmd("PUBLISH");
-        ring.arg(keys.bell()).arg("beat");
-        redis.read::<i64>("wake the workers", &ring).await?;
-    }
-    Ok(())
+    let mut call = FOLLOW.on(keys.prefix());
+    call.arg(millis(FOLLOWED_FOR));
+    FOLLOW.run(redis, &call).await
 }
 
 #[cfg(test)]
@@ -360,19 +240,15 @@ mod tests {
         let tail = Tail::default();
         tail.tell(|| unreachable!("nobody follows"));
         tail.follow(true);
-        for _ in 0..BATCH + 3 {
+        for _ in 0..BATCH {
             tail.tell(|| Event::of(Kind::Done));
+        }
+        for _ in 0..RARE + 3 {
+            tail.tell(|| Event::of(Kind::Buried));
         }
 
         let batch = tail.batch();
-        assert_eq!((batch.events.len(), batch.skipped), (BATCH, 3));
-    }
-
-    #[test]
-    fn kinds_are_named_as_they_are_written() {
-        for kind in Kind::ALL {
-            let written = serde_json::to_value(kind).unwrap();
-            assert_eq!(written, kind.name());
-        }
+        let counts = (batch.events.len(), batch.skipped);
+        assert_eq!(counts, (BATCH, RARE as u64 + 3));
     }
 }
