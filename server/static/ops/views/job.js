@@ -18,10 +18,13 @@ export default function job({ id, live, every, redraw }) {
   let toldAt = 0;
   async function load() {
     try {
-      story = await get(`jobs/${encodeURIComponent(id)}`);
+      const told = await get(`jobs/${encodeURIComponent(id)}`);
+      const isMaster = told.job?.group || told.why?.reason === 'group_open';
+      // Both at once, so that no half of it is shown.
+      family = isMaster ? await get(`jobs/${encodeURIComponent(id)}/children`) : null;
+      story = told;
       wrong = null;
       toldAt = live.now;
-      family = story.job?.group || story.why?.reason === 'group_open' ? await get(`jobs/${encodeURIComponent(id)}/children`) : null;
     } catch (error) {
       wrong = /** @type {Error} */ (error).message;
     }
