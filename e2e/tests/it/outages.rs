@@ -32,7 +32,9 @@ async fn without_postgres_the_chat_goes_on_and_flushing_resumes_by_itself() {
     ada.join(ROOM).await;
     bob.join(ROOM).await;
     ada.post_all(ROOM, &lines("during", 30)).await;
-    bob.hears(ROOM, "during 29").await;
+    for person in [&mut ada, &mut bob] {
+        person.hears(ROOM, "during 29").await;
+    }
     let health = first.health().await;
     assert_eq!(health["state"], "degraded");
     assert_eq!(health["postgres"], "away");
