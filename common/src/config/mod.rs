@@ -70,7 +70,7 @@ pub struct Tracing {
 
     /// The share of messages and requests that begin a trace, from 0 to 1. Those that come with a `traceparent`
     /// are traced if that says so
-    #[arg(long, env = "TRACE_RATIO", default_value_t = 0.01, value_parser = ratio)]
+    #[arg(long, env = "TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = ratio)]
     pub trace_ratio: f64,
 }
 

@@ -109,6 +109,9 @@ const SHARED: [Right; 69] = [
     right("sscan", "K 0"),
 ];
 
+/// What only a server sends, and queuectl: the list of all rooms on the dashboard.
+const SERVER: [Right; 1] = [right("scan", "0")];
+
 /// What only a worker sends: the blocking pop, and what cuts it short.
 const WORKER: [Right; 3] = [
     right("brpop", "K 1"),
@@ -126,7 +129,7 @@ const QUEUECTL: [Right; 3] = [
 /// What a kind of process sends.
 pub fn of(process: Process) -> impl Iterator<Item = Right> {
     let own: &[Right] = match process {
-        Process::Server => &[],
+        Process::Server => &SERVER,
         Process::Worker => &WORKER,
         Process::Queuectl => &QUEUECTL,
     };

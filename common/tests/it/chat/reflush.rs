@@ -75,6 +75,7 @@ async fn a_flush_that_began_before_does_not_raise_the_watermark() {
         let to = *chat.say_many(&lobby, 5).await.last().unwrap();
         // Its children stored all of it in the archive that is lost.
         let done = FlushDone {
+            begun_ms: None,
             room: lobby.clone(),
             after,
             to,
@@ -155,6 +156,7 @@ async fn a_rehydration_that_began_before_begins_anew() {
 
     assert_eq!(reflush(&chat).await, (1, 0));
     let done = RehydrateDone {
+        begun_ms: None,
         room: lobby.clone(),
         from: MessageId::ZERO,
         newest: said[3],

@@ -300,9 +300,9 @@ async fn clean_up(redis: &Redis, keys: &Keys) -> Result<(), Failure> {
         .to_owned();
     let workers: Vec<BootId> = redis.read("find the bench's worker", &workers).await?;
     names.extend(workers.into_iter().map(|worker| keys.claims(worker)));
-    let unlink = redis::cmd("UNLINK").arg(names).to_owned();
+    let delete = redis::cmd("DEL").arg(names).to_owned();
     redis
-        .read::<u64>("remove what the bench has left", &unlink)
+        .read::<u64>("remove what the bench has left", &delete)
         .await?;
     Ok(())
 }
