@@ -7,10 +7,12 @@ RUN target="$(uname -m)-unknown-linux-gnu" \
  && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" -p server -p worker --bins \
  && mkdir /out && cp "target/$target/release/server" "target/$target/release/worker" "target/$target/release/queuectl" /out/
 
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM scratch
 COPY --from=build /out/server /out/worker /out/queuectl /usr/local/bin/
+# The authorities that TLS to Redis and Postgres trusts, unless it is told others.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/rhubarb/
-USER nonroot
+USER 65532:65532
 # A container has its own address; who may reach it is the network's to say.
 ENV HOST=0.0.0.0 PORT=8080
 EXPOSE 8080

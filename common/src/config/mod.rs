@@ -1,7 +1,7 @@
 //! Configuration: the settings that every process shares, and where their values come from.
 //!
-//! A setting is a flag with an environment variable. [`load`] reads them: flag before environment before
-//! [`file`] before default. `docs/settings.md` lists all of them.
+//! A setting is a flag with an environment variable. [`load()`] reads them: flag before environment before
+//! `file` before default. `docs/settings.md` lists all of them.
 
 mod file;
 mod load;

@@ -1,5 +1,5 @@
 //! Totals by task: what its attempts came to, how long they ran and waited. Counted by workers since ever
-//! ([`crate::queue::report`]).
+//! (`queue/report.rs`).
 
 use std::collections::BTreeMap;
 

@@ -32,7 +32,7 @@ pub enum Kind {
     Reaped,
     /// Jobs were popped and never claimed, and wait again: [`Event::count`] of them.
     Recovered,
-    /// Somebody changed something by hand: [`Event::by`], [`Event::did`], [`Event::of`].
+    /// Somebody changed something by hand: [`Event::by`], [`Event::did`], and to what.
     Acted,
     /// So many events of a worker are left out: more happened than is told.
     Skipped,
