@@ -330,13 +330,14 @@ impl Archive {
         })
     }
 
-    /// Asks whether Postgres answers, and has the schema of this binary.
+    /// Asks whether Postgres answers, and has a schema that this binary knows. Returns whether it is a newer one.
     ///
     /// # Errors
     /// If not.
-    pub async fn check(&self) -> Result<(), PgError> {
+    pub async fn check(&self) -> Result<bool, PgError> {
         let mut connection = self.connection().await?;
-        pg::compare_schema(&mut connection).await.map(drop)
+        let newer = pg::compare_schema(&mut connection).await?;
+        Ok(!newer.is_empty())
     }
 
     /// How many seconds ago the oldest row of the outbox was made, by Postgres's clock.

@@ -26,7 +26,10 @@ pub mod presence;
 pub mod reflush;
 pub mod rehydrate;
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 
@@ -145,7 +148,12 @@ pub struct Chat {
     pub producer: Producer,
     /// How it behaves.
     pub settings: Settings,
+    /// How the archive was when somebody last asked.
+    pub(crate) archive_seen: ArchiveSeen,
 }
+
+/// When it was looked at; whether it was reached; its schema.
+pub(crate) type ArchiveSeen = Arc<tokio::sync::Mutex<Option<(Instant, (bool, &'static str))>>>;
 
 impl Chat {
     /// A chat under `keys`. Connects when first used.
@@ -167,6 +175,7 @@ impl Chat {
             archive,
             producer,
             settings,
+            archive_seen: ArchiveSeen::default(),
         })
     }
 

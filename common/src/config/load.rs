@@ -56,9 +56,7 @@ pub fn load(
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Given, clap::Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let mut command = command.mut_args(|arg| without_empty(arg, &environment));
-    command =
-        command.mut_subcommands(|below| below.mut_args(|arg| without_empty(arg, &environment)));
+    let mut command = command;
     let named = config_flag(&arguments)
         .or_else(|| environment("RHUBARB_CONFIG"))
         .filter(|path| !path.is_empty());
@@ -86,7 +84,12 @@ pub fn load(
     };
     command = command.mut_args(with_default);
     command = command.mut_subcommands(|below| below.mut_args(with_default));
-    let matches = command.try_get_matches_from_mut(arguments)?;
+    // Only now: what is empty in the environment is a setting all the same, which a file may set.
+    let mut asked = command
+        .clone()
+        .mut_args(|arg| without_empty(arg, &environment));
+    asked = asked.mut_subcommands(|below| below.mut_args(|arg| without_empty(arg, &environment)));
+    let matches = asked.try_get_matches_from_mut(arguments)?;
     let values = values(&command, &matches, &defaults);
     Ok(Given {
         matches,

@@ -108,6 +108,20 @@ fn a_flag_counts_more_than_the_environment_that_more_than_a_file_and_that_more_t
 }
 
 #[test]
+fn what_is_empty_in_the_environment_may_still_be_set_by_a_file() {
+    let file = TestFile::new(&format!("{ADDRESS}hot-window = 5\n"), 0o600);
+    let secret = TestFile::new("redis://:s3cret@other:1/0\n", 0o600);
+    let empty = [("TEST_REDIS_URL", ""), ("TEST_HOT_WINDOW", "")];
+
+    let (args, given) = load_with(&["--config", file.name()], &empty).unwrap();
+    assert_eq!(args.hot_window, 5);
+    assert_eq!(source(&given, "hot-window"), format!("{}:2", file.name()));
+    let by_file = [empty[0], ("TEST_REDIS_URL_FILE", secret.name())];
+    let (args, _) = load_with(&["--config", file.name()], &by_file).unwrap();
+    assert_eq!(&*args.redis_url, "redis://:s3cret@other:1/0");
+}
+
+#[test]
 fn what_a_file_may_not_say_is_refused_with_its_place_and_what_is_allowed() {
     for (text, words) in [
         (

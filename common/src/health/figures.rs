@@ -2,6 +2,7 @@
 //! is scraped, so that they are there whichever of them live; all tell the same, so take the largest, not the sum.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use std::{
 use redis::InfoDict;
 use tokio::{sync::Mutex, time::timeout};
 
-use super::ARCHIVE_PATIENCE;
+use super::{ARCHIVE_PATIENCE, FRESH};
 use crate::{
     chat::Chat,
     kv::KvError,
@@ -23,9 +24,6 @@ use crate::{
     telemetry::metric::seconds_since_1970,
 };
 
-/// Who asks sooner gets what was seen before.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// Looks at what all processes share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Figures(Arc<Inner>);
@@ -34,8 +32,18 @@ pub struct Figures(Arc<Inner>);
 struct Inner {
     inspector: Inspector,
     chat: Chat,
-    looked: Mutex<Option<Instant>>,
+    looked: Mutex<Looked>,
 }
+
+/// The last look.
+#[derive(Debug, Default)]
+struct Looked {
+    at: Option<Instant>,
+    totals: Totals,
+}
+
+/// By metric and queue: what Redis counted last, and what is shown.
+type Totals = HashMap<(&'static str, Queue), (u64, u64)>;
 
 /// What Redis told.
 struct Seen {
@@ -65,18 +73,18 @@ impl Figures {
     pub async fn refresh(&self) {
         self.tell_pool();
         let mut looked = self.0.looked.lock().await;
-        if looked.is_some_and(|at| at.elapsed() < FRESH) {
+        if looked.at.is_some_and(|at| at.elapsed() < FRESH) {
             return;
         }
         let outbox = timeout(ARCHIVE_PATIENCE, self.0.chat.archive.oldest_of_outbox());
         let (seen, outbox) = tokio::join!(self.look(), outbox);
-        tell(seen.ok().as_ref());
+        tell(seen.ok().as_ref(), &mut looked.totals);
         let age = match outbox {
             Ok(Ok(age)) => age.unwrap_or(0.0),
             _ => f64::NAN,
         };
         metrics::gauge!("rhubarb_outbox_oldest_seconds").set(age);
-        *looked = Some(Instant::now());
+        looked.at = Some(Instant::now());
     }
 
     async fn look(&self) -> Result<Seen, KvError> {
@@ -118,7 +126,7 @@ impl Figures {
 /// A gauge, and how it is made of what was seen.
 type Figure = (&'static str, fn(&Seen) -> f64);
 
-fn tell(seen: Option<&Seen>) {
+fn tell(seen: Option<&Seen>, shown: &mut Totals) {
     let of_all: [Figure; 10] = [
         ("rhubarb_scheduled_jobs", |s| count(s.status.scheduled)),
         ("rhubarb_claimed_jobs", |s| count(s.status.claimed)),
@@ -175,7 +183,11 @@ fn tell(seen: Option<&Seen>) {
         for (metric, total) in totals {
             let known = status.and_then(|s| s.totals.get(&format!("{total}:{name}")));
             if let Some(total) = known.and_then(|total| u64::try_from(*total).ok()) {
-                metrics::counter!(metric, "queue" => name.clone()).absolute(total);
+                // A Redis that lost all counts from the beginning; a counter only grows.
+                let (last, sum) = shown.entry((metric, queue)).or_default();
+                *sum += total.checked_sub(*last).unwrap_or(total);
+                *last = total;
+                metrics::counter!(metric, "queue" => name.clone()).absolute(*sum);
             }
         }
     }

@@ -8,13 +8,15 @@
 
 pub mod figures;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::{chat::Chat, pg::PgError, telemetry::Beats};
 
+/// Who asks sooner gets what was seen before.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long Postgres may take to answer. A Postgres that stalls must not make the answer late: who asks would take
 /// it for a no.
 const ARCHIVE_PATIENCE: Duration = Duration::from_millis(300);
@@ -94,17 +96,30 @@ impl Health {
 }
 
 impl Chat {
-    /// How the shared connection to Redis, Postgres and its schema are.
-    pub async fn health(&self) -> [Part; 3] {
-        let archive = timeout(ARCHIVE_PATIENCE, self.archive.check());
-        let (redis, archive) = tokio::join!(self.ping_redis(), archive);
-        let (reached, schema) = match archive {
-            Ok(Ok(())) => (true, "current"),
-            Ok(Err(PgError::Behind { .. })) => (true, "behind"),
+    /// Asks Postgres, once a second at most: whoever asks more often is not to take the connections of readers.
+    async fn look_at_archive(&self) -> (bool, &'static str) {
+        let mut seen = self.archive_seen.lock().await;
+        if let Some((at, told)) = *seen
+            && at.elapsed() < FRESH
+        {
+            return told;
+        }
+        let told = match timeout(ARCHIVE_PATIENCE, self.archive.check()).await {
+            Ok(Ok(false)) => (true, "current"),
             // An upgrade migrates first, and replaces the processes then.
-            Ok(Err(PgError::Ahead { .. })) => (true, "newer"),
+            Ok(Ok(true)) => (true, "newer"),
+            Ok(Err(PgError::Behind { .. })) => (true, "behind"),
+            Ok(Err(PgError::Ahead { .. })) => (true, "ahead"),
             _ => (false, "unknown"),
         };
+        *seen = Some((Instant::now(), told));
+        told
+    }
+
+    /// How the shared connection to Redis, Postgres and its schema are.
+    pub async fn health(&self) -> [Part; 3] {
+        let (redis, archive) = tokio::join!(self.ping_redis(), self.look_at_archive());
+        let (reached, schema) = archive;
         let unneeded = |name, told, well| Part {
             name,
             told,

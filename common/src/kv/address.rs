@@ -10,7 +10,12 @@ use super::KvError;
 /// does not know, and `&cert=FILE&key=FILE`, for a Redis that wants to know who connects: in redis-cli's words.
 pub(super) fn client(url: &str) -> Result<Client, KvError> {
     let (address, files) = Files::split(url);
-    let is_tls = url.starts_with("rediss://") || url.starts_with("valkeys://");
+    let scheme = url
+        .split("://")
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let is_tls = matches!(&*scheme, "rediss" | "valkeys");
     if !is_tls && !files.are_none() {
         return Err(KvError::Certificate(
             "certificates need an address that begins with rediss://".to_owned(),
@@ -48,8 +53,7 @@ impl<'a> Files<'a> {
     /// Takes them out of an address; what is left is for redis-rs.
     fn split(url: &'a str) -> (String, Self) {
         let mut files = Self::default();
-        let Some((address, query)) = url.split_once('?').filter(|_| url.starts_with("redis"))
-        else {
+        let Some((address, query)) = url.split_once('?').filter(|_| url.contains("://")) else {
             return (url.to_owned(), files);
         };
         let mut left = Vec::new();

@@ -97,6 +97,8 @@ impl Redis {
                 Err(error) if error.kind() == ErrorKind::Server(redis::ServerErrorKind::Moved) => {
                     return Err(KvError::Elsewhere(error));
                 }
+                // It is allowed, and refused for another reason: because Redis is full, for one.
+                Err(error) if error.code().is_some() => {}
                 Err(error) => return Err(self.failed(doing, error)),
             }
         }

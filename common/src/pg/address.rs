@@ -60,6 +60,9 @@ impl Address {
     /// # Errors
     /// If it cannot be read, or the certificates that it names cannot.
     pub(super) fn read(url: &str) -> Result<Self, PgError> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(PgError::Address);
+        }
         let (mut mode, mut files) = (None, tls::Files::default());
         // As tokio-postgres has it: up to the first @ is who gets in, also if there is a question mark in it.
         let start = url.find('@').unwrap_or_default();
@@ -79,7 +82,9 @@ impl Address {
         let address = format!("{address}{mark}{}", left.join("&"));
         // Why not is not told: the reason may be a part of the password.
         let mut config: Config = address.parse().map_err(|_| PgError::Address)?;
-        if config.get_hosts().is_empty() {
+        // What is left of a password behind an @ of its own would be taken for the host, and told.
+        let is_odd = |host: &Host| matches!(host, Host::Tcp(name) if name.contains(['@', '/', '&', '=', '?']));
+        if config.get_hosts().is_empty() || config.get_hosts().iter().any(is_odd) {
             return Err(PgError::Address);
         }
         let mode = match mode {
@@ -201,6 +206,8 @@ mod tests {
             ("postgres://u:s3cret@h/db?sslrootcert=/no/such", "/no/such"),
             ("postgres://u:p@h/db?s3cret=1", "postgres://"),
             ("postgres://u:s3cret", "postgres://"),
+            ("postgres://u:a@s3cret@h/db", "%40 for a @"),
+            ("host=s3cret user=u sslmode=require", "postgres://"),
             ("s3cret", "postgres://"),
         ] {
             let error = Address::read(url).map(|_| url).unwrap_err();

@@ -33,7 +33,7 @@ pub type Pool = deadpool::Pool<AsyncPgConnection>;
 pub enum PgError {
     /// The address cannot be read.
     #[error(
-        "read the Postgres address; it should look like postgres://user:password@127.0.0.1:5432/rhubarb, with %2F for a / in the password"
+        "read the Postgres address; it should look like postgres://user:password@127.0.0.1:5432/rhubarb, with %2F for a / and %40 for a @ in the password"
     )]
     Address,
     /// The address says something else than there is.

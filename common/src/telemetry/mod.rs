@@ -35,7 +35,10 @@ pub enum LogFormat {
 
 /// Starts logging for this process. `RUST_LOG` chooses what is shown (default `info`).
 pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env()
+        .ok()
+        .filter(|filter| !filter.to_string().is_empty())
+        .unwrap_or_else(|| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

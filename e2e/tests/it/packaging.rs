@@ -212,6 +212,7 @@ fn units_set_what_is_read_and_leave_time_to_go() {
         assert!(stop > patience_of(process) + 5, "{process}");
         for line in [
             "Restart=always",
+            "StartLimitIntervalSec=0",
             "DynamicUser=yes",
             "ProtectSystem=strict",
             "NoNewPrivileges=yes",

@@ -18,7 +18,10 @@ elseif born and redis.call('ZCOUNT', log, born, born) == 1 then
   whole_from = born
 elseif m[5] then
   -- Nothing was appended: all are pieces of a rehydration, and are kept for long enough to be archived.
-  redis.call('PEXPIRE', log, 7 * 24 * 3600 * 1000)
+  local week = 7 * 24 * 3600 * 1000
+  redis.call('HDEL', meta, 'resting') -- or whoever comes would have it expire as soon as ever
+  redis.call('PEXPIRE', log, week)
+  redis.call('PEXPIRE', meta, week)
   return { 0, integer(newest) }
 end
 

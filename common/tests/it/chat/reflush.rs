@@ -137,6 +137,34 @@ async fn pieces_of_a_cold_room_are_archived_and_not_taken_for_all() {
 }
 
 #[tokio::test]
+async fn pieces_with_nothing_new_are_kept_whoever_comes_meanwhile() {
+    let chat = TestChat::with(quiet()).await;
+    let lobby = room("lobby");
+    let worker = chat.worker();
+    let said = chat.say_many(&lobby, 4).await;
+    chat.flush(&lobby).await;
+    chat.expire(&lobby).await;
+    chat.chat.log.begin_rehydration(&lobby).await.unwrap();
+    let range = between(said[0], said[2]);
+    let piece = RehydrateChunk {
+        room: lobby.clone(),
+        range,
+    };
+    chat.queue.producer().enqueue(&piece).await.unwrap();
+    chat.is_idle().await;
+    worker.stop().await;
+    let meta = chat.queue.keys.meta(&lobby);
+    let _: usize = chat.queue.command(&["HSET", &meta, "resting", "1"]).await;
+
+    assert_eq!(reflush(&chat).await, (1, 0));
+    chat.chat.log.open(&lobby, None, 100).await.unwrap();
+
+    let log = chat.queue.keys.log(&lobby);
+    let left: i64 = chat.queue.command(&["PTTL", &log]).await;
+    assert!(left > 6 * 24 * 3600 * 1000, "{left} ms");
+}
+
+#[tokio::test]
 async fn a_rehydration_that_began_before_begins_anew() {
     let chat = TestChat::with(quiet()).await;
     let lobby = room("lobby");
