@@ -83,7 +83,7 @@ impl fmt::Display for Report<'_> {
         }
         writeln!(f)?;
         for warning in &self.given.warnings {
-            writeln!(f, "warn  settings  {warning}")?;
+            writeln!(f, "warn  settings   {warning}")?;
         }
         for Finding {
             what,
@@ -92,11 +92,11 @@ impl fmt::Display for Report<'_> {
         } in &self.findings
         {
             match found {
-                Ok(found) => writeln!(f, "ok    {what:8}  {found}")?,
-                Err(why) => writeln!(f, "no    {what:8}  {why}")?,
+                Ok(found) => writeln!(f, "ok    {what:9}  {found}")?,
+                Err(why) => writeln!(f, "no    {what:9}  {why}")?,
             }
             for warning in warnings {
-                writeln!(f, "warn  {what:8}  {warning}")?;
+                writeln!(f, "warn  {what:9}  {warning}")?;
             }
         }
         Ok(())
