@@ -74,8 +74,8 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 pub(crate) struct Open {
     connections: Connections,
-    /// Its place among those of its address.
-    _place: Place,
+    /// Its place among those of its address, if it counts there.
+    _place: Option<Place>,
 }
 
 impl Connections {
@@ -86,11 +86,11 @@ impl Connections {
     }
 
     /// Counts one until it is dropped.
-    pub(crate) fn enter(&self, place: Place) -> Open {
+    pub(crate) fn enter(&self, place: impl Into<Option<Place>>) -> Open {
         self.open.send_modify(|open| *open += 1);
         Open {
             connections: self.clone(),
-            _place: place,
+            _place: place.into(),
         }
     }
 

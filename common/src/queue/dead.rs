@@ -118,7 +118,7 @@ impl Fate {
 /// How far a walk over the dead has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
-    /// Dead jobs looked at.
+    /// Dead jobs looked at; some of them twice, if Redis failed it meanwhile.
     pub seen: u64,
     /// Of these, retried or discarded.
     pub changed: u64,
@@ -141,7 +141,8 @@ struct Walk {
 impl Operator {
     /// Retries or discards the dead jobs that fit, the oldest first, `rate` jobs a second at most; tells
     /// `progress` of each step. A job that dies meanwhile is left alone, so one that fails at once is not
-    /// retried again. Each step is a few short calls, however many are dead.
+    /// retried again, and so is one that somebody changed meanwhile. Each step is a few short calls, however
+    /// many are dead.
     ///
     /// # Errors
     /// If Redis fails; what was done so far was told to `progress`.
@@ -150,19 +151,44 @@ impl Operator {
         fate: Fate,
         filter: &Filter,
         rate: Option<f64>,
-        mut progress: impl FnMut(Done),
+        progress: impl FnMut(Done),
     ) -> Result<Done, KvError> {
+        let begun = self.begin_all_dead(fate, filter).await?;
+        self.go_on_all_dead(fate, filter, rate, begun, progress)
+            .await
+    }
+
+    /// Writes down what [`Self::all_dead`] is about to do; returns where it begins.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn begin_all_dead(&self, fate: Fate, filter: &Filter) -> Result<Done, KvError> {
         self.write_down(fate.name(), &filter.to_string()).await?;
         let now_ms = self.now_ms().await?;
+        let before_ms = filter.before_ms.map(|ms| ms.saturating_sub(1));
+        Ok(Done {
+            at_ms: filter.since_ms.unwrap_or(0),
+            until_ms: before_ms.unwrap_or(now_ms).min(now_ms),
+            ..Done::default()
+        })
+    }
+
+    /// Goes on with [`Self::all_dead`] from what it told last, and counts on.
+    ///
+    /// # Errors
+    /// If Redis fails; it may be called again with what was told to `progress`.
+    pub async fn go_on_all_dead(
+        &self,
+        fate: Fate,
+        filter: &Filter,
+        rate: Option<f64>,
+        from: Done,
+        mut progress: impl FnMut(Done),
+    ) -> Result<Done, KvError> {
+        let until_ms = from.until_ms;
         let mut walk = Walk {
-            read_ms: filter.since_ms.unwrap_or(0),
-            done: Done {
-                at_ms: filter.since_ms.unwrap_or(0),
-                until_ms: filter
-                    .before_ms
-                    .map_or(now_ms, |ms| ms.saturating_sub(1).min(now_ms)),
-                ..Done::default()
-            },
+            read_ms: from.at_ms,
+            done: from,
             seen: HashSet::new(),
         };
         let mut pace = rate.map(Pace::new);
@@ -178,8 +204,8 @@ impl Operator {
                 };
                 let (now, later) = rest.split_at(step.min(rest.len()));
                 let changed = match fate {
-                    Fate::Retry => self.revive(now).await?,
-                    Fate::Discard => self.remove(now).await?,
+                    Fate::Retry => self.revive(now, Some(until_ms)).await?,
+                    Fate::Discard => self.remove(now, Some(until_ms)).await?,
                 };
                 rest = later;
                 let next = found.iter().find(|(id, _)| Some(id) == rest.first());

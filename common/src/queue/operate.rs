@@ -7,14 +7,19 @@ use std::sync::{Arc, LazyLock};
 use super::{ENDS, JobId, LIB, WITHDRAW, job::Ties, results::Hearing};
 use crate::kv::{Keys, KvError, Redis, Script};
 
-static REVIVE: LazyLock<Script> =
-    LazyLock::new(|| Script::even_if_full("retry jobs", &[LIB, include_str!("lua/revive.lua")]));
+static REVIVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "retry jobs",
+        &[LIB, STILL_DEAD, include_str!("lua/revive.lua")],
+    )
+});
 static DISCARD: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "discard jobs",
-        &[ENDS, WITHDRAW, include_str!("lua/discard.lua")],
+        &[ENDS, WITHDRAW, STILL_DEAD, include_str!("lua/discard.lua")],
     )
 });
+const STILL_DEAD: &str = include_str!("lua/still_dead.lua");
 
 /// Jobs a script call at most.
 const CHUNK: usize = 200;
@@ -47,14 +52,20 @@ impl Operator {
     /// If Redis fails; an unknown part has been pushed then.
     pub async fn retry(&self, ids: &[JobId]) -> Result<Vec<JobId>, KvError> {
         self.write_down_all("retry", ids).await?;
-        self.revive(ids).await
+        self.revive(ids, None).await
     }
 
-    /// [`Self::retry`], without an entry of its own.
-    pub(super) async fn revive(&self, ids: &[JobId]) -> Result<Vec<JobId>, KvError> {
+    /// [`Self::retry`], without an entry of its own; with a time, only of those that were buried by then and are
+    /// dead still.
+    pub(super) async fn revive(
+        &self,
+        ids: &[JobId],
+        until_ms: Option<u64>,
+    ) -> Result<Vec<JobId>, KvError> {
         let mut pushed = Vec::new();
         for chunk in ids.chunks(CHUNK) {
             let mut call = REVIVE.on(self.keys.prefix());
+            call.arg(until_ms.map(|ms| ms.to_string()).unwrap_or_default());
             for id in chunk {
                 call.arg(id);
             }
@@ -71,15 +82,20 @@ impl Operator {
     /// If Redis fails; an unknown part has been removed then.
     pub async fn discard(&self, ids: &[JobId]) -> Result<Vec<JobId>, KvError> {
         self.write_down_all("discard", ids).await?;
-        self.remove(ids).await
+        self.remove(ids, None).await
     }
 
-    /// [`Self::discard`], without an entry of its own.
-    pub(super) async fn remove(&self, ids: &[JobId]) -> Result<Vec<JobId>, KvError> {
+    /// [`Self::discard`], without an entry of its own; of which, as [`Self::revive`].
+    pub(super) async fn remove(
+        &self,
+        ids: &[JobId],
+        until_ms: Option<u64>,
+    ) -> Result<Vec<JobId>, KvError> {
         let mut removed = Vec::new();
         for chunk in ids.chunks(CHUNK) {
             let bodies = self.bodies(chunk).await?;
             let mut call = DISCARD.on(self.keys.prefix());
+            call.arg(until_ms.map(|ms| ms.to_string()).unwrap_or_default());
             for (id, body) in chunk.iter().zip(&bodies) {
                 let ties = Ties::of(body.as_deref().unwrap_or_default().as_bytes());
                 call.arg(id).arg(ties.write());

@@ -56,7 +56,8 @@ pub(crate) fn ops(path: &str, known: Option<String>) -> Result<Response, ApiErro
 
 /// A file, or that the browser has it already: `known` is what it names in `If-None-Match`.
 fn reply(path: &str, known: Option<String>) -> Result<Response, ApiError> {
-    let file = Files::get(path).ok_or(ApiError::NotFound)?;
+    let file = Some(path).filter(|path| is_plain(path));
+    let file = file.and_then(Files::get).ok_or(ApiError::NotFound)?;
     let tag = tag(&file);
     let is_known = known.is_some_and(|known| names(&known, &tag));
     let kind = kind(&file);
@@ -70,6 +71,14 @@ fn reply(path: &str, known: Option<String>) -> Result<Response, ApiError> {
         ApiError::Internal
     })?;
     Ok(response)
+}
+
+/// Whether a path says itself which file is meant: the files are also found by paths with backslashes or dots, which
+/// would pass by the check of the folder.
+fn is_plain(path: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let mut parts = path.split('/');
+    parts.all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(fits))
 }
 
 fn set_headers(response: &mut Response, tag: &str, kind: &str) -> Result<(), InvalidHeaderValue> {
@@ -153,6 +162,12 @@ mod tests {
             "rhubarb",
             "../Cargo.toml",
             "rhubarb/../../Cargo.toml",
+            "ops\\index.html",
+            "rhubarb/../ops/index.html",
+            "./ops/index.html",
+            "/ops/index.html",
+            "rhubarb\\client.js",
+            "rhubarb%5cclient.js",
         ] {
             assert!(
                 matches!(reply(path, None), Err(ApiError::NotFound)),

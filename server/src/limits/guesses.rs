@@ -1,7 +1,8 @@
-//! Guesses: wrong secrets that came from an address. While there are too many, right ones are not taken either:
-//! whoever guesses must not learn which one was.
+//! Guesses: wrong secrets that came from an address. Right ones are always taken, so whoever guesses from an address
+//! keeps nobody else there out: what keeps a guess from being right is the length of the secrets.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -19,11 +20,21 @@ const RATE: Rate = Rate::of(1, 10);
 
 /// Wrong secrets by address. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Guesses(Arc<Mutex<Crowd<Address, Bucket>>>);
+pub(super) struct Guesses {
+    all: Arc<Mutex<Crowd<Address, Wrong>>>,
+    hasher: RandomState,
+}
 
-impl Counted for Bucket {
+#[derive(Debug, Default)]
+struct Wrong {
+    used: Bucket,
+    /// The hash of the latest: a program with an old secret sends it again and again, and learns nothing by that.
+    latest: Option<u64>,
+}
+
+impl Counted for Wrong {
     fn is_nothing(&self, now: Instant) -> bool {
-        self.is_empty(now)
+        self.used.is_empty(now)
     }
 }
 
@@ -32,18 +43,22 @@ impl Guesses {
     pub(super) fn check<T>(
         &self,
         address: Address,
+        secret: &str,
         now: Instant,
         check: impl FnOnce() -> Option<T>,
     ) -> Result<Option<T>, Duration> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let right = check();
+        if right.is_some() {
+            return Ok(right);
+        }
+        let hash = self.hasher.hash_one(secret);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.with(&address, now, |wrong| {
-            let mut one_more = *wrong;
-            one_more.take(RATE, now)?;
-            let right = check();
-            if right.is_none() {
-                *wrong = one_more;
+            if wrong.latest != Some(hash) {
+                wrong.used.take(RATE, now)?;
+                wrong.latest = Some(hash);
             }
-            Ok(right)
+            Ok(None)
         })
     }
 }
@@ -59,19 +74,30 @@ mod tests {
     }
 
     #[test]
-    fn after_many_wrong_ones_a_right_one_is_not_taken_for_a_while() {
+    fn many_wrong_ones_are_slowed_down_and_right_ones_never_are() {
         let (guesses, now) = (Guesses::default(), Instant::now());
-        let wrong = || guesses.check(address(1), now, || None::<()>);
-        let right = |last, now| guesses.check(address(last), now, || Some(()));
+        let wrong =
+            |secret: u32, now| guesses.check(address(1), &secret.to_string(), now, || None::<()>);
+        let right = |last, now| guesses.check(address(last), "right", now, || Some(()));
 
-        assert!(
-            (0..50).all(|_| right(1, now) == Ok(Some(()))),
-            "no bound on right ones"
-        );
-        assert!((0..10).all(|_| wrong() == Ok(None)));
-        assert_eq!(wrong(), Err(Duration::from_secs(1)));
-        assert!(right(1, now).is_err());
-        assert_eq!(right(2, now), Ok(Some(())), "others are not held by it");
-        assert_eq!(right(1, now + Duration::from_secs(1)), Ok(Some(())));
+        assert!((0..50).all(|_| right(1, now) == Ok(Some(()))));
+        assert!((0..10).all(|n| wrong(n, now) == Ok(None)));
+        assert_eq!(wrong(10, now), Err(Duration::from_secs(1)));
+        assert_eq!(right(1, now), Ok(Some(())), "nobody is kept out by it");
+        assert_eq!(right(2, now), Ok(Some(())));
+        assert_eq!(wrong(11, now + Duration::from_secs(1)), Ok(None));
+        assert!(wrong(12, now + Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn the_same_wrong_one_again_costs_nothing() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        let wrong =
+            |secret: u32| guesses.check(address(1), &secret.to_string(), now, || None::<()>);
+
+        assert!((0..50).all(|_| wrong(1) == Ok(None)));
+        assert!((2..11).all(|n| wrong(n) == Ok(None)), "one was used up");
+        assert!(wrong(11).is_err());
+        assert_eq!(wrong(10), Ok(None), "it is known to be wrong");
     }
 }

@@ -35,6 +35,9 @@ use users::Users;
 /// those who were refused together do not come back together.
 const SPREAD: Duration = Duration::from_secs(5);
 
+/// Streams of the dashboard of one person at once.
+const LOOKS: usize = 50;
+
 /// What this server is asked at most. Each server has its own count. Rates are `A_SECOND:AT_ONCE`, or `off`.
 #[derive(Debug, Clone, Args)]
 #[group(id = "limits")]
@@ -154,6 +157,8 @@ pub(crate) struct Settings {
 pub(crate) struct Limits {
     pub(crate) settings: Arc<Settings>,
     users: Users,
+    /// Those who look at the dashboard.
+    operators: Users,
     addresses: Addresses,
     guesses: Guesses,
     connects: Arc<Mutex<Bucket>>,
@@ -174,6 +179,7 @@ impl Limits {
         Self {
             settings: Arc::new(settings),
             users: Users::default(),
+            operators: Users::default(),
             addresses: Addresses::default(),
             guesses: Guesses::default(),
             connects: Arc::default(),
@@ -215,13 +221,24 @@ impl Limits {
         Ok(place)
     }
 
-    /// Has a secret checked, unless too many wrong ones came from the address.
+    /// Takes one who looks at the dashboard, unless they do so too often at once. What the chat's clients do
+    /// at their addresses does not count: when they all come back at once, operators look most.
+    pub(crate) fn look(&self, name: &str) -> Result<Seat, Refusal> {
+        self.operators.sit(name, LOOKS).ok_or_else(|| {
+            let message = format!("you have the dashboard open {LOOKS} times; close one first");
+            let wait = Duration::from_secs(1) + SPREAD.mul_f64(rand::rng().random());
+            limited("looks", "too_many_connections", message, Some(wait))
+        })
+    }
+
+    /// Has a secret checked; refuses wrong ones if too many came from the address.
     pub(crate) fn guess<T>(
         &self,
         address: Address,
+        secret: &str,
         check: impl FnOnce() -> Option<T>,
     ) -> Result<Option<T>, Refusal> {
-        let guessed = self.guesses.check(address, Instant::now(), check);
+        let guessed = self.guesses.check(address, secret, Instant::now(), check);
         guessed.map_err(|wait| {
             let message = "many wrong tokens came from your address; wait";
             limited("guesses", "rate_limited", message, Some(wait))

@@ -70,6 +70,7 @@ async fn call<B: Buf>(
 ) -> Result<Response, ApiError> {
     let parts: Vec<String> = path.split('/').map(decoded).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    query.has_only(names(&parts))?;
     match (method.as_str(), &parts[..]) {
         ("POST", ["session"]) => {
             caller.comes_from_here()?;
@@ -106,7 +107,7 @@ async fn call<B: Buf>(
             let who = caller.looks(ops)?;
             match what {
                 ["me"] => Ok(json(&who).into_response()),
-                ["live"] => live::listen(ops, caller.address, &who),
+                ["live"] => live::listen(ops, &who),
                 ["status"] => read::status(ops).await,
                 ["jobs"] => read::jobs(ops, query).await,
                 ["jobs", id] => read::job(ops, id).await,
@@ -121,6 +122,30 @@ async fn call<B: Buf>(
             }
         }
         _ => Err(ApiError::Method),
+    }
+}
+
+/// What may stand behind the `?` of a call. Of a change nothing: what it is to change stands in its body.
+fn names(path: &[&str]) -> &'static [&'static str] {
+    match path {
+        ["jobs"] => &[
+            "state",
+            "task",
+            "queue",
+            "error",
+            "group",
+            "lane",
+            "since_ms",
+            "before_ms",
+            "limit",
+            "cursor",
+        ],
+        ["jobs", _, "children"] => &["cursor"],
+        ["lanes"] => &["after", "limit"],
+        ["rooms"] => &["which", "cursor", "limit"],
+        ["actions"] => &["before", "limit"],
+        ["samples"] => &["since_ms"],
+        _ => &[],
     }
 }
 

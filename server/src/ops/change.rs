@@ -21,8 +21,10 @@ use crate::error::ApiError;
 /// Jobs that are named one by one, at most.
 const MOST: usize = 500;
 
-/// Jobs by their ids.
+/// Jobs by their ids. Here and below, a field of another name is no slip to pass over: what was meant as a bound
+/// would be none.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Jobs {
     ids: Vec<JobId>,
 }
@@ -37,32 +39,58 @@ struct Changed {
     asked: Option<usize>,
 }
 
-/// Dead jobs by what they have in common.
-#[derive(Deserialize)]
+/// Dead jobs by what they have in common: the fields of a [`Filter`], as serde refuses no unknown ones beside those
+/// of another struct.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Dead {
-    #[serde(default, flatten)]
-    filter: Filter,
+    task: Option<String>,
+    queue: Option<Queue>,
+    error: Option<String>,
+    group: Option<JobId>,
+    since_ms: Option<u64>,
+    before_ms: Option<u64>,
+    /// All of them are meant: what is to be discarded is not named by leaving it out.
+    all: bool,
     /// So many a second at most.
-    #[serde(default)]
     rate: Option<f64>,
 }
 
+impl Dead {
+    /// What is empty is not there.
+    fn filter(self) -> Filter {
+        let some = |text: &String| !text.is_empty();
+        Filter {
+            task: self.task.filter(some),
+            queue: self.queue,
+            error: self.error.filter(some),
+            group: self.group,
+            since_ms: self.since_ms,
+            before_ms: self.before_ms,
+        }
+    }
+}
+
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Bulk {
     id: String,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct OneQueue {
     queue: Queue,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Periodic {
     name: String,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Room {
     room: RoomId,
 }
@@ -114,7 +142,13 @@ pub(super) async fn dead(
         let text = "`rate` is 0.01 to 100000 jobs a second";
         return Err(ApiError::BadRequest(text.to_owned()));
     }
-    let id = bulk::begin(ops, who, fate, dead.filter, dead.rate).await;
+    let (all, rate) = (dead.all, dead.rate);
+    let filter = dead.filter();
+    if fate == Fate::Discard && filter == Filter::default() && !all {
+        let text = "a discard of all dead jobs is asked for with `\"all\": true`";
+        return Err(ApiError::BadRequest(text.to_owned()));
+    }
+    let id = bulk::begin(ops, who, fate, filter, rate).await;
     let accepted = json(&value!({"id": id.map_err(away)?}));
     Ok(with_status(accepted, http::StatusCode::ACCEPTED).into_response())
 }

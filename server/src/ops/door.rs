@@ -43,7 +43,7 @@ impl Caller<'_> {
     /// Whose token this is.
     pub(super) fn holder(&self, ops: &Ops, token: &str) -> Result<Who, ApiError> {
         let check = || ops.people.by_token(token);
-        let found = self.limits.guess(self.address, check)?;
+        let found = self.limits.guess(self.address, token, check)?;
         found.ok_or_else(|| {
             tracing::warn!("a wrong token came to the dashboard");
             ApiError::Unauthorized

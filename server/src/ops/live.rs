@@ -30,7 +30,7 @@ use tokio::{
 use warp::reply::{Reply, Response};
 
 use super::{Host, Ops, people::Who};
-use crate::{alarm::until, app::Open, error::ApiError, limits::Address};
+use crate::{alarm::until, app::Open, error::ApiError, limits::Seat};
 
 /// How often a snapshot is taken.
 const EVERY: Duration = Duration::from_secs(1);
@@ -196,8 +196,8 @@ impl Live {
 }
 
 /// Answers with a stream of snapshots.
-pub(super) fn listen(ops: &Ops, address: Address, who: &Who) -> Result<Response, ApiError> {
-    let events = events(ops, address, who)?;
+pub(super) fn listen(ops: &Ops, who: &Who) -> Result<Response, ApiError> {
+    let events = events(ops, who)?;
     let mut response = warp::reply::stream(events).into_response();
     for (name, value) in [
         (header::CONTENT_TYPE.as_str(), "text/event-stream"),
@@ -213,10 +213,9 @@ pub(super) fn listen(ops: &Ops, address: Address, who: &Who) -> Result<Response,
 /// connection: it holds a socket, and the drain waits for it.
 pub(super) fn events(
     ops: &Ops,
-    address: Address,
     who: &Who,
 ) -> Result<impl Stream<Item = Result<String, Infallible>> + use<>, ApiError> {
-    let place = ops.host.limits.connect(address)?;
+    let seat = ops.host.limits.look(&who.name)?;
     if ops.host.shutdown.is_asked() {
         return Err(ApiError::Draining);
     }
@@ -229,7 +228,8 @@ pub(super) fn events(
         latest,
         host: ops.host.clone(),
         ends_at: who.until.map(left),
-        _open: ops.host.connections.enter(place),
+        _open: ops.host.connections.enter(None),
+        _seat: seat,
     };
     Ok(reader.events())
 }
@@ -241,6 +241,7 @@ struct Reader {
     host: Host,
     ends_at: Option<Instant>,
     _open: Open,
+    _seat: Seat,
 }
 
 impl Reader {

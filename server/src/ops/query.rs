@@ -12,7 +12,25 @@ use crate::error::ApiError;
 #[serde(transparent)]
 pub(crate) struct Query(BTreeMap<String, String>);
 
+/// Times, places and counts go through scripts, whose numbers are exact up to here.
+const MOST: u64 = 1 << 53;
+
 impl Query {
+    /// Refuses what has another name than these: what was meant as a filter would be none.
+    pub(super) fn has_only(&self, names: &[&str]) -> Result<(), ApiError> {
+        let unknown = self.0.keys().find(|name| !names.contains(&name.as_str()));
+        unknown.map_or(Ok(()), |_| {
+            let known = if names.is_empty() {
+                "nothing".to_owned()
+            } else {
+                names.join(", ")
+            };
+            Err(ApiError::BadRequest(format!(
+                "behind the `?` of this call stands {known}, and nothing else"
+            )))
+        })
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0
             .get(name)
@@ -29,6 +47,15 @@ impl Query {
         self.text(name).map(read).transpose()
     }
 
+    /// A part that is a time, a place or a count.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        let number = self.read(name)?;
+        if number.is_some_and(|number| number > MOST) {
+            return Err(ApiError::BadRequest(format!("`{name}` is {MOST} at most")));
+        }
+        Ok(number)
+    }
+
     /// How many: so many at most.
     pub(super) fn limit(&self, default: usize, most: usize) -> Result<usize, ApiError> {
         Ok(self.read("limit")?.unwrap_or(default).clamp(1, most))
@@ -41,8 +68,8 @@ impl Query {
             queue: self.read("queue")?,
             error: self.text("error").map(str::to_owned),
             group: self.read("group")?,
-            since_ms: self.read("since_ms")?,
-            before_ms: self.read("before_ms")?,
+            since_ms: self.number("since_ms")?,
+            before_ms: self.number("before_ms")?,
         })
     }
 }

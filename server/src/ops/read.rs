@@ -119,7 +119,7 @@ pub(super) async fn job(ops: &Ops, id: &str) -> Result<Response, ApiError> {
 
 /// A page of the children of a master that have not settled, each with where it is; and those that failed.
 pub(super) async fn children(ops: &Ops, id: &str, query: &Query) -> Result<Response, ApiError> {
-    let cursor = query.read("cursor")?.unwrap_or(0);
+    let cursor = query.number("cursor")?.unwrap_or(0);
     let page = ops.inspector.children(id_of(id)?, cursor, CHILDREN).await;
     let mut page = page.map_err(away)?;
     for job in page.left.iter_mut().filter_map(|child| child.job.as_mut()) {
@@ -136,7 +136,8 @@ pub(super) async fn periodic(ops: &Ops) -> Result<Response, ApiError> {
 
 /// Some lanes.
 pub(super) async fn lanes(ops: &Ops, query: &Query) -> Result<Response, ApiError> {
-    let after = query.read("after")?.unwrap_or(0);
+    let after = query.number("after")?.unwrap_or(0);
+    let after = usize::try_from(after).unwrap_or(usize::MAX);
     let limit = query.limit(PAGE, LONGEST_PAGE)?;
     let lanes = ops.inspector.lanes(after, limit).await.map_err(away)?;
     Ok(json(&lanes).into_response())
@@ -167,7 +168,10 @@ pub(super) async fn actions(ops: &Ops, query: &Query) -> Result<Response, ApiErr
     let before = query.text("before");
     let is_id = |text: &str| {
         let parts = text.split_once('-');
-        parts.is_some_and(|(ms, n)| ms.parse::<u64>().is_ok() && n.parse::<u64>().is_ok())
+        // Redis takes no greater one than the greatest, and nothing is before the least.
+        parts.is_some_and(|(ms, n)| {
+            ms.parse::<u64>().is_ok_and(|ms| ms > 0) && n.parse::<u64>().is_ok()
+        })
     };
     if !before.is_none_or(is_id) {
         let text = "`before` is the id of an action";
@@ -180,7 +184,7 @@ pub(super) async fn actions(ops: &Ops, query: &Query) -> Result<Response, ApiErr
 
 /// How the queues were, from a time on: some hundreds of points, however long ago that is.
 pub(super) async fn samples(ops: &Ops, query: &Query) -> Result<Response, ApiError> {
-    let mut from = query.read("since_ms")?.unwrap_or(0);
+    let mut from = query.number("since_ms")?.unwrap_or(0);
     let mut all: Vec<Sample> = Vec::new();
     loop {
         let some = ops.inspector.samples(from, CHUNK).await.map_err(away)?;

@@ -51,3 +51,19 @@ export async function call(method, path, body) {
   if (response.status === 401 && path !== 'session') signedOut();
   throw new Refused(response.status, told?.code ?? 'unknown', told?.message ?? `The server answered ${response.status}.`);
 }
+
+/** Why a stream is refused: a browser does not tell. Nothing if it is not. @param {string} path */
+export async function refusalOf(path) {
+  const ending = new AbortController();
+  try {
+    const response = await fetch(`/ops/api/${path}`, { signal: ending.signal });
+    if (response.ok) return null;
+    if (response.status === 401) signedOut();
+    const told = await response.json().catch(() => null);
+    return told?.message ?? `the server answered ${response.status}`;
+  } catch {
+    return 'the server cannot be reached';
+  } finally {
+    ending.abort();
+  }
+}

@@ -115,7 +115,7 @@ function tellFreshness() {
   // By ear once, not every second.
   const says = state === 'away'
     ? 'The server cannot reach Redis. What is shown was so before; it goes on when Redis is back.'
-    : 'Nothing fresh comes from the server. What is shown was so before.';
+    : `Nothing fresh comes from the server${live.why ? ` (${live.why})` : ''}. What is shown was so before.`;
   if (isBad && trouble.textContent !== says) trouble.textContent = says;
 }
 

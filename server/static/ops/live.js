@@ -3,12 +3,15 @@
  * some seconds without a word the page says so.
  */
 
-import { get } from './api.js';
+import { refusalOf } from './api.js';
 
 /** Without a snapshot for so many ms, what is shown is stale. */
 const STALE = 3500;
 /** Without one for so many, the connection is made anew: it may be dead without a word. */
 const DEAD = 15000;
+/** One that was refused is tried again after so many ms, then after twice as many … */
+const AGAIN = 1000;
+const LATEST = 30000;
 /** Points that are kept: as many as the server keeps. */
 const POINTS = 600;
 /** Totals by task are kept for so many seconds: workers tell of them every two or so. */
@@ -24,6 +27,10 @@ export class Live extends EventTarget {
   /** @type {{at_ms: number, tasks: Record<string, any>}[]} */
   #totals = [];
 
+  /** Why the server refuses to tell, if it does. @type {string | null} */
+  why = null;
+
+  #wait = AGAIN;
   #heardAt = 0;
   #openedAt = 0;
   #isAway = false;
@@ -46,8 +53,8 @@ export class Live extends EventTarget {
       this.#tell();
     });
     source.addEventListener('error', () => {
-      // A browser comes back by itself, unless it was refused: then this call tells why.
-      if (source.readyState === EventSource.CLOSED) get('me').catch(() => {});
+      // A browser comes back by itself, unless it was refused.
+      if (source.readyState === EventSource.CLOSED) this.#comeBack(source);
     });
     clearInterval(this.#clock);
     this.#clock = setInterval(() => {
@@ -56,7 +63,22 @@ export class Live extends EventTarget {
     }, 1000);
   }
 
+  /** @param {EventSource} source */
+  async #comeBack(source) {
+    const wait = this.#wait * (0.5 + Math.random());
+    this.#wait = Math.min(this.#wait * 2, LATEST);
+    const why = await refusalOf('live');
+    if (source !== this.#source) return;
+    this.why = why;
+    this.#tell();
+    setTimeout(() => {
+      if (source === this.#source) this.open();
+    }, wait);
+  }
+
   close() {
+    this.why = null;
+    this.#wait = AGAIN;
     clearInterval(this.#clock);
     this.#source?.close();
     this.#source = null;
@@ -73,7 +95,8 @@ export class Live extends EventTarget {
   /** @returns {'connecting' | 'fresh' | 'stale' | 'away'} */
   get state() {
     if (this.#isAway) return 'away';
-    if (this.silentFor < STALE) return this.snapshot ? 'fresh' : 'connecting';
+    if (this.silentFor < STALE && this.snapshot) return 'fresh';
+    if (this.silentFor < STALE && !this.why) return 'connecting';
     return 'stale';
   }
 
@@ -96,6 +119,8 @@ export class Live extends EventTarget {
   /** @param {any} snapshot */
   #hear(snapshot) {
     this.#isAway = false;
+    this.why = null;
+    this.#wait = AGAIN;
     this.#heardAt = performance.now();
     this.snapshot = snapshot;
     const last = this.points[this.points.length - 1];

@@ -1,6 +1,6 @@
 //! Rooms, page by page: from the sets that Redis has of them, or by a walk over all keys.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -12,7 +12,11 @@ use crate::{
 };
 
 /// Keys that one step of a walk over all looks at.
-const STEP: usize = 1000;
+const STEP: RangeInclusive<usize> = 100..=1000;
+/// Rooms that one script call looks at.
+const LOOK: usize = 100;
+/// No page begins behind so many: numbers are exact up to here.
+const FARTHEST: u64 = 1 << 53;
 /// Steps for one page at most: it may be empty, and go on.
 const STEPS: usize = 20;
 
@@ -73,9 +77,10 @@ impl FromStr for RoomCursor {
             )
         };
         let (place, from) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let from = from.parse().ok().filter(|from| *from <= FARTHEST);
         Ok(Self {
             place: place.to_owned(),
-            from: from.parse().map_err(|_| wrong())?,
+            from: from.ok_or_else(wrong)?,
         })
     }
 }
@@ -94,7 +99,7 @@ pub struct RoomPage {
 }
 
 impl Rooms {
-    /// Lists rooms, `limit` or a few more of them. Costs as much as the page is long, but for [`Which::All`], which
+    /// Lists rooms, `limit` or more of them: as many as the last step found. Costs as much as the page is long, but for [`Which::All`], which
     /// looks at twenty thousand keys at most and may find none among them.
     ///
     /// # Errors
@@ -184,17 +189,21 @@ impl Rooms {
     ) -> Result<(Vec<RoomStatus>, Option<RoomCursor>), KvError> {
         let (before, after) = (format!("{}room:", self.keys.prefix()), ":meta");
         let pattern = format!("{}*{after}", escaped(&before));
+        // A page of few rooms takes small steps: a step's rooms are all told of.
+        let step = limit.saturating_mul(10).clamp(*STEP.start(), *STEP.end());
         let mut rooms = Vec::new();
         for _ in 0..STEPS {
             let (next, names) = self
-                .scan(&redis::cmd("SCAN"), from, STEP, Some(&pattern))
+                .scan(&redis::cmd("SCAN"), from, step, Some(&pattern))
                 .await?;
             let name = |key: String| {
                 let name = key.strip_prefix(&before)?.strip_suffix(after)?;
                 Some(name.to_owned())
             };
             let names: Vec<_> = names.into_iter().filter_map(name).collect();
-            rooms.extend(self.show_all(&known(&names)).await?);
+            for some in known(&names).chunks(LOOK) {
+                rooms.extend(self.show_all(some).await?);
+            }
             from = next;
             if from == 0 || rooms.len() >= limit {
                 break;

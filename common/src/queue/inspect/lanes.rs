@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde::Serialize;
 
-use super::{Inspector, ONLY_LOOKS, score};
+use super::{Inspector, ONLY_LOOKS, list::FARTHEST, score};
 use crate::{
     kv::{KvError, Script},
     queue::{
@@ -87,6 +87,7 @@ impl Inspector {
         after: usize,
         limit: usize,
     ) -> Result<Vec<String>, KvError> {
+        let after = after.min(FARTHEST); // Redis refuses greater places
         let mut connection = self.redis.connection().await?;
         redis::cmd("ZRANGE")
             .arg(self.keys.lanes())

@@ -70,6 +70,9 @@ impl fmt::Display for State {
     }
 }
 
+/// No page begins behind so many: numbers are exact up to here.
+pub(super) const FARTHEST: usize = 1 << 53;
+
 /// Where a page begins: a place (a queue, a lane, a worker, a kind, or the name of the state) and how many of its jobs
 /// come before. Jobs that move meanwhile may be seen twice or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +98,8 @@ impl FromStr for Cursor {
             )
         };
         let (place, from) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let from = from.parse().map_err(|_| wrong())?;
+        let from = from.parse().ok().filter(|from| *from <= FARTHEST);
+        let from = from.ok_or_else(wrong)?;
         Ok(Self {
             place: place.to_owned(),
             from,

@@ -1,5 +1,7 @@
 //! What an operator sees of the rooms, and asks for by hand.
 
+use std::collections::HashSet;
+
 use common::{
     chat::{
         ask::Asked,
@@ -206,4 +208,27 @@ async fn a_room_that_is_in_no_set_is_found_by_the_walk() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_short_page_of_the_walk_does_not_bring_a_thousand_rooms() {
+    let chat = TestChat::with(windowed(10, 10)).await;
+    for n in 0..300 {
+        chat.say(&room(&format!("room-{n}")), "1").await;
+    }
+
+    let (mut cursor, mut seen) = (None, HashSet::new());
+    loop {
+        let page = list(&chat, Which::All, 1, cursor.as_ref()).await;
+        let names = names(&page);
+        // A step looks at a hundred keys or a few more.
+        assert!(names.len() <= 150, "{}", names.len());
+        seen.extend(names.iter().map(ToString::to_string));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+
+    assert_eq!(seen.len(), 300);
 }

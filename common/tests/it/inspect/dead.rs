@@ -209,6 +209,40 @@ async fn a_walk_that_was_cut_off_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_job_that_was_changed_after_the_walk_read_it_is_left_alone() {
+    for fate in [Fate::Discard, Fate::Retry] {
+        let stage = Stage::set();
+        for n in 1..=5 {
+            lay(&stage, &format!("low+{n}"), "demo.a", "no", n).await;
+        }
+        let first = tokio::sync::Notify::new();
+        let all = Filter::default();
+        let walk = stage
+            .operator
+            .all_dead(fate, &all, Some(10.0), |_| first.notify_one());
+        let mut walk = std::pin::pin!(walk);
+        tokio::select! {
+            done = &mut walk => panic!("it ended at once: {done:?}"),
+            () = first.notified() => {}
+        }
+
+        // It has read all five, and waits until it may change the second.
+        stage.operator.retry(&[id("low+2")]).await.unwrap();
+        stage.command("ZREM", "dead", &["low+3"]).await;
+        let (due, again) = ("9000000000000", "8000000000000");
+        stage.command("ZADD", "scheduled", &[due, "low+3"]).await;
+        stage.command("ZADD", "dead", &[again, "low+4"]).await;
+        let done = walk.await.unwrap();
+
+        assert_eq!((done.seen, done.changed), (5, 2), "{fate:?}");
+        let waiting = stage.ids(State::Waiting).await;
+        assert!(waiting.contains(&"low+2".to_owned()), "{waiting:?}");
+        assert_eq!(stage.ids(State::Scheduled).await, ["low+3"], "{fate:?}");
+        assert_eq!(stage.ids(State::Dead).await, ["low+4"], "{fate:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_rate_is_kept() {
     let stage = Stage::set();
     for n in 1..=60 {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use common::queue::{Options, When};
+use common::{
+    queue::{Options, When},
+    testing::eventually,
+};
 use http::StatusCode;
 use serde_json::json;
 
@@ -147,4 +150,70 @@ async fn queues_rooms_and_periodic_tasks_are_changed_in_somebodys_name() {
         assert_eq!(desk.get(path).await[field], json!([]), "{path}");
     }
     assert_eq!(desk.get("lanes").await, json!([]));
+}
+
+#[tokio::test]
+async fn a_slip_in_a_name_is_refused_and_not_taken_for_no_bound() {
+    let desk = Desk::set();
+    desk.dead(2).await;
+    for (path, body) in [
+        ("dead/discard", json!({"tasks": "demo.charge"})),
+        ("dead/discard", json!({"task": "other", "Queue": "low"})),
+        ("dead/retry", json!({"since": 1})),
+        ("dead/discard", json!({})),
+        ("dead/discard", json!({"rate": 5})),
+        ("dead/discard", json!({"error": "", "task": null})),
+        ("dead/discard", json!({"all": false})),
+        ("jobs/retry", json!({"ids": ["high-1"], "rate": 1})),
+        ("queues/pause", json!({"queue": "low", "until": 1})),
+        ("dead/discard?task=other", json!({"all": true})),
+    ] {
+        let (status, told) = desk.post(path, &body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}: {told}");
+    }
+    for path in [
+        "jobs?state=dead&tasks=demo.charge",
+        "jobs/high-1?cursor=1",
+        "lanes?before=1",
+        "rooms?wich=all",
+        "actions?after=1",
+        "samples?since=1",
+        "status?queue=low",
+    ] {
+        assert_eq!(desk.wrong(path).await, StatusCode::BAD_REQUEST, "{path}");
+    }
+    assert_eq!(desk.get("status").await["dead"], 2);
+    assert_eq!(desk.get("actions").await["actions"], json!([]));
+
+    let (status, _) = desk.post("dead/discard", &json!({"all": true})).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    eventually("all are gone", async || {
+        (desk.get("status").await["dead"] == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn places_that_are_too_far_are_refused_and_redis_is_not_blamed() {
+    let desk = Desk::set();
+    let (far, most) = ("18446744073709551615", "9007199254740992");
+    for path in [
+        "lanes?after=",
+        "rooms?cursor=dirty:",
+        "rooms?which=all&cursor=all:",
+        "jobs?state=dead&cursor=dead:",
+        "jobs?state=dead&since_ms=",
+        "jobs?state=dead&before_ms=",
+        "jobs/high-1/children?cursor=",
+        "samples?since_ms=",
+    ] {
+        let far = format!("{path}{far}");
+        assert_eq!(desk.wrong(&far).await, StatusCode::BAD_REQUEST, "{far}");
+        desk.get(&format!("{path}{most}")).await;
+    }
+    for before in ["0-0", "1-", "x"] {
+        let path = format!("actions?before={before}");
+        assert_eq!(desk.wrong(&path).await, StatusCode::BAD_REQUEST, "{path}");
+    }
+    desk.get(&format!("actions?before={far}-{far}")).await;
 }

@@ -129,6 +129,14 @@ impl Desk {
         json_of(&response)
     }
 
+    /// How such a question is refused.
+    async fn wrong(&self, path: &str) -> StatusCode {
+        let bearer = format!("Bearer {ADA}");
+        let path = format!("/ops/api/{path}");
+        let headers = [("authorization", &*bearer)];
+        self.ask("GET", &path, &headers, "").await.status()
+    }
+
     /// As a program does.
     async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         let bearer = format!("Bearer {ADA}");

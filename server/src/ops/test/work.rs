@@ -1,6 +1,6 @@
 //! What goes on beside the calls: snapshots, bulk changes.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use common::{
     queue::{
@@ -13,7 +13,7 @@ use futures_util::{StreamExt, future};
 use http::StatusCode;
 use serde_json::json;
 
-use super::{ADA, Desk, live};
+use super::{super::bulk, ADA, BOB, Desk, live};
 
 #[tokio::test]
 async fn a_bulk_change_is_told_of_and_stopped_through_any_server() {
@@ -121,13 +121,120 @@ async fn a_bulk_change_whose_server_was_killed_is_lost_and_says_where_it_was() {
     assert_eq!((left.len(), &*left[0].id), (20, "29"));
 }
 
+/// Makes every command at a key fail, until [`mend`].
+async fn break_key(desk: &Desk, key: &str) {
+    let script = r#"redis.call("RENAME", KEYS[1], KEYS[1] .. ":aside")
+        redis.call("SET", KEYS[1], "x")"#;
+    let call = ["EVAL", script, "1", key];
+    desk.queue.command::<redis::Value>(&call).await;
+}
+
+async fn mend(desk: &Desk, key: &str) {
+    let aside = format!("{key}:aside");
+    desk.queue.command::<()>(&["RENAME", &aside, key]).await;
+}
+
+#[tokio::test]
+async fn what_redis_fails_goes_on_where_it_was() {
+    let desk = Desk::set();
+    desk.dead(20).await;
+    let bulks = Bulks::new(desk.queue.redis.clone(), desk.queue.keys.clone());
+    let only = async || {
+        let now_ms = desk.ops.operator.now_ms().await.unwrap();
+        bulks.list(now_ms).await.unwrap().pop()
+    };
+    let slow = json!({"all": true, "rate": 10});
+    desk.post("dead/discard", &slow).await;
+    eventually("it goes on", async || {
+        only().await.filter(|bulk| bulk.done.changed > 0)
+    })
+    .await;
+
+    let (dead, told) = (desk.queue.keys.dead(), desk.queue.keys.bulks());
+    break_key(&desk, &dead).await;
+    let bulk = eventually("it says what is wrong", async || {
+        only().await.filter(|bulk| bulk.why.is_some())
+    })
+    .await;
+    assert_eq!(bulk.state, Course::Running, "{bulk:?}");
+    mend(&desk, &dead).await;
+    eventually("nothing is wrong any more", async || {
+        only().await.filter(|bulk| bulk.why.is_none())
+    })
+    .await;
+    // How it ends cannot be told at once.
+    break_key(&desk, &told).await;
+    eventually("all are gone", async || {
+        (desk.ops.operator.count_dead().await.unwrap() == 0).then_some(())
+    })
+    .await;
+    mend(&desk, &told).await;
+
+    let bulk = eventually("it has ended", async || {
+        only().await.filter(|bulk| bulk.state != Course::Running)
+    })
+    .await;
+    assert_eq!((bulk.state, bulk.why), (Course::Done, None));
+    assert_eq!(bulk.done.changed, 20);
+    let actions = desk.get("actions").await;
+    assert_eq!(actions["actions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_redis_fails_for_long_is_given_up() {
+    let desk = Desk::set();
+    desk.dead(1).await;
+    let filter = Filter::default();
+    let begun = desk.ops.operator.begin_all_dead(Fate::Retry, &filter);
+    let bulk = Bulk {
+        id: "x".to_owned(),
+        by: "ada".to_owned(),
+        fate: Fate::Retry,
+        filter: filter.clone(),
+        rate: None,
+        begun_ms: 1000,
+        told_ms: 1000,
+        dead: 1,
+        done: begun.await.unwrap(),
+        state: Course::Running,
+        why: None,
+    };
+    break_key(&desk, &desk.queue.keys.dead()).await;
+    let progress = bulk::Progress::from(bulk.done);
+
+    let ended = bulk::work(&desk.ops.operator, &bulk, Duration::ZERO, &progress).await;
+
+    assert!(ended.is_err());
+}
+
+#[tokio::test]
+async fn who_looks_is_not_held_by_how_the_chats_clients_connect() {
+    let desk = Desk::set();
+    let address = std::net::IpAddr::from([192, 0, 2, 1]).into();
+    let limits = &desk.ops.host.limits;
+    let clients: Vec<_> = std::iter::repeat_with(|| limits.connect(address))
+        .take_while(Result::is_ok)
+        .collect();
+    assert!(!clients.is_empty());
+    let [ada, bob] = [ADA, BOB].map(|token| desk.ops.people.by_token(token).unwrap());
+
+    let all = (0..50).map(|_| live::events(&desk.ops, &ada).ok().unwrap());
+    let all: Vec<_> = all.collect();
+
+    assert_eq!(desk.ops.host.connections.count(), 50);
+    assert!(live::events(&desk.ops, &ada).is_err(), "so many are enough");
+    assert!(live::events(&desk.ops, &bob).is_ok());
+    drop(all);
+    assert_eq!(desk.ops.host.connections.count(), 0);
+    assert!(live::events(&desk.ops, &ada).is_ok());
+}
+
 #[tokio::test]
 async fn one_snapshot_a_second_is_shared_by_all_who_look_and_none_is_taken_for_nobody() {
     let desk = Desk::set();
     let taken = || desk.ops.live.taken.load(Ordering::Relaxed);
-    let address = std::net::IpAddr::from([192, 0, 2, 1]).into();
     let who = desk.ops.people.by_token(ADA).unwrap();
-    let look = || live::events(&desk.ops, address, &who).unwrap();
+    let look = || live::events(&desk.ops, &who).unwrap();
     assert_eq!(taken(), 0);
 
     let began = tokio::time::Instant::now();
@@ -160,9 +267,8 @@ async fn one_snapshot_a_second_is_shared_by_all_who_look_and_none_is_taken_for_n
 #[tokio::test]
 async fn who_looks_is_sent_away_when_the_server_drains() {
     let desk = Desk::set();
-    let address = std::net::IpAddr::from([192, 0, 2, 1]).into();
     let who = desk.ops.people.by_token(ADA).unwrap();
-    let events = live::events(&desk.ops, address, &who).unwrap();
+    let events = live::events(&desk.ops, &who).unwrap();
     assert_eq!(desk.ops.host.connections.count(), 1);
 
     desk.ops.host.drain.begin(1);
@@ -170,7 +276,7 @@ async fn who_looks_is_sent_away_when_the_server_drains() {
 
     text(events, usize::MAX).await; // it ends
     desk.ops.host.connections.none().await;
-    assert!(live::events(&desk.ops, address, &who).is_err());
+    assert!(live::events(&desk.ops, &who).is_err());
 }
 
 /// So many events of a stream, or all until its end.

@@ -44,7 +44,7 @@ async function goOn(one) {
   if (!(await sure(`${verb}: go on with ${describe(one.filter)}?`, text, 'Go on'))) return;
   await doing(async () => {
     const until = one.until_ms ? { before_ms: one.until_ms + 1 } : {};
-    await post(`dead/${one.fate}`, { ...one.filter, ...(one.at_ms ? { since_ms: one.at_ms } : {}), ...until, rate: one.rate });
+    await post(`dead/${one.fate}`, { ...one.filter, ...(one.at_ms ? { since_ms: one.at_ms } : {}), ...until, all: true, rate: one.rate });
     return 'It goes on.';
   });
 }

@@ -27,7 +27,7 @@ export default function dead({ query, live, redraw, set }) {
       : [`Discard ${describe(filter)}?`, `${how} They are gone for good.`, 'Discard'];
     if (!(await sure(words[0], words[1], words[2]))) return;
     await doing(async () => {
-      await post(`dead/${fate}`, { ...filter, rate });
+      await post(`dead/${fate}`, { ...filter, ...(isAll ? { all: true } : {}), rate });
       return 'It has begun: see below.';
     });
   }
