@@ -133,16 +133,16 @@ impl Look {
         slots
     }
 
-    pub(super) fn reason(&self, job: Job) -> Reason {
+    pub(super) fn reason(&self, job: &Job) -> Reason {
         match job.state.as_str() {
             "claimed" => match &job.claim {
-                Some(claim) => self.claimed(&job, claim),
+                Some(claim) => self.claimed(job, claim),
                 None => astray(job),
             },
-            "waiting" => self.waiting(&job),
-            "laned" => match job.lane {
+            "waiting" => self.waiting(job),
+            "laned" => match &job.lane {
                 Some(lane) => Reason::Laned {
-                    lane: lane.status,
+                    lane: lane.status.clone(),
                     ahead: lane.ahead.unwrap_or(0),
                     holders: self.holders.clone(),
                 },
@@ -155,7 +155,7 @@ impl Look {
                 alive: self.alive(),
             },
             "parked" => Reason::Parked {
-                task: job.task.unwrap_or_default(),
+                task: job.task.clone().unwrap_or_default(),
                 version: job.version,
                 since_ms: job.parked_ms,
                 workers: self.serving().map(|worker| worker.id.clone()).collect(),
@@ -224,6 +224,8 @@ impl Look {
     }
 }
 
-fn astray(job: Job) -> Reason {
-    Reason::Astray { places: job.state }
+fn astray(job: &Job) -> Reason {
+    Reason::Astray {
+        places: job.state.clone(),
+    }
 }
