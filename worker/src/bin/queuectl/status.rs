@@ -29,7 +29,7 @@ pub(crate) async fn workers(connection: &Connection, out: &Out) -> Outcome {
 /// Kinds of parked jobs that are named.
 const KINDS: usize = 3;
 
-fn lives(worker: &WorkerStatus, now_ms: u64) -> bool {
+pub(crate) fn lives(worker: &WorkerStatus, now_ms: u64) -> bool {
     worker.alive_until_ms > now_ms
 }
 
