@@ -36,13 +36,13 @@ pub(super) struct Look {
     pub(super) paused: Option<Decision>,
     pub(super) draining: Option<Decision>,
     pub(super) inbox: u64,
-    /// Those that are alive.
+    /// Those that are alive and do not stop: who stops takes nothing more.
     workers: Vec<Serving>,
     holders: Vec<String>,
     id: JobId,
 }
 
-/// A worker that is alive.
+/// A worker that takes jobs.
 struct Serving {
     id: String,
     info: WorkerInfo,
@@ -84,6 +84,7 @@ impl Inspector {
                     info: WorkerInfo::read(&info),
                     holds: Queue::ALL.into_iter().zip([high, default, low]).collect(),
                 })
+                .filter(|worker| !worker.info.stopping)
                 .collect(),
             holders,
             id,
@@ -145,6 +146,7 @@ impl Look {
                     lane: lane.status.clone(),
                     ahead: lane.ahead.unwrap_or(0),
                     holders: self.holders.clone(),
+                    alive: self.alive(),
                 },
                 None => astray(job),
             },

@@ -110,6 +110,8 @@ pub enum Reason {
         ahead: u64,
         /// Some of the jobs that hold the lane's slots.
         holders: Vec<String>,
+        /// Workers that are alive.
+        alive: u64,
     },
     /// It is for a later time.
     Scheduled {
