@@ -13,13 +13,14 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    JobId, Queue, Registry, bell::Bell, enqueue::millis, pause::known_queues, tail::Tail,
-    turn::Lease, watch::Watchdog,
+    JobId, Queue, Registry, bell::Bell, enqueue::millis, inspect::status::WorkerInfo,
+    pause::known_queues, tail::Tail, turn::Lease, watch::Watchdog,
 };
 use crate::{
     error::Chain,
     id::BootId,
     kv::{Keys, KvError, Redis, Script},
+    shutdown::Shutdown,
 };
 
 static BEAT: LazyLock<Script> = LazyLock::new(|| {
@@ -78,8 +79,10 @@ pub(super) struct Pulse {
     pub(super) worker: BootId,
     pub(super) every: Duration,
     pub(super) time_to_live: Duration,
-    /// What to tell of the worker, as JSON.
-    pub(super) info: String,
+    /// What to tell of the worker.
+    pub(super) info: WorkerInfo,
+    /// Whether it is asked to stop, which is told, too.
+    pub(super) shutdown: Shutdown,
     /// What is counted by task.
     pub(super) registry: Arc<Registry>,
     /// Whom a beat tells whether somebody follows.
@@ -93,10 +96,14 @@ type Reply = (bool, usize, Vec<(String, String)>, Vec<String>, bool);
 
 impl Pulse {
     pub(super) async fn beat(&self, redis: &Redis) -> Result<Beat, KvError> {
+        let info = WorkerInfo {
+            stopping: self.shutdown.is_asked(),
+            ..self.info.clone()
+        };
         let mut call = BEAT.on(self.keys.prefix());
         call.arg(self.worker)
             .arg(millis(self.time_to_live))
-            .arg(&self.info);
+            .arg(serde_json::json!(info).to_string());
         let tasks = self.registry.entries();
         let counted: Vec<_> = tasks.map(|task| (task, task.tally.take())).collect();
         for (task, counts) in &counted {
@@ -176,12 +183,19 @@ impl Heartbeat {
         self.news.clone()
     }
 
-    /// Beats at once whenever the bell asks for it.
-    pub(super) async fn hurry(thread: std::thread::Thread, bell: Bell) {
-        loop {
-            bell.beat.notified().await;
+    /// Beats at once whenever the bell asks for it, and when the worker is asked to stop.
+    pub(super) async fn hurry(thread: std::thread::Thread, bell: Bell, shutdown: Shutdown) {
+        let rings = async {
+            loop {
+                bell.beat.notified().await;
+                thread.unpark();
+            }
+        };
+        let stop = async {
+            shutdown.asked().await;
             thread.unpark();
-        }
+        };
+        tokio::join!(rings, stop);
     }
 
     /// The thread that beats.

@@ -11,7 +11,7 @@ use super::{
     care::Care,
     consume::Consumer,
     heartbeat::{Heartbeat, News, Pulse, retire},
-    inspect::Inspector,
+    inspect::{Inspector, status::WorkerInfo},
     limits::{Limits, Slots},
     run::Runner,
     samples,
@@ -175,6 +175,7 @@ impl Worker {
             every: options.beat,
             time_to_live: options.time_to_live,
             info: describe(&options),
+            shutdown: shutdown.clone(),
             registry: Arc::clone(&registry),
             tail: tail.clone(),
         };
@@ -187,7 +188,7 @@ impl Worker {
                 .listen(redis.clone(), keys.clone(), shutdown.clone()),
         );
         if let Some(thread) = heartbeat.thread() {
-            beside.spawn(Heartbeat::hurry(thread, bell.clone()));
+            beside.spawn(Heartbeat::hurry(thread, bell.clone(), shutdown.clone()));
         }
         beside.spawn(note_beats(heartbeat.news(), beats));
         let inspector = Inspector::new(redis.clone(), keys.clone());
@@ -252,26 +253,24 @@ async fn note_beats(mut news: watch::Receiver<News>, beats: Beats) {
     }
 }
 
-/// What the list of workers tells of this one, as JSON.
-fn describe(options: &WorkerOptions) -> String {
-    let by_queue = |numbers: &[(Queue, usize)]| -> serde_json::Map<_, _> {
-        let entry = |(queue, n): &(Queue, usize)| (queue.to_string(), (*n).into());
+/// What the list of workers tells of this one.
+fn describe(options: &WorkerOptions) -> WorkerInfo {
+    let by_queue = |numbers: &[(Queue, usize)]| {
+        let entry = |(queue, n): &(Queue, usize)| (queue.to_string(), *n as u64);
         numbers.iter().map(entry).collect()
     };
-    let queues = by_queue(options.limits.per_queue());
-    let reserve = by_queue(options.reserve.named());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let started = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    serde_json::json!({
-        "host": host.trim(),
-        "pid": std::process::id(),
-        "started": started,
-        "queues": queues,
-        "concurrency": options.concurrency,
-        "reserve": reserve,
-    })
-    .to_string()
+    WorkerInfo {
+        host: host.trim().to_owned(),
+        pid: std::process::id(),
+        started,
+        queues: by_queue(options.limits.per_queue()),
+        concurrency: options.concurrency as u64,
+        reserve: by_queue(options.reserve.named()),
+        stopping: false,
+    }
 }

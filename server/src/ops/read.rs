@@ -107,13 +107,15 @@ pub(super) async fn jobs(ops: &Ops, query: &Query) -> Result<Response, ApiError>
 /// One job's whole story.
 pub(super) async fn job(ops: &Ops, id: &str) -> Result<Response, ApiError> {
     let id = id_of(id)?;
-    let told = match ops.inspector.show(id).await.map_err(away)? {
+    let known = ops.inspector.show(id).await.map_err(away)?;
+    let why = ops.inspector.explain_known(id, &known).await;
+    let why = why.map_err(away)?;
+    let told = match known {
         Known::Job(job) => Told::Job { job },
         Known::Ended(outcome) => ended(id, outcome),
         Known::Finished => Told::Finished { id },
         Known::Never { newest } => Told::Never { id, newest },
     };
-    let why = ops.inspector.explain(id).await.map_err(away)?;
     Ok(json(&Story { told, why }).into_response())
 }
 

@@ -175,6 +175,75 @@ async fn a_bench_disturbs_nobody_and_leaves_nothing() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+fn signal(name: &str, pid: &str) {
+    let sent = Command::new("kill").args(["-s", name, pid]).status();
+    assert!(sent.expect("`kill`").success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bench_that_is_stopped_leaves_nothing() {
+    let desk = Desk::set();
+    let pattern = format!("{{{}-bench-*", desk.queue.namespace);
+    // While it enqueues, and while its worker runs.
+    for (name, count, at) in [
+        ("TERM", "1000000", ":jobs"),
+        ("HUP", "2000", ":workers"),
+        ("INT", "2000", ":workers"),
+    ] {
+        let mut command = queuectl(&desk.queue.url, &["bench", "--count", count]);
+        command.env("RHUBARB_NAMESPACE", &desk.queue.namespace);
+        let child = command.stderr(Stdio::piped()).spawn().expect("a process");
+        eventually("it is so far", async || {
+            let keys: Vec<String> = desk.queue.command(&["KEYS", &pattern]).await;
+            keys.iter().any(|key| key.ends_with(at)).then_some(())
+        })
+        .await;
+
+        signal(name, &child.id().to_string());
+
+        let ended = child.wait_with_output().expect("its end");
+        assert_eq!(ended.status.code(), Some(1), "SIG{name}");
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(said, "Stopped; what was enqueued is removed.\n");
+        let left: Vec<String> = desk.queue.command(&["KEYS", &pattern]).await;
+        assert!(left.is_empty(), "SIG{name}: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_is_no_call() {
+    let desk = Desk::set();
+    for args in [
+        &["rooms", "--cursor", "dirty:18446744073709551615"][..],
+        &["rooms", "--cursor", "x"],
+        &["jobs", "waiting", "--cursor", "high:18446744073709551615"],
+        &["lanes", "--after", "18446744073709551615"],
+        &["actions", "--before", "x"],
+        &["actions", "--before", "0-0"],
+        &["actions", "--before", "18446744073709551615-0"],
+    ] {
+        let ended = desk.call(args);
+        assert_eq!(ended.code, 2, "{args:?}: {}", ended.err);
+    }
+    desk.ask(&["rooms", "--cursor", "dirty:9007199254740992"]);
+    desk.ask(&["jobs", "waiting", "--cursor", "high:9007199254740992"]);
+    desk.ask(&["lanes", "--after", "9007199254740992"]);
+    desk.ask(&["actions", "--before", "9007199254740992-0"]);
+}
+
+#[tokio::test]
+async fn a_reflush_is_written_down_with_who_did_it() {
+    let desk = Desk::set();
+    desk.ask(&["reflush", "lobby", "--by", "ada"]);
+    let list = desk.ask_json(&["actions"]);
+    let field = |name: &str| list[0][name].as_str().unwrap_or_default();
+    assert_eq!(
+        (field("by"), field("did"), field("of")),
+        ("ada", "reflush", "lobby"),
+        "{list}"
+    );
+}
+
 #[test]
 fn completions_and_the_man_page_need_no_redis_and_name_each_command() {
     for shell in ["bash", "zsh", "fish"] {
@@ -210,12 +279,12 @@ fn top_without_a_terminal_points_to_status() {
     );
 }
 
-/// `script` gives the process a terminal.
-#[test]
-fn top_draws_on_a_terminal_and_leaves_it_as_it_was() {
-    let desk = Desk::set();
+/// What `top` draws until it ends: by a key, or by a signal. `script` gives it a terminal.
+fn draw(desk: &Desk, end: impl FnOnce(&mut dyn Write, &str)) -> String {
+    let pid = std::env::temp_dir().join(format!("{}-top", desk.queue.namespace));
     let top = format!(
-        "stty rows 24 cols 80; {} top",
+        "stty rows 24 cols 80; sh -c 'echo $$ > {0}; exec {1} top'; echo ended with $?; stty -a",
+        pid.display(),
         env!("CARGO_BIN_EXE_queuectl")
     );
     let mut child = Command::new("script")
@@ -229,23 +298,37 @@ fn top_draws_on_a_terminal_and_leaves_it_as_it_was() {
         .expect("`script` of util-linux");
     let mut stdin = child.stdin.take().expect("its keys");
     let mut stdout = child.stdout.take().expect("its screen");
-    let mut screen = String::new();
+    let (mut screen, mut end) = (String::new(), Some(end));
     let mut bytes = [0; 4096];
-    let mut has_quit = false;
     loop {
         let n = stdout.read(&mut bytes).expect("a screen");
         if n == 0 {
             break;
         }
         screen.push_str(&String::from_utf8_lossy(&bytes[..n]));
-        if !has_quit && screen.contains("No worker is running.") {
-            stdin.write_all(b"q").expect("a key");
-            has_quit = true;
+        if screen.contains("No worker is running.")
+            && let Some(end) = end.take()
+        {
+            let pid = std::fs::read_to_string(&pid).expect("its process");
+            end(&mut stdin, pid.trim());
         }
     }
+    child.wait().expect("its end");
+    std::fs::remove_file(&pid).expect("a file");
+    assert!(end.is_none(), "{screen}");
+    screen
+}
 
-    assert!(child.wait().expect("its end").success(), "{screen}");
-    assert!(has_quit, "{screen}");
-    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
-    assert!(screen.contains(enter) && screen.contains(leave), "{screen}");
+#[test]
+fn top_draws_on_a_terminal_and_leaves_it_as_it_was() {
+    let desk = Desk::set();
+    let by_key = draw(&desk, |keys, _| keys.write_all(b"q").expect("a key"));
+    let by_term = draw(&desk, |_, pid| signal("TERM", pid));
+    let by_hup = draw(&desk, |_, pid| signal("HUP", pid));
+    for screen in [by_key, by_term, by_hup] {
+        let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+        assert!(screen.contains(enter) && screen.contains(leave), "{screen}");
+        assert!(screen.contains("ended with 0"), "{screen}");
+        assert!(screen.contains(" icanon"), "{screen}");
+    }
 }

@@ -1,8 +1,8 @@
 //! `queuectl rooms`, `flush` and `rehydrate`. While a process is waited for, workers go on in the other thread.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
+    io::{BufRead, BufReader, Read},
+    process::{Child, ChildStderr, Stdio},
 };
 
 use common::{
@@ -133,13 +133,7 @@ async fn a_flush_and_a_rehydration_are_asked_for_and_followed_to_their_end() {
 async fn who_waits_for_a_flush_that_nobody_runs_is_told_why() {
     let chat = TestChat::start().await;
     say(&chat, "lobby", 3).await;
-    let mut command = queuectl(&chat.queue.url, &["flush", "lobby", "--wait"]);
-    command.env("RHUBARB_NAMESPACE", &chat.queue.namespace);
-    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().expect("a process");
-    let mut said = String::new();
-    let mut stderr = BufReader::new(child.stderr.take().expect("its word"));
-    stderr.read_line(&mut said).expect("a line");
+    let (child, stderr, said) = begin(&chat, &["flush", "lobby", "--wait"]);
     assert_eq!(
         said,
         "default-1: No worker is running. No job is before it in queue default.\n"
@@ -152,4 +146,81 @@ async fn who_waits_for_a_flush_that_nobody_runs_is_told_why() {
     let out = String::from_utf8(ended.stdout).unwrap();
     assert_eq!(out, "Flushed lobby: 3 messages went to the archive.\n");
     drop(stderr); // the process may write until its end
+}
+
+/// A call that goes on, and the first line that it says.
+fn begin(chat: &TestChat, args: &[&str]) -> (Child, BufReader<ChildStderr>, String) {
+    let mut command = queuectl(&chat.queue.url, args);
+    command.env("RHUBARB_NAMESPACE", &chat.queue.namespace);
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("a process");
+    let mut stderr = BufReader::new(child.stderr.take().expect("its word"));
+    let mut said = String::new();
+    stderr.read_line(&mut said).expect("a line");
+    (child, stderr, said)
+}
+
+async fn forget_the_ask(chat: &TestChat) {
+    let asked = chat.queue.keys.flushing(&"lobby".parse().unwrap());
+    let deleted: u32 = chat.queue.command(&["DEL", &asked]).await;
+    assert_eq!(deleted, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_what_another_has_asked_for_is_told_why_and_it_is_asked_again() {
+    let chat = TestChat::start().await;
+    say(&chat, "lobby", 3).await;
+    ask(&chat, &["flush", "lobby"]);
+    let (mut child, _stderr, said) = begin(&chat, &["flush", "lobby", "--wait"]);
+    assert_eq!(
+        said,
+        "A flush of lobby was asked for before, in queue default, which no worker serves: start one.\n"
+    );
+    child.kill().expect("a process");
+    child.wait().expect("its end");
+    ask(&chat, &["pause", "default", "--by", "ada"]);
+    let (child, stderr, said) = begin(&chat, &["flush", "lobby", "--wait"]);
+    assert!(
+        said.contains(", in queue default, which is paused for ")
+            && said.ends_with(" by ada: queuectl resume default.\n"),
+        "{said}"
+    );
+
+    ask(&chat, &["discard", "default-1"]);
+    forget_the_ask(&chat).await;
+    eventually("it is asked for again", async || {
+        (call(&chat, &["show", "default-2"]).code == 0).then_some(())
+    })
+    .await;
+    ask(&chat, &["resume", "default"]);
+    let _worker = chat.worker();
+
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let ended = ended.await.expect("a thread").expect("an end");
+    let out = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(out, "Flushed lobby: 3 messages went to the archive.\n");
+    drop(stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_that_ends_without_having_flushed_is_not_waited_for() {
+    let chat = TestChat::start().await;
+    say(&chat, "lobby", 3).await;
+    let (child, mut stderr, said) = begin(&chat, &["flush", "lobby", "--wait"]);
+    assert!(
+        said.starts_with("default-1: No worker is running."),
+        "{said}"
+    );
+
+    ask(&chat, &["discard", "default-1"]);
+    forget_the_ask(&chat).await;
+
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).expect("its last word");
+    let ended = child.wait_with_output().expect("an end");
+    assert_eq!(ended.status.code(), Some(1), "{rest}");
+    assert!(
+        rest.contains("the flush of lobby is over (default-1 has ended), and 3 messages are not in the archive."),
+        "{rest}"
+    );
 }

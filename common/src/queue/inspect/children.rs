@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     Inspector,
-    show::{Group, Job, Known},
+    show::{Group, Job},
 };
 use crate::{kv::KvError, queue::JobId};
 
@@ -29,7 +29,7 @@ pub struct Children {
 pub struct Child {
     /// Its id.
     pub id: JobId,
-    /// Where it is: none if it was settled meanwhile.
+    /// Where it is, without its groups, its flow and its lane: none if it was settled meanwhile.
     #[serde(flatten)]
     pub job: Option<Box<Job>>,
 }
@@ -46,27 +46,20 @@ impl Inspector {
         cursor: u64,
         limit: usize,
     ) -> Result<Children, KvError> {
-        let group = self.group(master).await?;
         let key = self.keys.group_left(master);
         let (next, ids): (u64, Vec<JobId>) = self.scan("SSCAN", &key, cursor, limit).await?;
         // A small set comes as a whole, whatever was asked for; no more of them are looked at than that.
-        let mut left = Vec::with_capacity(ids.len());
-        for (n, id) in ids.into_iter().enumerate() {
-            let known = if n < 2 * limit {
-                Some(self.show(id).await?)
-            } else {
-                None
-            };
-            let job = match known {
-                Some(Known::Job(job)) => Some(job),
-                _ => None,
-            };
-            left.push(Child { id, job });
-        }
+        let looked = ids.get(..2 * limit).unwrap_or(&ids);
+        let jobs = self.show_plain(looked).await?;
+        let jobs = jobs.into_iter().chain(std::iter::repeat_with(|| None));
+        let left = ids.into_iter().zip(jobs);
+        let left = left.map(|(id, job)| Child { id, job }).collect();
         let key = self.keys.group_failed(master);
         let (_, mut failed): (u64, Vec<(String, String)>) =
             self.scan("HSCAN", &key, 0, FAILURES).await?;
         failed.truncate(FAILURES);
+        // Last, so that it counts every child that is told of.
+        let group = self.group(master).await?;
         Ok(Children {
             group,
             left,

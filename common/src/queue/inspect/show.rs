@@ -19,7 +19,7 @@ use crate::{
 
 static SHOW: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "look at a job",
+        "look at jobs",
         &[
             ONLY_LOOKS,
             crate::queue::LIB,
@@ -181,9 +181,8 @@ impl Inspector {
     /// # Errors
     /// If Redis fails.
     pub async fn show(&self, id: JobId) -> Result<Known, KvError> {
-        let mut call = SHOW.on(self.keys.prefix());
-        call.arg(id);
-        let reply: Reply = SHOW.run(&self.redis, &call).await?;
+        let reply = self.look_at(&[id]).await?.pop();
+        let reply = reply.ok_or_else(|| self.redis.failed("look at jobs", nothing()))?;
         if reply.1.is_empty() {
             if let Some(outcome) = AnyOutcome::read(&reply.9.1) {
                 return Ok(Known::Ended(outcome));
@@ -206,6 +205,27 @@ impl Inspector {
             job.job.lane = Some(self.lane_of(id, lane).await?);
         }
         Ok(Known::Job(Box::new(job.job)))
+    }
+
+    /// Looks at some jobs in one step, each without what is around it: its groups, its flow, its lane. None for an id
+    /// that has ended or never was.
+    pub(super) async fn show_plain(&self, ids: &[JobId]) -> Result<Vec<Option<Box<Job>>>, KvError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let replies = self.look_at(ids).await?;
+        let plain = |(id, reply): (&JobId, Reply)| {
+            (!reply.1.is_empty()).then(|| Box::new(read(*id, reply).job))
+        };
+        Ok(ids.iter().zip(replies).map(plain).collect())
+    }
+
+    async fn look_at(&self, ids: &[JobId]) -> Result<Vec<Reply>, KvError> {
+        let mut call = SHOW.on(self.keys.prefix());
+        for id in ids {
+            call.arg(id);
+        }
+        SHOW.run(&self.redis, &call).await
     }
 
     async fn add_groups(&self, read: &mut Read) -> Result<(), KvError> {
@@ -244,6 +264,10 @@ impl Inspector {
             failures,
         })
     }
+}
+
+fn nothing() -> redis::RedisError {
+    (redis::ErrorKind::UnexpectedReturnType, "no reply").into()
 }
 
 struct Read {

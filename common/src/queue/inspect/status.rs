@@ -105,6 +105,8 @@ pub struct WorkerInfo {
     pub concurrency: u64,
     /// Slots that only one queue may use.
     pub reserve: BTreeMap<String, u64>,
+    /// It was asked to stop: it finishes what it holds, and takes nothing more.
+    pub stopping: bool,
 }
 
 impl WorkerInfo {

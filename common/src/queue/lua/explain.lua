@@ -1,9 +1,10 @@
 -- What keeps one job from running: where it stands in its list, its queue, the workers that serve it.
--- Costs the same at any depth; grows with the workers and what they run.
+-- Costs the same at any depth; grows with the workers and, for a job that waits, with what they run.
 -- KEYS 1 namespace     ARGV 1 id, 2 its lane or ''
 -- Returns { now, ms, { 1 if it waits, 1 if it is listed, how many are before it },
 --           since when and by whom its queue is paused (JSON) or '', the same of its draining, bodies in its inbox,
---           { worker, ms at which its heartbeat ends, what it told of itself (JSON), jobs it holds: high, default, low }...,
+--           { worker, ms at which its heartbeat ends, what it told of itself (JSON), jobs it holds: high, default, low
+--             (none told if the job does not wait) }...,
 --           { some that hold slots of its lane } }
 local LOOK = 20 -- entries at the tail that may be leftovers (discarded, listed twice)
 local SOME = 5
@@ -37,7 +38,7 @@ local known = redis.call('ZRANGE', workers, 0, -1, 'WITHSCORES')
 local serving = {}
 for i = 1, #known, 2 do
   local worker, holds = known[i], { high = 0, default = 0, low = 0 }
-  local held = held_by(worker)
+  local held = place and held_by(worker) or {} -- what does not wait needs no slot
   for at = 1, #held, 2 do
     local of = queue_of(held[at])
     holds[of] = (holds[of] or 0) + 1

@@ -246,3 +246,28 @@ async fn a_job_that_was_popped_and_not_claimed_is_told() {
     );
     says(&stage.explain("default-2").await, "It is next");
 }
+
+#[tokio::test]
+async fn the_slots_of_a_worker_that_stops_are_not_free() {
+    let stage = Stage::set();
+    let worker = stage.worker("default=4");
+    let first = stage.enqueue(&Hold).await;
+    stage.wait_for_claims(&[&first.to_string()]).await;
+    let told = stage.inspector.status().await.unwrap();
+    assert!(!told.workers[0].info.stopping);
+
+    let stopping = tokio::spawn(worker.stop());
+
+    eventually("it tells so", async || {
+        let status = stage.inspector.status().await.expect("Redis answers");
+        status.workers[0].info.stopping.then_some(())
+    })
+    .await;
+    let second = stage.enqueue(&Hold).await;
+    let told = stage.explain(second).await;
+    assert_eq!(told.reason, Reason::NoWorker { alive: 0, ahead: 0 });
+    let told = stage.explain(first).await;
+    assert!(matches!(told.reason, Reason::Running { .. }), "{told:?}");
+    stage.gate.add_permits(1);
+    stopping.await.expect("an end in order");
+}

@@ -34,6 +34,8 @@ async fn a_lane_is_told_with_what_holds_its_slots() {
         &told,
         "It is in the line of lane tenant-7, 1 job is before it. 1 of 1 slots of the lane are held by default+1",
     );
+    assert!(told.text.ends_with("No worker is running."), "{told:?}");
+    assert_eq!(told.advice.as_deref(), Some("Start a worker."));
 
     let slow = Options {
         lane: Some(Lane::new("slow", 9).rate(1, Duration::from_secs(3600))),

@@ -5,11 +5,12 @@ use common::{
         Queue,
         dead::Filter,
         inspect::{
+            Inspector,
             list::{Listing, State},
             show::{Job, Known},
         },
     },
-    testing::{TestQueue, eventually},
+    testing::{RedisServer, TestQueue, eventually},
 };
 
 use super::{Hold, Holds, Nothing, Stage, id};
@@ -287,4 +288,68 @@ async fn the_children_of_a_master_are_listed_with_where_they_are() {
     let children = stage.inspector.children(master, 0, 10).await.unwrap();
     assert_eq!((children.group.left, children.left.len()), (2, 2));
     assert_eq!(children.failed[0].0, one.to_string());
+}
+
+/// What workers hold costs as much as they hold, and a page asks again and again.
+#[tokio::test]
+async fn what_workers_hold_is_not_asked_for_a_job_that_nobody_holds() {
+    let stage = Stage::set();
+    let worker = stage.one_of_each().await;
+    worker.stop().await;
+    stage.command("ZADD", "workers", &["1e15", "w"]).await;
+    stage
+        .command("SET", "claims:w", &["who asks gets an error"])
+        .await;
+
+    for (job, state) in [
+        ("default-1", "dead"),
+        ("default-2", "scheduled"),
+        ("default-3", "waiting"),
+        ("default+1", "scheduled"),
+    ] {
+        let known = stage
+            .inspector
+            .show(id(job))
+            .await
+            .expect("it is not asked");
+        let Known::Job(seen) = &known else {
+            panic!("{job} is there")
+        };
+        assert_eq!(seen.state, state, "{job}");
+        if state != "waiting" {
+            let why = stage.inspector.explain_known(id(job), &known).await;
+            why.expect("it is not asked");
+        }
+    }
+    let never = stage.inspector.explain(id("default-9")).await;
+    never.expect("it is not asked");
+}
+
+#[tokio::test]
+async fn the_children_of_a_page_are_looked_at_in_one_step() {
+    let redis = RedisServer::start(&[]);
+    let queue = TestQueue::on(&redis.url());
+    let inspector = Inspector::new(queue.redis.clone(), queue.keys.clone());
+    let master = queue.producer().enqueue(&Nothing { n: 0 }).await.unwrap();
+    for n in 0..20 {
+        let child = queue.producer().enqueue(&Nothing { n }).await.unwrap();
+        let left = queue.keys.group_left(master);
+        let _: u64 = queue.command(&["SADD", &left, &child.to_string()]).await;
+    }
+    let scripts = async || {
+        let stats: String = queue.command(&["INFO", "commandstats"]).await;
+        let calls = stats.lines().find_map(|line| {
+            let calls = line.strip_prefix("cmdstat_evalsha:calls=")?;
+            calls.split(',').next()?.parse::<u64>().ok()
+        });
+        calls.expect("scripts ran")
+    };
+    let _ = inspector.children(master, 0, 20).await.unwrap(); // loads the scripts
+    let before = scripts().await;
+
+    let page = inspector.children(master, 0, 20).await.unwrap();
+
+    assert_eq!(scripts().await - before, 2, "the group, and its children");
+    let waiting = page.left.iter().filter_map(|child| child.job.as_ref());
+    assert_eq!(waiting.filter(|job| job.state == "waiting").count(), 20);
 }

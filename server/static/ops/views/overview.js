@@ -45,7 +45,7 @@ function troubles(status, snapshot, now) {
   const found = [];
   const alive = status.workers.filter((/** @type {any} */ one) => one.alive_until_ms > status.now_ms);
   for (const one of status.queues) {
-    const served = alive.some((/** @type {any} */ worker) => worker.queues[one.queue]);
+    const served = alive.some((/** @type {any} */ worker) => worker.queues[one.queue] && !worker.stopping);
     if (one.paused) found.push([`Queue ${one.queue} is paused`, `for ${span(now - one.paused.since_ms)}, by ${one.paused.by || 'somebody'}`, '#/queues']);
     if (one.draining) found.push([`Queue ${one.queue} drains and takes no new jobs`, `for ${span(now - one.draining.since_ms)}, by ${one.draining.by || 'somebody'}`, '#/queues']);
     if (one.waiting > 0 && !served) found.push([`No worker serves queue ${one.queue}`, `${many(one.waiting, 'job')} wait${one.waiting === 1 ? 's' : ''}`, '#/workers']);

@@ -31,7 +31,7 @@ export default function queues({ live, every, redraw }) {
 function card(one, status, live, now) {
   const { points } = live;
   const name = one.queue;
-  const serving = status.workers.filter((/** @type {any} */ worker) => worker.queues[name] && worker.alive_until_ms > status.now_ms);
+  const serving = status.workers.filter((/** @type {any} */ worker) => worker.queues[name] && !worker.stopping && worker.alive_until_ms > status.now_ms);
   const slots = serving.reduce((/** @type {number} */ sum, /** @type {any} */ worker) => sum + worker.queues[name], 0);
   const to = points[points.length - 1]?.at_ms ?? now;
   const from = Math.min(points[0]?.at_ms ?? to, to - 120_000);

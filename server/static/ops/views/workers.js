@@ -38,7 +38,8 @@ function card(one, jobs, now) {
     h('td', {}, job.task ?? 'cannot be read'), cell(job.claimed_ms ? span(now - job.claimed_ms) : '–'), cell(count(job.attempts))));
   return h('section', { class: isAlive ? 'card' : 'card silent', 'data-key': one.id, 'aria-label': `Worker on ${one.host}, process ${one.pid}` },
     h('header', {}, h('h2', {}, `${one.host || 'unknown host'} · ${one.pid}`),
-      isAlive ? h('span', { class: 'mark good' }, 'beats') : h('span', { class: 'mark bad' }, `silent: its heartbeat ended ${ago(one.alive_until_ms, now)}`)),
+      isAlive && one.stopping ? h('span', { class: 'mark' }, 'stopping: it finishes what it runs')
+        : isAlive ? h('span', { class: 'mark good' }, 'beats') : h('span', { class: 'mark bad' }, `silent: its heartbeat ended ${ago(one.alive_until_ms, now)}`)),
     h('p', { class: 'soft' }, `Up ${one.started ? span(now - one.started * 1000) : '–'} · queues ${queues || '–'} · `, h('code', {}, one.id)),
     h('p', {}, h('meter', { min: 0, max: one.concurrency || 1, value: one.holds, 'aria-label': 'Slots used' }), ` ${count(one.holds)} of ${count(one.concurrency)} slots used`),
     rows.length ? table('What it runs', ['Job', 'Task', numeric('For'), numeric('Attempt')], rows) : nothing('It runs nothing at the moment.'));

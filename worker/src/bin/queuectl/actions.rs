@@ -16,7 +16,7 @@ pub(crate) struct Args {
     limit: u16,
 
     /// Those before this one: the id at the end of the last page
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = crate::cursor::action)]
     before: Option<String>,
 }
 

@@ -14,19 +14,24 @@ use common::{
     id::BootId,
     kv::{Keys, Redis},
     queue::{
-        JobContext, Options, Producer, Queue, Registry, Task, TaskError, Worker, WorkerOptions,
+        EnqueueError, JobContext, JobId, Options, Producer, Queue, Registry, Task, TaskError,
+        Worker, WorkerError, WorkerOptions,
     },
-    shutdown::Shutdown,
+    shutdown::{Shutdown, Stop},
 };
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     Ending, Failure, Outcome,
     connect::Connection,
     out::{Out, count, number},
     progress::Progress,
+    signals::Signals,
     tasks::short,
 };
 
@@ -130,6 +135,32 @@ impl Task for Nothing {
     }
 }
 
+type Calls = JoinSet<Result<JobId, EnqueueError>>;
+
+/// What is at work in the bench's namespace.
+#[derive(Default)]
+struct Crew {
+    calls: Calls,
+    worker: Option<(Stop, JoinHandle<Result<(), WorkerError>>)>,
+}
+
+impl Crew {
+    fn start(&mut self, worker: Worker) {
+        let (stop, shutdown) = Shutdown::manual();
+        self.worker = Some((stop, tokio::spawn(worker.run(shutdown))));
+    }
+
+    /// Returns when nothing is at work any more.
+    async fn stop(mut self) -> Result<(), Failure> {
+        self.calls.shutdown().await;
+        if let Some((stop, working)) = self.worker {
+            stop.now();
+            working.await??;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) async fn run(
     args: &Args,
     redis_url: &str,
@@ -148,16 +179,21 @@ pub(crate) async fn run(
         return Err(anyhow::anyhow!(text).into());
     }
     let keys = Keys::new(&format!("{namespace}-bench-{}", BootId::fresh()));
+    let mut signals = Signals::listen()?;
+    let mut crew = Crew::default();
     let measured = tokio::select! {
-        measured = measure(args, redis_url, &connection.redis, &keys) => Some(measured),
-        stop = tokio::signal::ctrl_c() => { stop?; None }
+        measured = measure(args, redis_url, &connection.redis, &keys, &mut crew) => Some(measured),
+        () = signals.asked() => None,
     };
+    // What is still at work would write anew.
+    let stopped = crew.stop().await;
     clean_up(&connection.redis, &keys).await?;
     let Some(measured) = measured else {
         eprintln!("Stopped; what was enqueued is removed.");
         return Ok(Ending::NotForAll);
     };
     let figures = measured?;
+    stopped?;
     out.answer(&figures, || tell(&figures))?;
     Ok(Ending::Done)
 }
@@ -186,6 +222,7 @@ async fn measure(
     redis_url: &str,
     redis: &Redis,
     keys: &Keys,
+    crew: &mut Crew,
 ) -> Result<Figures, Failure> {
     let probe = Arc::new(Probe {
         began: Instant::now(),
@@ -201,7 +238,8 @@ async fn measure(
     };
 
     let begun = Instant::now();
-    enqueue(args.count, &producer, &options, &probe, &progress).await?;
+    let calls = &mut crew.calls;
+    enqueue(args.count, &producer, &options, &probe, &progress, calls).await?;
     let enqueued_per_s = rate(args.count, begun);
 
     let registry = Registry::new().with::<Nothing>(&probe);
@@ -212,9 +250,8 @@ async fn measure(
         registry,
         WorkerOptions::new(limits),
     )?;
-    let (stop, shutdown) = Shutdown::manual();
     let begun = Instant::now();
-    let working = tokio::spawn(worker.run(shutdown));
+    crew.start(worker);
     let all = probe.wait(args.count, |ran| progress.at("running", ran, args.count));
     all.await?;
     let run_per_s = rate(args.count, begun);
@@ -229,8 +266,6 @@ async fn measure(
         probe.wait(args.count + n, |_| {}).await?;
         progress.at("waiting", n, lonely);
     }
-    stop.now();
-    working.await??;
     let waits = probe.waits().clone();
     Ok(Figures {
         jobs: args.count,
@@ -250,8 +285,9 @@ async fn enqueue(
     options: &Options,
     probe: &Probe,
     progress: &Progress,
+    calls: &mut Calls,
 ) -> Result<(), Failure> {
-    let (mut calls, mut begun, mut done) = (JoinSet::new(), 0, 0);
+    let (mut begun, mut done) = (0, 0);
     while done < n {
         while begun < n && calls.len() < PIPELINE {
             let (producer, options) = (producer.clone(), options.clone());

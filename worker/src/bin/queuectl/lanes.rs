@@ -16,7 +16,7 @@ pub(crate) struct Args {
     limit: u16,
 
     /// Pass over so many
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = crate::cursor::after)]
     after: usize,
 }
 

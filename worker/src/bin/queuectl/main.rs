@@ -1,7 +1,7 @@
 //! Looks into Rhubarb's queues and changes them by hand.
 //!
 //! One file per command; `out` writes for people and for programs, `connect` explains why Redis cannot
-//! be reached, `time` reads and tells times, `progress` shows how far a long command is.
+//! be reached, `cursor` and `time` read what was typed, `signals` hears who asks to stop, `progress` shows how far a long command is.
 
 mod actions;
 mod audit;
@@ -10,6 +10,7 @@ mod cancel;
 mod change;
 mod connect;
 mod control;
+mod cursor;
 mod enqueue;
 mod explain;
 mod filter;
@@ -24,6 +25,7 @@ mod reflush;
 mod room_jobs;
 mod rooms;
 mod show;
+mod signals;
 mod status;
 mod tail;
 mod tasks;

@@ -3,7 +3,7 @@
 use common::{
     chat::{RoomLog, Settings, reflush::Reflushed},
     id::RoomId,
-    queue::{Producer, operate::Operator},
+    queue::Producer,
 };
 use serde::Serialize;
 
@@ -32,15 +32,13 @@ struct Answer {
 
 pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> Outcome {
     let (redis, keys) = (connection.redis.clone(), connection.keys.clone());
-    let by = std::env::var("USER").unwrap_or_else(|_| "queuectl".to_owned());
     let names: Vec<_> = args.rooms.iter().map(ToString::to_string).collect();
     let of = if names.is_empty() {
         "all rooms".to_owned()
     } else {
         names.join(" ")
     };
-    let operator = Operator::new(redis.clone(), keys.clone()).acting_for(&by);
-    operator.write_down("reflush", &of).await?;
+    connection.operator().write_down("reflush", &of).await?;
     let producer = Producer::new(redis.clone(), keys.clone());
     let log = RoomLog::new(redis, keys, Settings::default());
     let progress = Progress::new();

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     limit: u16,
 
     /// Go on where the last page ended
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", value_parser = crate::cursor::cursor::<RoomCursor>)]
     cursor: Option<RoomCursor>,
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn workers(connection: &Connection, out: &Out) -> Outcome {
 /// Kinds of parked jobs that are named.
 const KINDS: usize = 3;
 
-fn lives(worker: &WorkerStatus, now_ms: u64) -> bool {
+pub(crate) fn lives(worker: &WorkerStatus, now_ms: u64) -> bool {
     worker.alive_until_ms > now_ms
 }
 
@@ -179,7 +179,8 @@ fn tell_workers(status: &Status, out: &Out) -> String {
             .filter_map(|queue| Some(format!("{queue}={}", info.queues.get(queue.name())?)))
             .collect();
         let (state, time) = if lives(worker, now) {
-            ("alive", since(now, info.started * 1000))
+            let state = if info.stopping { "stopping" } else { "alive" };
+            (state, since(now, info.started * 1000))
         } else {
             ("silent", since(now, worker.alive_until_ms))
         };

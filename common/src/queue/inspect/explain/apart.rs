@@ -18,6 +18,7 @@ impl Teller<'_> {
             lane,
             ahead,
             holders,
+            alive,
         } = reason
         else {
             return Told::default();
@@ -27,6 +28,11 @@ impl Teller<'_> {
             "It is in the line of lane {name}, {} before it.",
             before(*ahead).to_lowercase()
         );
+        let idle = *alive == 0;
+        let nobody = |text: String| {
+            let advice = Some("Start a worker.".to_owned());
+            (format!("{text} No worker is running."), advice)
+        };
         if lane.in_flight >= u64::from(lane.width) {
             let (held, width) = (number(lane.in_flight), number(lane.width));
             add(
@@ -39,6 +45,9 @@ impl Teller<'_> {
                 add(&mut text, format_args!(" by {}{more}", holders.join(", ")));
             }
             text.push_str(": one must end first.");
+            if idle {
+                return nobody(text);
+            }
             let advice = holders
                 .first()
                 .map(|id| format!("What holds a slot: queuectl explain {id}"));
@@ -52,9 +61,10 @@ impl Teller<'_> {
                     format_args!(" The lane lets {rate} go; the next one may go {when}."),
                 );
             }
+            _ if idle => text.push_str(" A slot of the lane is free."),
             _ => text.push_str(" A slot is free: it goes in a moment."),
         }
-        (text, None)
+        if idle { nobody(text) } else { (text, None) }
     }
 
     pub(super) fn scheduled(

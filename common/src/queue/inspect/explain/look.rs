@@ -36,13 +36,13 @@ pub(super) struct Look {
     pub(super) paused: Option<Decision>,
     pub(super) draining: Option<Decision>,
     pub(super) inbox: u64,
-    /// Those that are alive.
+    /// Those that are alive and do not stop: who stops takes nothing more.
     workers: Vec<Serving>,
     holders: Vec<String>,
     id: JobId,
 }
 
-/// A worker that is alive.
+/// A worker that takes jobs.
 struct Serving {
     id: String,
     info: WorkerInfo,
@@ -84,6 +84,7 @@ impl Inspector {
                     info: WorkerInfo::read(&info),
                     holds: Queue::ALL.into_iter().zip([high, default, low]).collect(),
                 })
+                .filter(|worker| !worker.info.stopping)
                 .collect(),
             holders,
             id,
@@ -133,18 +134,19 @@ impl Look {
         slots
     }
 
-    pub(super) fn reason(&self, job: Job) -> Reason {
+    pub(super) fn reason(&self, job: &Job) -> Reason {
         match job.state.as_str() {
             "claimed" => match &job.claim {
-                Some(claim) => self.claimed(&job, claim),
+                Some(claim) => self.claimed(job, claim),
                 None => astray(job),
             },
-            "waiting" => self.waiting(&job),
-            "laned" => match job.lane {
+            "waiting" => self.waiting(job),
+            "laned" => match &job.lane {
                 Some(lane) => Reason::Laned {
-                    lane: lane.status,
+                    lane: lane.status.clone(),
                     ahead: lane.ahead.unwrap_or(0),
                     holders: self.holders.clone(),
+                    alive: self.alive(),
                 },
                 None => astray(job),
             },
@@ -155,7 +157,7 @@ impl Look {
                 alive: self.alive(),
             },
             "parked" => Reason::Parked {
-                task: job.task.unwrap_or_default(),
+                task: job.task.clone().unwrap_or_default(),
                 version: job.version,
                 since_ms: job.parked_ms,
                 workers: self.serving().map(|worker| worker.id.clone()).collect(),
@@ -224,6 +226,8 @@ impl Look {
     }
 }
 
-fn astray(job: Job) -> Reason {
-    Reason::Astray { places: job.state }
+fn astray(job: &Job) -> Reason {
+    Reason::Astray {
+        places: job.state.clone(),
+    }
 }

@@ -110,6 +110,8 @@ pub enum Reason {
         ahead: u64,
         /// Some of the jobs that hold the lane's slots.
         holders: Vec<String>,
+        /// Workers that are alive.
+        alive: u64,
     },
     /// It is for a later time.
     Scheduled {
@@ -202,13 +204,21 @@ impl Inspector {
     /// If Redis fails.
     pub async fn explain(&self, id: JobId) -> Result<Explanation, KvError> {
         let known = self.show(id).await?;
-        let lane = match &known {
+        self.explain_known(id, &known).await
+    }
+
+    /// The same for who has looked at the job: [`Self::show`] is not asked again.
+    ///
+    /// # Errors
+    /// If Redis fails.
+    pub async fn explain_known(&self, id: JobId, known: &Known) -> Result<Explanation, KvError> {
+        let lane = match known {
             Known::Job(job) => job.lane.as_ref().map(|lane| lane.status.lane.as_str()),
             _ => None,
         };
         let look = self.look(id, lane).await?;
         let reason = match known {
-            Known::Job(job) => look.reason(*job),
+            Known::Job(job) => look.reason(job),
             Known::Ended(outcome) => Reason::Ended {
                 how: Some(outcome.name().to_owned()),
             },
@@ -225,7 +235,7 @@ impl Inspector {
                 }
             }
             Known::Never { newest } => Reason::Never {
-                newest,
+                newest: *newest,
                 inbox: look.inbox,
                 draining: look.draining.is_some(),
             },

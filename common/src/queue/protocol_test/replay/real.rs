@@ -24,6 +24,7 @@ use crate::{
         care::Care,
         fan_out::FanOutError,
         heartbeat::{Pulse, retire},
+        inspect::status::WorkerInfo,
         job::Ties,
         limits::Demand,
         operate::Operator,
@@ -202,6 +203,7 @@ impl Real {
     }
 
     pub(super) async fn beat(&self, who: Who) {
+        let (_stop, shutdown) = Shutdown::manual();
         let pulse = Pulse {
             registry: Arc::default(),
             tail: Tail::default(),
@@ -209,7 +211,8 @@ impl Real {
             worker: self.workers[who],
             every: LONG,
             time_to_live: LONG,
-            info: "{}".to_owned(),
+            info: WorkerInfo::default(),
+            shutdown,
         };
         pulse.beat(&self.queue.redis).await.unwrap();
     }

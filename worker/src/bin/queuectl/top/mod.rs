@@ -24,7 +24,9 @@ use common::{
 use ratatui::crossterm::event::{self, Event};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Ending, Failure, Outcome, connect::Connection, out::Out, time::read_span};
+use crate::{
+    Ending, Failure, Outcome, connect::Connection, out::Out, signals::Signals, time::read_span,
+};
 use app::{App, Pane, Seen, Told};
 
 /// Jobs and rooms that a pane shows at most.
@@ -57,8 +59,9 @@ pub(crate) async fn run(args: &Args, connection: &Connection, out: &Out) -> Outc
     }
     let address = connection.redis.client().get_connection_info().addr();
     let mut app = App::new(format!("{address}"), connection.keys.prefix(), args.every);
+    let mut signals = Signals::listen()?;
     let mut terminal = ratatui::try_init()?;
-    let ended = watch(&mut app, &mut terminal, connection).await;
+    let ended = watch(&mut app, &mut terminal, connection, &mut signals).await;
     ratatui::restore();
     ended?;
     Ok(Ending::Done)
@@ -69,6 +72,7 @@ async fn watch(
     app: &mut App,
     terminal: &mut ratatui::DefaultTerminal,
     connection: &Connection,
+    signals: &mut Signals,
 ) -> Result<(), Failure> {
     let mut events = events();
     let mut next = Instant::now();
@@ -93,6 +97,7 @@ async fn watch(
                 Some(_) => {} // a new size: drawn at once
                 None => return Ok(()), // the terminal is gone
             },
+            () = signals.asked() => return Ok(()),
             () = tokio::time::sleep_until(next.max(Instant::now() + POLL).into()) => {}
         }
     }

@@ -108,7 +108,9 @@ fn largest(n: u64) -> Key {
 fn worker(of: &WorkerStatus, status: &Status) -> Row {
     let (info, now) = (&of.info, status.now_ms);
     let alive = of.alive_until_ms > now;
-    let beats = if alive {
+    let beats = if alive && info.stopping {
+        "stopping".to_owned()
+    } else if alive {
         "yes".to_owned()
     } else {
         format!("not for {}", since(now, of.alive_until_ms))
