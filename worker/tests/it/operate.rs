@@ -232,6 +232,23 @@ async fn a_page_that_cannot_be_is_no_call() {
 }
 
 #[tokio::test]
+async fn a_worker_that_stops_is_listed_as_such() {
+    let desk = Desk::set();
+    let (workers, infos) = (desk.queue.keys.workers(), desk.queue.keys.workers_info());
+    let info = r#"{"host":"inn","queues":{"low":2},"concurrency":2,"stopping":true}"#;
+    let _: u32 = desk.queue.command(&["ZADD", &workers, "1e15", "w"]).await;
+    let _: u32 = desk.queue.command(&["HSET", &infos, "w", info]).await;
+
+    let list = desk.ask(&["workers"]);
+
+    assert!(
+        list.contains(" stopping ") && !list.contains(" alive "),
+        "{list}"
+    );
+    assert_eq!(desk.ask_json(&["status"])["workers"][0]["stopping"], true);
+}
+
+#[tokio::test]
 async fn a_reflush_is_written_down_with_who_did_it() {
     let desk = Desk::set();
     desk.ask(&["reflush", "lobby", "--by", "ada"]);

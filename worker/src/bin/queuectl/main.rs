@@ -120,7 +120,7 @@ enum Command {
     Rehydrate(room_jobs::RehydrateArgs),
     /// Measure how fast this Redis takes and gives jobs
     Bench(bench::Args),
-    /// Have all that Redis holds of the rooms archived once more: after Postgres was lost or restored
+    /// Have all that Redis holds of the rooms archived once more: after Postgres was lost
     Reflush(reflush::Args),
     /// Bring the database to this version
     Migrate(migrate::Args),
