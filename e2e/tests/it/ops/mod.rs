@@ -6,6 +6,10 @@ mod views;
 use common::testing::{RedisServer, required};
 use fantoccini::key::Key;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::harness::{Browser, Server, Stack, browser::Window, http};
 use scene::Scene;
@@ -318,6 +322,42 @@ async fn a_server_with_somebody_who_looks_goes_in_time_and_they_go_on_at_another
             .await
             .expect("an answer");
         assert_eq!(ready.status, 401, "{:?}", Value::from(ready.body));
+    };
+    browser.attend([ada], test).await;
+}
+
+/// Another stream of Ada's, elsewhere.
+async fn look(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port))
+        .await
+        .expect("the server listens");
+    let request = format!(
+        "GET /ops/api/live HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {ADA}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(answer, *b"HTTP/1.1 200");
+    stream
+}
+
+#[tokio::test]
+async fn a_page_that_is_refused_says_why_and_comes_back() {
+    let stack = with_tokens(Stack::start().await);
+    let (browser, server) = tokio::join!(Browser::start(), stack.server());
+    let ada = browser.window("ada-is-refused").await;
+    let test = async |[ada]: &[Window; 1]| {
+        let mut others = Vec::new();
+        for _ in 0..50 {
+            others.push(look(&server).await);
+        }
+
+        sign_in(ada, &server, ADA).await;
+
+        ada.finds(&has("#trouble:not([hidden])", "open 50 times"), true)
+            .await;
+        drop(others);
+        ada.finds(FRESHNESS, "fresh").await;
     };
     browser.attend([ada], test).await;
 }

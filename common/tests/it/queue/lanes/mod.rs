@@ -278,6 +278,8 @@ async fn lanes_and_what_waits_in_them_can_be_looked_at() {
         .collect();
     assert_eq!(told, [("mail", 2, 1, 4), ("a", 1, 2, 2)]);
     assert!(lanes[0].next_ms.is_some() && lanes[1].next_ms.is_none());
+    let far = inspector.lanes(usize::MAX, 10).await.unwrap();
+    assert!(far.is_empty(), "nothing stands there");
     assert_eq!(lanes[0].rate.expect("a rate").period_ms, 60_000);
     let mut listing = Listing {
         state: State::Laned,
