@@ -99,9 +99,9 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(code, Some(1));
     for words in [
         "no    redis ",
-        "no    postgres  the database lacks",
+        "no    postgres   the database lacks",
         "queuectl migrate",
-        "no    who may   nobody could connect",
+        "no    who may    nobody could connect",
     ] {
         assert!(output.contains(words), "{words}: {output}");
     }
