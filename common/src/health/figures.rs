@@ -147,7 +147,7 @@ fn tell(seen: Option<&Seen>, shown: &mut Totals) {
     }
     let alive = |status: &Status, queue: Option<Queue>| {
         let lives = status.workers.iter();
-        let lives = lives.filter(|worker| worker.alive_until_ms > status.now_ms);
+        let lives = lives.filter(|worker| worker.is_alive(status.now_ms));
         let name = queue.map(|queue| queue.to_string());
         let serve = lives.filter(|worker| {
             name.as_ref()

@@ -119,11 +119,10 @@ fn values(status: &Status) -> Vec<(String, i64)> {
         values.push((format!("{name}:enqueued"), total("enqueued", name)));
         values.push((format!("{name}:completed"), total("completed", name)));
     }
-    let alive = |worker: &&_| {
-        let super::inspect::status::WorkerStatus { alive_until_ms, .. } = worker;
-        *alive_until_ms > status.now_ms
-    };
-    let workers = status.workers.iter().filter(alive).count();
+    let workers = status.workers.iter();
+    let workers = workers
+        .filter(|worker| worker.is_alive(status.now_ms))
+        .count();
     let others = [
         ("scheduled", status.scheduled),
         ("claimed", status.claimed),

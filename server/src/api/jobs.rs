@@ -9,7 +9,7 @@ use common::{
     error::Chain,
     kv::{Keys, KvError, Redis},
     queue::{
-        EnqueueError, JobId, Options, Outcome, Producer, Queue, When,
+        EnqueueError, JobId, Options, Producer, Queue, When,
         enqueue::MAX_BODY,
         inspect::{Inspector, show::Known},
         results::AnyOutcome,
@@ -165,14 +165,7 @@ pub(crate) async fn state(
 
 /// How a job ended that was to keep its outcome.
 fn ended(id: JobId, outcome: AnyOutcome) -> Told {
-    let (state, output, error) = match outcome {
-        Outcome::Done(output) => ("done", Some(output), None),
-        Outcome::Dead(reason) => ("dead", None, Some(reason)),
-        Outcome::Cancelled(reason) => ("cancelled", None, Some(reason)),
-        Outcome::Expired(reason) => ("expired", None, Some(reason)),
-        Outcome::Discarded(reason) => ("discarded", None, Some(reason)),
-        _ => ("ended", None, None),
-    };
+    let (state, output, error) = outcome.into_parts();
     Told {
         id: id.to_string(),
         state: state.to_owned(),

@@ -4,7 +4,7 @@ use common::{
     chat::inspect::list::Which,
     id::IdError,
     queue::{
-        JobId, Outcome,
+        JobId,
         inspect::{
             explain::Explanation,
             list::{Listing, State},
@@ -220,14 +220,7 @@ fn id_of(text: &str) -> Result<JobId, ApiError> {
 }
 
 fn ended(id: JobId, outcome: AnyOutcome) -> Told {
-    let (outcome, output, reason) = match outcome {
-        Outcome::Done(output) => ("done", Some(output), None),
-        Outcome::Dead(reason) => ("dead", None, Some(reason)),
-        Outcome::Cancelled(reason) => ("cancelled", None, Some(reason)),
-        Outcome::Expired(reason) => ("expired", None, Some(reason)),
-        Outcome::Discarded(reason) => ("discarded", None, Some(reason)),
-        _ => ("ended", None, None),
-    };
+    let (outcome, output, reason) = outcome.into_parts();
     Told::Ended {
         id,
         outcome,

@@ -89,6 +89,13 @@ pub struct WorkerStatus {
     pub info: WorkerInfo,
 }
 
+impl WorkerStatus {
+    /// Whether its heartbeat has not ended at this time, by Redis's clock.
+    pub fn is_alive(&self, now_ms: u64) -> bool {
+        self.alive_until_ms > now_ms
+    }
+}
+
 /// What a worker tells of itself.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

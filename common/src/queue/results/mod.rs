@@ -104,6 +104,17 @@ pub enum CallError {
 }
 
 impl AnyOutcome {
+    /// The name of such an end, as in its JSON; what the job gave back; or the reason.
+    pub fn into_parts(self) -> (&'static str, Option<Box<RawValue>>, Option<String>) {
+        match self {
+            Self::Done(output) => ("done", Some(output), None),
+            Self::Dead(reason) => ("dead", None, Some(reason)),
+            Self::Cancelled(reason) => ("cancelled", None, Some(reason)),
+            Self::Expired(reason) => ("expired", None, Some(reason)),
+            Self::Discarded(reason) => ("discarded", None, Some(reason)),
+        }
+    }
+
     /// Reads what the scripts write.
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()

@@ -21,7 +21,7 @@ use crate::{
     connect::Connection,
     out::{Out, add, clean, count},
     progress::Progress,
-    status::{decided, lives},
+    status::decided,
 };
 
 /// Between two looks.
@@ -301,7 +301,7 @@ impl Follow<'_> {
         let status = self.inspector.status().await?;
         let serves = |worker: &&WorkerStatus| {
             let slots = worker.info.queues.get(queue.name());
-            !worker.info.stopping && lives(worker, status.now_ms) && slots.is_some_and(|n| *n > 0)
+            !worker.info.stopping && worker.is_alive(status.now_ms) && slots.is_some_and(|n| *n > 0)
         };
         let workers = status.workers.iter().filter(serves).count();
         let of_queue = status.queues.iter().find(|one| one.queue == queue);

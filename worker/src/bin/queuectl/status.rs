@@ -29,13 +29,9 @@ pub(crate) async fn workers(connection: &Connection, out: &Out) -> Outcome {
 /// Kinds of parked jobs that are named.
 const KINDS: usize = 3;
 
-pub(crate) fn lives(worker: &WorkerStatus, now_ms: u64) -> bool {
-    worker.alive_until_ms > now_ms
-}
-
 fn tell(status: &Status, out: &Out) -> String {
     let now = status.now_ms;
-    let alive = status.workers.iter().filter(|w| lives(w, now)).count();
+    let alive = status.workers.iter().filter(|w| w.is_alive(now)).count();
     let mut rows = Vec::new();
     let mut row = |name: &str, n: u64, remark: String| {
         rows.push(vec![name.to_owned(), number(n), remark]);
@@ -178,7 +174,7 @@ fn tell_workers(status: &Status, out: &Out) -> String {
             .into_iter()
             .filter_map(|queue| Some(format!("{queue}={}", info.queues.get(queue.name())?)))
             .collect();
-        let (state, time) = if lives(worker, now) {
+        let (state, time) = if worker.is_alive(now) {
             let state = if info.stopping { "stopping" } else { "alive" };
             (state, since(now, info.started * 1000))
         } else {

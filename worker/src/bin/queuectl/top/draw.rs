@@ -102,7 +102,7 @@ fn totals(status: &Status) -> Line<'static> {
     let alive: Vec<_> = status
         .workers
         .iter()
-        .filter(|worker| worker.alive_until_ms > now)
+        .filter(|worker| worker.is_alive(now))
         .collect();
     let slots: u64 = alive.iter().map(|worker| worker.info.concurrency).sum();
     let silent = status.workers.len() - alive.len();

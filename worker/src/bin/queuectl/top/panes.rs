@@ -107,7 +107,7 @@ fn largest(n: u64) -> Key {
 
 fn worker(of: &WorkerStatus, status: &Status) -> Row {
     let (info, now) = (&of.info, status.now_ms);
-    let alive = of.alive_until_ms > now;
+    let alive = of.is_alive(now);
     let beats = if alive && info.stopping {
         "stopping".to_owned()
     } else if alive {
