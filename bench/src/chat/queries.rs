@@ -99,14 +99,18 @@ async fn pass(mut client: TcpStream, to: SocketAddr, asked: &AtomicU64) -> Resul
     }
 }
 
-/// What a client of Postgres sends: a first message without a type, then `<type> <length> …`.
+/// What a client of Postgres sends: messages without a type, the question whether it speaks TLS and the
+/// start; then `<type> <length> …`.
 #[derive(Debug, Default)]
 struct Messages {
     head: Vec<u8>,
     /// Bytes of the message that have not come.
     left: usize,
-    has_begun: bool,
+    has_started: bool,
 }
+
+/// Length of `SSLRequest`, which no start has.
+const SSL_REQUEST: usize = 8;
 
 impl Messages {
     /// How many queries begin in these bytes: simple ones and executions of prepared ones.
@@ -121,7 +125,7 @@ impl Messages {
             };
             self.head.push(*byte);
             bytes = rest;
-            let typed = usize::from(self.has_begun);
+            let typed = usize::from(self.has_started);
             if self.head.len() == typed + 4 {
                 let length = self.head[typed..]
                     .iter()
@@ -130,7 +134,7 @@ impl Messages {
                 self.left = length.saturating_sub(4);
                 queries += u64::from(typed == 1 && matches!(self.head[0], b'Q' | b'E'));
                 self.head.clear();
-                self.has_begun = true;
+                self.has_started |= length != SSL_REQUEST;
             }
         }
         queries
@@ -178,7 +182,9 @@ mod tests {
             let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
             [&[kind][..], &length, body].concat()
         };
-        let mut sent = message(0, b"startup, with a Q in it")[1..].to_vec();
+        let untyped = |body: &[u8]| message(0, body)[1..].to_vec();
+        let mut sent = untyped(&80_877_103_u32.to_be_bytes());
+        sent.extend(untyped(b"startup, with a Q in it"));
         for (kind, body) in [
             (b'Q', &b"SELECT 1"[..]),
             (b'P', b"EQEQ"),

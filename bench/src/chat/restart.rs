@@ -192,6 +192,11 @@ impl Scene {
         *lock(&self.plaza.measured) = (u64::MAX, u64::MAX);
         let after = self.p99_of_the_others();
         let asked = float(queries.asked() - asked);
+        let cold = float(count(self.cold().len()));
+        ensure!(
+            asked >= cold,
+            "{asked} queries were counted for {cold} rooms that came from Postgres"
+        );
         let _ = end.send(());
         self.nothing_is_missing(&loud.await.context("the load")??)
             .await?;
@@ -204,10 +209,9 @@ impl Scene {
         figures.add(name("others.p99"), "ms", after);
         figures.add(name("others.p99.before"), "ms", before);
         figures.add(name("clients"), "came back", float(clients));
-        figures.add(name("cold_rooms"), "rooms", float(count(self.cold().len())));
+        figures.add(name("cold_rooms"), "rooms", cold);
         figures.add(name("queries"), "of Postgres", asked);
-        let each = asked / float(count(self.cold().len()));
-        figures.add(name("queries.per_cold_room"), "of Postgres", each);
+        figures.add(name("queries.per_cold_room"), "of Postgres", asked / cold);
         figures.add(
             name("queries.per_client"),
             "of Postgres",
