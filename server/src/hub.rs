@@ -205,9 +205,9 @@ impl Hub {
 
     fn hear(&self, event: BusEvent) {
         match event {
-            BusEvent::Message(room, entry) => {
+            BusEvent::Messages(room, entries) => {
                 if let Some(room) = self.room(&room)
-                    && room.hear(entry)
+                    && room.hear(entries)
                 {
                     self.catch_up(room);
                 }

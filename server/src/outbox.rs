@@ -89,7 +89,7 @@ impl Outbox {
         self.put(packet, Kind::Presence(room));
     }
 
-    /// Puts a message in; `before` is the one that the reader has before it. False if there is no room:
+    /// Puts messages in, one or a run; `before` is the one that the reader has before them. False if there is no room:
     /// then those of its room that wait are dropped too, and when all else is written the reader is told
     /// what `reset` makes of the last message that it has. Give it none until it has joined again.
     #[must_use]
@@ -104,13 +104,14 @@ impl Outbox {
         if queue.is_over() {
             return true; // the connection ends anyway
         }
+        let frames = packet.frames();
         // An empty one takes any: else one larger than the bound would never arrive.
         let fits = queue.make_room(packet.bytes().len(), self.for_messages) || queue.bytes == 0;
         if fits {
             queue.add(packet, Kind::Message(room, before));
         } else {
             let (since, dropped) = queue.drop_messages(room);
-            meter::DROPPED_MESSAGES.increment(dropped + 1);
+            meter::DROPPED_MESSAGES.increment(dropped + frames);
             if let Some(reset) = reset(since.unwrap_or(before)) {
                 queue.is_behind(room, reset);
             }
@@ -253,11 +254,11 @@ impl Outbox {
         }
     }
 
-    /// Takes what waits, where there is no socket.
+    /// Takes what waits, frame by frame, where there is no socket.
     pub(crate) fn take(&self) -> Vec<Packet> {
         let taken = self.queue().take_all();
         self.taken.notify_waiters();
-        taken.into_iter().map(|item| item.packet).collect()
+        taken.iter().flat_map(|item| item.packet.each()).collect()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -1,6 +1,6 @@
-//! A packet: a text frame as it goes over the wire, encoded once for however many members get it.
+//! A packet: a text frame as it goes over the wire, or several, encoded once for however many members get it.
 
-use std::ops::Deref;
+use std::{io::Cursor, iter, ops::Deref};
 
 use tokio_tungstenite::tungstenite::{
     Bytes, Utf8Bytes,
@@ -10,12 +10,13 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-/// A frame's header and text, shared. It derefs to its text.
+/// Headers and texts of frames, shared. One of a single frame derefs to its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packet {
     bytes: Bytes,
-    /// Where the text begins.
+    /// Where the first text begins.
     text: u8,
+    frames: u32,
 }
 
 /// A header has so many bytes at most.
@@ -27,6 +28,31 @@ impl Packet {
         Self {
             bytes: Bytes::copy_from_slice(bytes),
             text: 0,
+            frames: 1,
+        }
+    }
+
+    /// A packet of these texts; `bytes` is about how many it will have.
+    pub(crate) fn of_several<'a>(texts: impl Iterator<Item = &'a str>, bytes: usize) -> Self {
+        let mut all = Vec::with_capacity(bytes);
+        let (mut begin, mut frames) = (0, 0);
+        for text in texts {
+            let header = FrameHeader {
+                opcode: OpCode::Data(Data::Text),
+                ..FrameHeader::default() // a server's frames are whole and not masked
+            };
+            // Writing to memory cannot fail, and no text is longer than a length can say.
+            let _ = header.format(text.len() as u64, &mut all);
+            if frames == 0 {
+                begin = u8::try_from(all.len()).unwrap_or_default();
+            }
+            all.extend_from_slice(text.as_bytes());
+            frames += 1;
+        }
+        Self {
+            bytes: all.into(),
+            text: begin,
+            frames,
         }
     }
 
@@ -34,23 +60,33 @@ impl Packet {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// How many frames it has.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.into()
+    }
+
+    /// Each frame as a packet of its own. They share the bytes.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Self> + use<> {
+        let (mut rest, mut left) = (self.bytes.clone(), self.frames);
+        iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let mut header = Cursor::new(&*rest);
+            let (_, length) = FrameHeader::parse(&mut header).ok().flatten()?;
+            let text = u8::try_from(header.position()).ok()?;
+            let end = usize::from(text).saturating_add(usize::try_from(length).ok()?);
+            Some(Self {
+                bytes: rest.split_to(end.min(rest.len())),
+                text,
+                frames: 1,
+            })
+        })
+    }
 }
 
 impl From<&str> for Packet {
     fn from(text: &str) -> Self {
-        let header = FrameHeader {
-            opcode: OpCode::Data(Data::Text),
-            ..FrameHeader::default() // a server's frames are whole and not masked
-        };
-        let mut bytes = Vec::with_capacity(LONGEST_HEADER + text.len());
-        // Writing to memory cannot fail, and no text is longer than a length can say.
-        let _ = header.format(text.len() as u64, &mut bytes);
-        let begin = u8::try_from(bytes.len()).unwrap_or_default();
-        bytes.extend_from_slice(text.as_bytes());
-        Self {
-            bytes: bytes.into(),
-            text: begin,
-        }
+        Self::of_several(iter::once(text), LONGEST_HEADER + text.len())
     }
 }
 
@@ -99,5 +135,18 @@ mod tests {
             assert_eq!(packet.bytes(), [header, text.as_bytes()].concat());
             assert_eq!(*packet, *text);
         }
+    }
+
+    #[test]
+    fn several_frames_come_apart_as_they_were_put_together() {
+        let texts = ["a", &"b".repeat(200), "", &"c".repeat(70_000)];
+        let packet = Packet::of_several(texts.into_iter(), 0);
+
+        let each: Vec<Packet> = packet.each().collect();
+
+        assert_eq!(packet.frames(), 4);
+        assert_eq!(each, texts.map(Packet::from));
+        let bytes: Vec<u8> = each.iter().flat_map(Packet::bytes).copied().collect();
+        assert_eq!(packet.bytes(), bytes);
     }
 }

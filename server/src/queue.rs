@@ -57,7 +57,7 @@ pub(crate) enum Kind {
     Typing,
     /// So many members are in the room.
     Presence(RoomNumber),
-    /// A message, and the one that its reader has before it.
+    /// Messages, and the one that their reader has before them.
     Message(RoomNumber, MessageId),
 }
 
@@ -118,7 +118,7 @@ impl Queue {
                 Kind::Message(of, before) if of == room && at > begun => {
                     last = last.or(Some(before));
                     *bytes -= item.packet.bytes().len();
-                    count += 1;
+                    count += item.packet.frames();
                     false
                 }
                 _ => true,

@@ -87,9 +87,12 @@ fn sent(outbox: &Outbox) -> Vec<String> {
 fn a_hole_is_filled_from_the_log_before_what_shows_it() {
     let (room, outbox) = live_room();
 
-    assert!(!room.hear(entry(4, 3)));
-    assert!(room.hear(entry(6, 5)), "5 was missed");
-    assert!(!room.hear(entry(7, 6)), "the log is being read already");
+    assert!(!room.hear(vec![entry(4, 3)]));
+    assert!(room.hear(vec![entry(6, 5)]), "5 was missed");
+    assert!(
+        !room.hear(vec![entry(7, 6)]),
+        "the log is being read already"
+    );
     assert_eq!(sent(&outbox), ["4"]);
     assert_eq!(room.catching_up_from(), Some(MessageId(4)));
     room.fill(&[entry(5, 4), entry(6, 5)], Read::All);
@@ -102,9 +105,9 @@ fn a_hole_is_filled_from_the_log_before_what_shows_it() {
 fn a_hole_that_cannot_be_filled_is_told_once() {
     let (room, outbox) = live_room();
 
-    assert!(room.hear(entry(9, 8)));
+    assert!(room.hear(vec![entry(9, 8)]));
     room.fill(&[entry(7, 6), entry(8, 7), entry(9, 8)], Read::All);
-    assert!(!room.hear(entry(10, 9)));
+    assert!(!room.hear(vec![entry(10, 9)]));
 
     assert_eq!(sent(&outbox), ["reset", "7", "8", "9", "10"]);
 }
@@ -128,7 +131,7 @@ fn a_message_that_is_heard_twice_is_delivered_once() {
     let (room, outbox) = live_room();
 
     for id in [4, 4, 5, 4, 5] {
-        assert!(!room.hear(entry(id, id - 1)));
+        assert!(!room.hear(vec![entry(id, id - 1)]));
     }
 
     assert_eq!(sent(&outbox), ["4", "5"]);
@@ -138,11 +141,14 @@ fn a_message_that_is_heard_twice_is_delivered_once() {
 fn a_long_hole_is_filled_part_by_part_and_what_comes_meanwhile_is_read_too() {
     let (room, outbox) = live_room();
 
-    assert!(room.hear(entry(9, 8)));
+    assert!(room.hear(vec![entry(9, 8)]));
     room.fill(&[entry(4, 3), entry(5, 4)], Read::Part);
     assert_eq!(room.catching_up_from(), Some(MessageId(5)));
     for id in 10..13 {
-        assert!(!room.hear(entry(id, id - 1)), "too many to be kept back");
+        assert!(
+            !room.hear(vec![entry(id, id - 1)]),
+            "too many to be kept back"
+        );
     }
     let rest: Vec<_> = (6..13).map(|id| entry(id, id - 1)).collect();
     room.fill(&rest[..6], Read::All);
@@ -164,8 +170,8 @@ fn who_read_the_log_before_the_others_gets_what_they_have() {
 
     // It read the log before 3 was said, and goes live before 3 is heard.
     assert!(room.go_live(ConnectionId(2), history(&room, 2, true)));
-    assert!(!room.hear(entry(3, 2)));
-    assert!(!room.hear(entry(4, 3)));
+    assert!(!room.hear(vec![entry(3, 2)]));
+    assert!(!room.hear(vec![entry(4, 3)]));
 
     assert_eq!(sent(&late), ["joined", "3", "4"]);
     assert_eq!(sent(&outbox), ["4"]);
@@ -178,10 +184,10 @@ fn a_joiner_that_is_far_behind_reads_on_instead_of_being_waited_for() {
     room.enter(ConnectionId(2), &slow);
 
     for id in 4..9 {
-        assert!(!room.hear(entry(id, id - 1)));
+        assert!(!room.hear(vec![entry(id, id - 1)]));
     }
     assert!(!room.go_live(ConnectionId(2), history(&room, 3, true)));
-    assert!(!room.hear(entry(9, 8)));
+    assert!(!room.hear(vec![entry(9, 8)]));
     assert!(room.go_live(ConnectionId(2), history(&room, 8, true)));
 
     assert_eq!(sent(&slow), ["joined", "9"]);
@@ -226,8 +232,8 @@ fn who_joins_again_while_messages_come_is_not_told_to_resume() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 both_at_once.wait();
-                assert!(!room.hear(entry(id, id - 1)));
-                assert!(!room.hear(entry(id + 1, id)));
+                assert!(!room.hear(vec![entry(id, id - 1)]));
+                assert!(!room.hear(vec![entry(id + 1, id)]));
             });
             both_at_once.wait();
             room.enter(ConnectionId(1), &outbox);

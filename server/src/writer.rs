@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     meter,
     outbox::Outbox,
+    packet::Packet,
     queue::{Item, Queue, Standing},
 };
 
@@ -144,20 +145,17 @@ impl Batch {
             Err(error) if error.kind() == ErrorKind::WouldBlock => (0, None),
             Err(error) => (0, Some(error)),
         };
-        let all: usize = self
-            .items
-            .iter()
-            .map(|item| item.packet.bytes().len())
-            .sum();
+        let packets = self.items.iter().map(|item| &item.packet);
+        let all: usize = packets.clone().map(|packet| packet.bytes().len()).sum();
+        let frames = packets.map(Packet::frames).sum();
         let written = self.before + written;
-        let packets = self.items.len();
         queue.put_back(&mut self.items, written);
         if error.is_some() {
             queue.end(Standing::Broken);
         } else if written < all && !queue.is_over() {
             queue.standing = Standing::Blocked;
         } else if written == all {
-            meter::WRITTEN.increment(packets as u64);
+            meter::WRITTEN.increment(frames);
         }
         queue.standing
     }

@@ -1,8 +1,9 @@
 //! Appending: messages on their way into the logs of their rooms, gathered and appended in batches.
 //!
 //! A call costs Redis far more than a message in it: the system calls for it, the script's beginning, a
-//! transaction in the append-only file. So what comes while two batches are under way goes with the next one;
-//! and who makes very many calls pauses between them, so that more gathers. A message that is alone goes at once.
+//! transaction in the append-only file; and a room of which several messages are in one call costs little more
+//! than one. So what comes while two batches are under way goes with the next one; and who makes very many calls, or
+//! appends very many messages, pauses between them, so that more gathers. A message that is alone goes at once.
 
 use std::{
     mem,
@@ -36,13 +37,17 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
 /// Batches under way at once: with one, a message would wait for the answers to those before it, too.
 const UNDER_WAY: usize = 2;
 /// Messages of one call at most: some ms of Redis's time.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
 /// And bytes of them: Redis publishes each again, and cuts off who has 32 MB to read.
 const BATCH_BYTES: usize = 1 << 19;
 /// So long on average a call is to be after the one before it.
 const BETWEEN_CALLS: Duration = Duration::from_micros(400);
-/// So much it may be ahead of that before there is a pause, and the longest pause.
+/// And so long a message after the one before it.
+const BETWEEN_MESSAGES: Duration = Duration::from_micros(50);
+/// So much the appends may be ahead of that before there is a pause.
 const BURST: Duration = Duration::from_millis(2);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// What an append did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +76,7 @@ struct Gathered {
     waiting: Vec<Waiting>,
     /// How many tasks append them.
     under_way: usize,
-    /// When the last batch was taken, and how much the calls are ahead of their time.
+    /// When the last batch was taken, and how much the appends are ahead of their time.
     last: Instant,
     ahead: Duration,
 }
@@ -166,36 +171,42 @@ impl Appends {
         });
         let fitting = fitting.count();
         let rest = gathered.waiting.split_off(fitting);
-        let batch = mem::replace(&mut gathered.waiting, rest);
+        let mut batch = mem::replace(&mut gathered.waiting, rest);
         let now = Instant::now();
         let ahead = gathered.ahead.saturating_sub(now - gathered.last);
-        gathered.ahead = ahead.min(BURST) + BETWEEN_CALLS;
+        let messages = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        let time = BETWEEN_CALLS.max(BETWEEN_MESSAGES * messages);
+        gathered.ahead = (ahead + time).min(LONGEST_PAUSE);
         gathered.last = now;
+        drop(gathered);
+        batch.sort_by(|one, next| one.room.cmp(&next.room)); // each room's stay in their order
         Some(batch)
     }
 
-    /// Appends a batch, and gives an answer to each.
+    /// Appends a batch, room by room, and gives an answer to each.
     async fn run(&self, batch: &[Waiting]) -> Result<Vec<Answer>, KvError> {
         let mut call = APPEND.on(self.keys.prefix());
         call.arg(millis(self.resend_window));
-        for message in batch {
-            call.arg(&message.room)
-                .arg(&message.own_id)
-                .arg(&message.content);
+        for of_a_room in batch.chunk_by(|one, next| one.room == next.room) {
+            call.arg(&of_a_room[0].room).arg(of_a_room.len());
+            for message in of_a_room {
+                call.arg(&message.own_id).arg(&message.content);
+            }
         }
-        let answers: Vec<Value> = APPEND.run(&self.redis, &call).await?;
-        Ok(answers.into_iter().map(|value| self.read(value)).collect())
+        let answers: Vec<(Value, u8, u64)> = APPEND.run(&self.redis, &call).await?;
+        let answers = answers.into_iter().map(|answer| self.read(answer));
+        Ok(answers.collect())
     }
 
     /// Reads what the script answers to one message.
-    fn read(&self, answer: Value) -> Answer {
-        if !matches!(answer, Value::Array(_)) {
-            let text: String = FromRedisValue::from_redis_value(answer).unwrap_or_default();
+    fn read(&self, (id, duplicate, fresh): (Value, u8, u64)) -> Answer {
+        if let Value::BulkString(text) = &id {
+            let text = String::from_utf8_lossy(text);
             let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
             let error = redis::make_extension_error(code.to_owned(), Some(detail.to_owned()));
             return Err(self.redis.failed(DOING, error));
         }
-        let (id, duplicate, fresh): (MessageId, u8, u64) = FromRedisValue::from_redis_value(answer)
+        let id = FromRedisValue::from_redis_value(id)
             .map_err(|error| self.redis.failed(DOING, error.into()))?;
         Ok(Appended {
             id,

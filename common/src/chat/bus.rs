@@ -18,8 +18,8 @@ use crate::{
 /// What is heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BusEvent {
-    /// A message was appended.
-    Message(RoomId, Entry),
+    /// Messages were appended, in this order.
+    Messages(RoomId, Vec<Entry>),
     /// So many members are in the room.
     Members(RoomId, u64),
     /// The room's log is complete now.
@@ -79,7 +79,10 @@ fn read(prefix: &str, channel: &str, payload: &[u8]) -> Option<BusEvent> {
     let room: RoomId = room.parse().ok()?;
     let text = std::str::from_utf8(payload).ok()?;
     let event = match (text.as_bytes().first()?, text.get(2..)) {
-        (b'm', Some(entry)) => BusEvent::Message(room, Entry::parse(entry)?),
+        (b'm', Some(entries)) => {
+            let entries: Option<_> = entries.split('\n').map(Entry::parse).collect();
+            BusEvent::Messages(room, entries?)
+        }
         (b'p', Some(total)) => BusEvent::Members(room, total.parse().ok()?),
         (b't', Some(frame)) => BusEvent::Typing(room, frame.to_owned()),
         (b'w', Some(id)) => BusEvent::Archived(room, id.parse().ok()?),

@@ -4,7 +4,10 @@ use std::{mem, sync::Arc};
 
 use common::id::MessageId;
 
-use super::Room;
+use super::{
+    Room,
+    run::{Delivery, Run},
+};
 use crate::{frame, meter, outbox::Outbox, packet::Packet};
 
 /// Messages that are kept back for one joiner at most, or while one hole is filled. More are read again.
@@ -25,14 +28,6 @@ pub(super) struct Member {
     pub(super) behind: bool,
 }
 
-/// A message as it is delivered: built once for all members.
-#[derive(Debug, Clone)]
-pub(super) struct Delivery {
-    pub(super) id: MessageId,
-    pub(super) prev: MessageId,
-    pub(super) packet: Packet,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     /// What is delivered meanwhile.
@@ -46,29 +41,50 @@ pub(super) struct Joining {
 }
 
 impl Joining {
-    /// Keeps a message back for a joiner; of one that is slow or far behind, nothing, and it reads on.
-    pub(super) fn keep_back(&mut self, delivery: Delivery) {
-        if self.kept_back.len() == KEPT_BACK {
-            self.kept_back = Vec::new();
-            self.lapsed = true;
-        }
-        if !self.lapsed {
-            self.kept_back.push(delivery);
+    /// Keeps messages back for a joiner; of one that is slow or far behind, nothing, and it reads on.
+    pub(super) fn keep_back(&mut self, run: &Run) {
+        for delivery in run.each() {
+            if self.kept_back.len() == KEPT_BACK {
+                self.kept_back = Vec::new();
+                self.lapsed = true;
+            }
+            if !self.lapsed {
+                self.kept_back.push(delivery);
+            }
         }
     }
 }
 
 impl Member {
+    /// Gives it messages that follow one another: all at once, if they follow what it has. Returns how many
+    /// copies were made.
+    pub(super) fn give(&mut self, room: &Room, run: &Run) -> u64 {
+        if self.seen == run.prev {
+            return self.put(room, run.last, &run.packet);
+        }
+        run.each()
+            .map(|delivery| self.give_one(room, &delivery))
+            .sum()
+    }
+
     /// Gives it a message, unless it has it; tells it first if it lacks the one before. Returns how many
     /// copies were made.
-    pub(super) fn give(&mut self, room: &Room, delivery: &Delivery) -> u64 {
+    pub(super) fn give_one(&mut self, room: &Room, delivery: &Delivery) -> u64 {
         if self.behind || delivery.id <= self.seen {
             return 0;
         }
         if delivery.prev != self.seen {
             self.reload(room, "messages were missed that are no longer at hand");
         }
-        let before = mem::replace(&mut self.seen, delivery.id);
+        self.put(room, delivery.id, &delivery.packet)
+    }
+
+    /// Puts what it lacks into its outbox, up to the message `last`.
+    fn put(&mut self, room: &Room, last: MessageId, packet: &Packet) -> u64 {
+        if self.behind {
+            return 0;
+        }
+        let before = mem::replace(&mut self.seen, last);
         // Who reloads anyway need not be told from where to resume; who lacks something further back must reload.
         let reset = |since| {
             let frame = || {
@@ -80,10 +96,12 @@ impl Member {
             };
             (!self.reloading).then(|| frame().into())
         };
-        let packet = delivery.packet.clone();
-        let fits = self.outbox.push_message(room.number, before, packet, reset);
+        let copies = packet.frames();
+        let fits = self
+            .outbox
+            .push_message(room.number, before, packet.clone(), reset);
         self.behind = !fits;
-        fits.into()
+        if fits { copies } else { 0 }
     }
 
     pub(super) fn reload_if_incomplete(&mut self, room: &Room) {

@@ -3,6 +3,7 @@
 //! joined without a gap. It reads and writes nothing itself; [`crate::hub`] does.
 
 mod member;
+mod run;
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,10 @@ use common::{
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use self::member::{Delivery, Joining, KEPT_BACK, Member};
+use self::{
+    member::{Joining, KEPT_BACK, Member},
+    run::Run,
+};
 use crate::{hub::ConnectionId, meter, outbox::Outbox, packet::Packet};
 
 /// A room's number in this process, for what must not hold its name.
@@ -174,7 +178,7 @@ impl Room {
         member.incomplete = !history.whole;
         member.outbox.push_history(self.number, history.last_frame);
         for delivery in &joining.kept_back {
-            member.give(self, delivery);
+            member.give_one(self, delivery);
         }
         if let Some(presence) = joining.presence {
             member.outbox.push_presence(self.number, presence);
@@ -193,26 +197,32 @@ impl Room {
         }
     }
 
-    /// Delivers a message that was heard. True if it shows a hole: the log is to be read.
+    /// Delivers messages that were heard. True if one shows a hole before it: the log is to be read.
     #[must_use]
-    pub(crate) fn hear(&self, entry: Entry) -> bool {
+    pub(crate) fn hear(&self, mut entries: Vec<Entry>) -> bool {
         let mut state = self.state();
         if let Some(catching_up) = &mut state.catching_up {
-            catching_up.hear(entry);
+            for entry in entries {
+                catching_up.hear(entry);
+            }
             return false;
         }
-        if state
-            .last
-            .is_some_and(|last| entry.id > last && entry.prev != last)
-        {
-            state.catching_up = Some(CatchingUp {
-                heard: vec![entry],
-                lapsed: false,
-            });
-            return true;
-        }
-        self.deliver(&mut state, &entry);
-        false
+        let mut last = state.last;
+        let hole = entries.iter().position(|entry| {
+            let before = last;
+            last = last.max(Some(entry.id));
+            before.is_some_and(|before| entry.id > before && entry.prev != before)
+        });
+        let heard = hole.map(|at| entries.split_off(at));
+        self.deliver(&mut state, &entries);
+        let Some(heard) = heard else {
+            return false;
+        };
+        state.catching_up = Some(CatchingUp {
+            heard,
+            lapsed: false,
+        });
+        true
     }
 
     /// The subscription was lost and is back: anything may have been missed. True if the log is to be
@@ -261,23 +271,19 @@ impl Room {
         } else {
             mem::take(&mut state.catching_up).map_or_else(Vec::new, |done| done.heard)
         };
-        for entry in entries.iter().chain(&heard) {
-            self.deliver(&mut state, entry);
-        }
+        self.deliver(&mut state, entries);
+        self.deliver(&mut state, &heard);
     }
 
-    fn deliver(&self, state: &mut State, entry: &Entry) {
-        state.last = state.last.max(Some(entry.id));
-        let delivery = Delivery {
-            id: entry.id,
-            prev: entry.prev,
-            packet: entry.frame(&self.id).into(),
-        };
+    fn deliver(&self, state: &mut State, entries: &[Entry]) {
         let mut copies = 0;
-        for member in state.members.values_mut() {
-            match &mut member.joining {
-                Some(joining) => joining.keep_back(delivery.clone()),
-                None => copies += member.give(self, &delivery),
+        for run in Run::each_of(&self.id, entries) {
+            state.last = state.last.max(Some(run.last));
+            for member in state.members.values_mut() {
+                match &mut member.joining {
+                    Some(joining) => joining.keep_back(&run),
+                    None => copies += member.give(self, &run),
+                }
             }
         }
         meter::DELIVERED.increment(copies);
@@ -334,7 +340,7 @@ impl Room {
 impl CatchingUp {
     /// Keeps a message back until the hole before it is filled; of too many, none, and they are read too.
     fn hear(&mut self, entry: Entry) {
-        if self.heard.len() == KEPT_BACK {
+        if self.heard.len() >= KEPT_BACK {
             self.heard = Vec::new();
             self.lapsed = true;
         }

@@ -19,7 +19,7 @@ use crate::{
 
 /// What is on its way from Redis to the room.
 pub(super) enum Event {
-    Message(Entry),
+    Messages(Vec<Entry>),
     Hydrated,
     Resumed,
 }
@@ -139,12 +139,16 @@ impl World {
         self.top = self.clock;
         self.log.push(entry.clone());
         self.timeline.push(entry.clone());
-        self.publish(Event::Message(entry));
+        // What is appended together is published together.
+        match self.events.back_mut() {
+            Some(Event::Messages(run)) if self.subscribed && self.clock % 3 != 0 => run.push(entry),
+            _ => self.publish(Event::Messages(vec![entry])),
+        }
     }
 
     fn hear(&mut self) {
         let begun = match self.events.pop_front() {
-            Some(Event::Message(entry)) => self.room.hear(entry),
+            Some(Event::Messages(entries)) => self.room.hear(entries),
             Some(Event::Resumed) => self.room.resume(),
             Some(Event::Hydrated) => {
                 self.room.was_hydrated();

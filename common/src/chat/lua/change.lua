@@ -52,7 +52,8 @@ else
 end
 if refused then return { refused, 0, 0, 0 } end
 
-local id, fresh = add(room, own_id, content, window, math.max(last, tonumber(target)))
+local first_id, fresh = add(room, { own_id, content }, window, math.max(last, tonumber(target)))
+local id = integer(first_id)
 if entry and not is_deleted(entry) then replace(log, entry, amended(entry, id, text, deletion)) end
 -- An earlier edit loses its text, unless a flush has still to carry it out: this change may be lost with Redis.
 local earlier = last > 0 and last <= watermark and entry_at(log, integer(last))
@@ -60,4 +61,4 @@ if earlier then replace(log, earlier, amended(earlier, id)) end
 -- Until the archive shows it: whoever has read that before brings back what it had, and the log may be trimmed.
 redis.call('ZADD', changed, id, target)
 if last > 0 then redis.call('ZADD', changed, id, integer(last)) end
-return { 'changed', id, 0, fresh }
+return { 'changed', id, 0, fresh + 1 }

@@ -48,6 +48,36 @@ async fn messages_that_come_at_once_go_in_few_calls() {
 }
 
 #[tokio::test]
+async fn a_message_that_comes_twice_at_once_is_kept_once() {
+    let chat = TestChat::start().await;
+    let lobby = room("lobby");
+    chat.say(&lobby, "before").await;
+    let said = ["1", "2", "1", "3", "3", "4"].map(by_ada);
+
+    let posts = said
+        .each_ref()
+        .map(|content| chat.chat.post(&lobby, content));
+    let kept: Vec<_> = join_all(posts)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+
+    let log = chat.log(&lobby).await;
+    assert_eq!(texts(&log), ["before", "1", "2", "3", "4"]);
+    let is_resend: Vec<_> = kept.iter().map(|kept| kept.duplicate).collect();
+    assert_eq!(is_resend, [false, false, true, false, true, false]);
+    assert_eq!(kept[2].id, kept[0].id);
+    assert_eq!(kept[4].id, kept[3].id);
+    let fresh: Vec<_> = kept
+        .iter()
+        .filter(|kept| !kept.duplicate)
+        .map(|kept| kept.fresh)
+        .collect();
+    assert_eq!(fresh, [2, 3, 4, 5], "each is counted once");
+}
+
+#[tokio::test]
 async fn a_message_that_cannot_be_kept_is_no_matter_of_the_others() {
     let chat = TestChat::start().await;
     let (good, bad) = (room("good"), room("bad"));

@@ -19,8 +19,8 @@ fn listen(chat: &TestChat) -> (Bus, UnboundedReceiver<BusEvent>) {
 async fn hear(events: &mut UnboundedReceiver<BusEvent>, count: usize) -> Vec<String> {
     let mut texts = Vec::new();
     while texts.len() < count {
-        if let Some(BusEvent::Message(_, entry)) = events.recv().await {
-            texts.push(entry.content().unwrap().message.into_owned());
+        if let Some(BusEvent::Messages(_, entries)) = events.recv().await {
+            texts.extend(super::texts(&entries));
         }
     }
     texts
@@ -46,7 +46,7 @@ async fn all_kinds_of_events_are_heard_in_order() {
     chat.say(&lobby, "hi").await;
     chat.chat.tell_typing(&lobby, "{…}").await.unwrap();
     let live = chat.queue.keys.live(&lobby);
-    for strange in ["", "x", "m", "m 1 2", "p many"] {
+    for strange in ["", "x", "m", "m 1 2", "m 2 1 {}\n", "p many"] {
         let _: i64 = chat.queue.command(&["PUBLISH", &live, strange]).await;
     }
     let _: i64 = chat.queue.command(&["PUBLISH", &live, "h"]).await;

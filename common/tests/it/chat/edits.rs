@@ -119,7 +119,7 @@ async fn a_change_is_an_entry_that_is_heard_and_the_message_shows_it() {
         events.recv().await.unwrap();
     }
     for change in &log[3..] {
-        let heard = BusEvent::Message(lobby.clone(), change.clone());
+        let heard = BusEvent::Messages(lobby.clone(), vec![change.clone()]);
         assert_eq!(events.recv().await, Some(heard));
     }
     let frame = log[3].frame(&lobby);

@@ -321,15 +321,17 @@ impl World {
         let mut shows: BTreeMap<MessageId, String> = BTreeMap::new();
         let mut last = MessageId::ZERO;
         while let Ok(event) = self.heard.try_recv() {
-            let BusEvent::Message(_, entry) = event else {
+            let BusEvent::Messages(_, entries) = event else {
                 continue;
             };
-            assert!(entry.id > last, "{} after {last}", entry.id);
-            last = entry.id;
-            let text = entry.content().unwrap().message.into_owned();
-            let marks = entry.marks();
-            let target = marks.edits.or(marks.deletes).unwrap_or(entry.id);
-            shows.insert(target, text);
+            for entry in entries {
+                assert!(entry.id > last, "{} after {last}", entry.id);
+                last = entry.id;
+                let text = entry.content().unwrap().message.into_owned();
+                let marks = entry.marks();
+                let target = marks.edits.or(marks.deletes).unwrap_or(entry.id);
+                shows.insert(target, text);
+            }
         }
         let messages = self.said.iter().filter(|(_, said)| said.changes.is_none());
         let expected = messages.map(|(id, said)| (*id, said.text.clone()));

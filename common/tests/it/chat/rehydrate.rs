@@ -125,7 +125,7 @@ async fn everybody_who_listens_is_told_once() {
     let first = events.recv().await.unwrap();
     let second = events.recv().await.unwrap();
     assert_eq!(first, BusEvent::Hydrated(lobby.clone()));
-    assert!(matches!(second, BusEvent::Message(..)), "{second:?}");
+    assert!(matches!(second, BusEvent::Messages(..)), "{second:?}");
     let opened = chat.chat.log.open(&lobby, None, 100).await.unwrap();
     assert_eq!(texts(&opened.entries), ["1", "2", "3", "4", "5", "6"]);
     assert_chain(&opened.entries, MessageId::ZERO);
