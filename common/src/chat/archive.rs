@@ -3,11 +3,16 @@
 use deadpool_redis::Status;
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper,
-    sql_types::{Array, BigInt, Bool, Double, Nullable, Text},
+    result::{DatabaseErrorKind, Error},
+    sql_types::{BigInt, Bool, Double, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool};
 
-use super::{Content, Entry, IdRange, columns::Columns, message::Marks};
+use super::{
+    Content, Entry, IdRange,
+    columns::{Columns, INTO_A_GAP, WHAT_IS_NEW},
+    message::Marks,
+};
 use crate::{
     id::{MessageId, RoomId},
     pg::{self, PgError, Pool, schema::messages},
@@ -123,7 +128,7 @@ impl Archive {
         Self { pool }
     }
 
-    /// Stores messages, in one statement. Those that are there already are left as they are. Returns
+    /// Stores messages; the oldest is the first of them. Those that are there already are left as they are. Returns
     /// how many were new.
     ///
     /// # Errors
@@ -131,25 +136,15 @@ impl Archive {
     pub async fn insert(&self, room: &RoomId, entries: &[Entry]) -> Result<usize, PgError> {
         let columns = Columns::of(entries);
         let mut connection = self.connection().await?;
-        diesel::sql_query(
-            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body, \
-             edits, deletes, edited_id, deleted) \
-             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
-        )
-        .bind::<Text, _>(room.as_str())
-        .bind::<Array<BigInt>, _>(columns.ids)
-        .bind::<Array<BigInt>, _>(columns.prevs)
-        .bind::<Array<Text>, _>(columns.users)
-        .bind::<Array<Text>, _>(columns.names)
-        .bind::<Array<Text>, _>(columns.clients)
-        .bind::<Array<Text>, _>(columns.bodies)
-        .bind::<Array<Nullable<BigInt>>, _>(columns.edits)
-        .bind::<Array<Nullable<BigInt>>, _>(columns.deletes)
-        .bind::<Array<Nullable<BigInt>>, _>(columns.edited_ids)
-        .bind::<Array<Bool>, _>(columns.deleted)
-        .execute(&mut connection)
-        .await
-        .map_err(|source| PgError::Query {
+        let stored = match columns.store(&mut connection, room, INTO_A_GAP).await {
+            Ok(stored) if stored == entries.len() => Ok(stored),
+            // Somebody has stored some of them before, or just now.
+            Ok(_) | Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                columns.store(&mut connection, room, WHAT_IS_NEW).await
+            }
+            failed => failed,
+        };
+        stored.map_err(|source| PgError::Query {
             doing: "store messages",
             source,
         })

@@ -64,7 +64,7 @@ pub struct Settings {
     pub hot_window: usize,
 
     /// How many messages a child job moves; 1 gives one child per message
-    #[arg(long, env = "FLUSH_CHUNK", default_value_t = 500, value_name = "MESSAGES", value_parser = chunk)]
+    #[arg(long, env = "FLUSH_CHUNK", default_value_t = 1000, value_name = "MESSAGES", value_parser = chunk)]
     pub flush_chunk: usize,
 
     /// Flush a room when so many of its messages are new
@@ -126,7 +126,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             hot_window: 1000,
-            flush_chunk: 500,
+            flush_chunk: 1000,
             flush_count: 500,
             flush_age: Duration::from_secs(10),
             room_ttl: Duration::from_secs(600),

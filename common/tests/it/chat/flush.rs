@@ -11,6 +11,8 @@ use common::{
     testing::{TestChat, eventually},
 };
 
+use futures_util::future::join_all;
+
 use super::{Look, NEVER, between, ids, room, windowed};
 
 #[tokio::test]
@@ -72,6 +74,26 @@ async fn children_may_run_twice_and_in_any_order() {
     }
 
     assert_eq!(chat.archived(&lobby).await, chat.log(&lobby).await);
+}
+
+#[tokio::test]
+async fn what_somebody_has_stored_in_part_is_stored_whole() {
+    let chat = TestChat::start().await;
+    let lobby = room("lobby");
+    for number in 0..200 {
+        chat.say(&lobby, &number.to_string()).await;
+    }
+    let log = chat.log(&lobby).await;
+    let archive = &chat.chat.archive;
+
+    assert_eq!(archive.insert(&lobby, &log[40..41]).await.unwrap(), 1);
+    assert_eq!(archive.insert(&lobby, &log[..100]).await.unwrap(), 99);
+    // At once, and no one's rows are stored when another looks for them.
+    let stored = join_all((0..8).map(|_| archive.insert(&lobby, &log[90..]))).await;
+
+    let stored: usize = stored.into_iter().map(Result::unwrap).sum();
+    assert_eq!(stored, 100, "each row is one's who stored it");
+    assert_eq!(chat.archived(&lobby).await, log);
 }
 
 #[tokio::test]
