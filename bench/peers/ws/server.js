@@ -11,8 +11,12 @@ const prefix = process.env.PEER_PREFIX
 const rooms = new Map()
 
 const main = async () => {
-  const redis = await createClient({ url: process.env.PEER_REDIS_URL }).connect()
-  const subscriber = await redis.duplicate().connect()
+  // As its documentation asks: without a listener a lost connection ends the process. Redis cuts off a subscriber
+  // that does not keep up, as in the step that is too much.
+  const report = error => console.error(String(error))
+  const connect = client => client.on('error', report).connect()
+  const redis = await connect(createClient({ url: process.env.PEER_REDIS_URL }))
+  const subscriber = await connect(redis.duplicate())
 
   // One buffer for all members: it is not encoded again for each.
   const deliver = (text, channel) => {
@@ -36,8 +40,8 @@ const main = async () => {
     const payload = { roomId, timestamp, userId: user, username: user, clientId, message }
     const frame = JSON.stringify({ type: 'message', payload })
     // Both go to Redis in one write.
-    redis.rPush(`${prefix}ws:log:${roomId}`, frame)
-    redis.publish(`${prefix}ws:${roomId}`, frame)
+    redis.rPush(`${prefix}ws:log:${roomId}`, frame).catch(report)
+    redis.publish(`${prefix}ws:${roomId}`, frame).catch(report)
   }
 
   const server = http.createServer((_, response) => response.end())

@@ -55,6 +55,11 @@ impl Side {
         self == Self::Rhubarb
     }
 
+    /// Whether a message that was taken must arrive. What Redis cannot hand to a server of Node's in time is lost.
+    pub(super) fn keeps(self) -> bool {
+        self != Self::Node
+    }
+
     /// Whether all members see one order, and each message tells the one before it.
     pub(super) fn orders(self) -> bool {
         self != Self::Node
