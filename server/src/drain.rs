@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// So many clients may come back to the other servers in a second.
 const RETURNS_PER_SECOND: u32 = 1000;
+/// And so many of a server that is lost: what it did is to be mended meanwhile.
+const LOST_RETURNS_PER_SECOND: u32 = 750;
 /// Who lost a server without a farewell comes back within so long, however many there were.
 const LOST_WITHIN: Duration = Duration::from_secs(15);
 /// Even few clients take up to so long, and however many there are, none goes before the other bound.
@@ -22,7 +24,7 @@ const LEAVE_AFTER: Duration = Duration::from_millis(100);
 /// none if it makes no difference.
 pub(crate) fn lost_within_ms(clients: usize) -> Option<u64> {
     let clients = u32::try_from(clients).unwrap_or(u32::MAX);
-    let time = (Duration::from_secs(1) * clients / RETURNS_PER_SECOND).min(LOST_WITHIN);
+    let time = (Duration::from_secs(1) * clients / LOST_RETURNS_PER_SECOND).min(LOST_WITHIN);
     (time >= LEAVE_WITHIN).then(|| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -113,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_that_loses_its_server_is_to_come_back_as_slowly_as_one_that_is_sent_away() {
+    fn a_crowd_that_loses_its_server_is_to_come_back_more_slowly_than_one_that_is_sent_away() {
         assert_eq!(lost_within_ms(2), None);
-        assert_eq!(lost_within_ms(3000), Some(3000));
+        assert_eq!(lost_within_ms(3000), Some(4000));
         assert_eq!(lost_within_ms(1_000_000), Some(15_000));
     }
 

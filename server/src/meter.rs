@@ -25,7 +25,7 @@ pub(crate) static ARCHIVE_ACKS: LazyLock<Histogram> =
 /// System calls that wrote to sockets.
 pub(crate) static WRITES: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_socket_writes_total"));
-/// Packets that those wrote.
+/// Frames that those wrote.
 pub(crate) static WRITTEN: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_socket_packets_total"));
 

@@ -102,6 +102,42 @@ fn a_hole_is_filled_from_the_log_before_what_shows_it() {
 }
 
 #[test]
+fn messages_that_are_heard_together_are_taken_one_by_one_where_they_must_be() {
+    let (room, outbox) = live_room();
+
+    assert!(!room.hear(vec![entry(2, 1), entry(3, 2), entry(4, 3)]));
+    assert_eq!(sent(&outbox), ["4"], "it has the others");
+    assert!(room.hear(vec![entry(5, 4), entry(7, 6), entry(8, 7)]));
+    assert_eq!(sent(&outbox), ["5"], "6 was missed");
+    room.fill(&[entry(6, 5), entry(7, 6)], Read::All);
+
+    assert_eq!(sent(&outbox), ["6", "7", "8"]);
+}
+
+#[test]
+fn messages_that_are_heard_together_are_dropped_together_by_a_slow_reader() {
+    let room = Room::new(&"lobby".parse().unwrap());
+    let outbox = Arc::new(Outbox::for_messages(1000));
+    room.enter(ConnectionId(1), &outbox);
+    assert!(room.go_live(ConnectionId(1), history(&room, 3, true)));
+    assert_eq!(sent(&outbox), ["joined"]);
+
+    let run = |from: i64| (from..from + 4).map(|id| entry(id, id - 1)).collect();
+    assert!(!room.hear(run(4)));
+    assert!(!room.hear(run(8)), "there is no room for so many");
+
+    let resume: Vec<_> = outbox
+        .take()
+        .iter()
+        .map(|frame| frame.to_string())
+        .collect();
+    assert!(
+        matches!(&*resume, [only] if only.contains(r#""since":3"#)),
+        "{resume:?}"
+    );
+}
+
+#[test]
 fn a_hole_that_cannot_be_filled_is_told_once() {
     let (room, outbox) = live_room();
 

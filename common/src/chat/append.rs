@@ -37,7 +37,7 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
 /// Batches under way at once: with one, a message would wait for the answers to those before it, too.
 const UNDER_WAY: usize = 2;
 /// Messages of one call at most: some ms of Redis's time.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 /// And bytes of them: Redis publishes each again, and cuts off who has 32 MB to read.
 const BATCH_BYTES: usize = 1 << 19;
 /// So long on average a call is to be after the one before it.
@@ -87,6 +87,13 @@ struct Waiting {
     own_id: String,
     content: String,
     answer: oneshot::Sender<Answer>,
+}
+
+impl Gathered {
+    /// How much the appends are ahead of their time now.
+    fn pause(&self) -> Duration {
+        self.ahead.saturating_sub(self.last.elapsed())
+    }
 }
 
 impl Appends {
@@ -149,9 +156,9 @@ impl Appends {
                     }
                 }
             }
-            let ahead = self.gathered().ahead;
-            if ahead > BURST {
-                sleep(ahead).await;
+            let pause = self.gathered().pause();
+            if pause > BURST {
+                sleep(pause).await;
             }
         }
     }
@@ -172,12 +179,11 @@ impl Appends {
         let fitting = fitting.count();
         let rest = gathered.waiting.split_off(fitting);
         let mut batch = mem::replace(&mut gathered.waiting, rest);
-        let now = Instant::now();
-        let ahead = gathered.ahead.saturating_sub(now - gathered.last);
+        let ahead = gathered.pause();
         let messages = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let time = BETWEEN_CALLS.max(BETWEEN_MESSAGES * messages);
         gathered.ahead = (ahead + time).min(LONGEST_PAUSE);
-        gathered.last = now;
+        gathered.last = Instant::now();
         drop(gathered);
         batch.sort_by(|one, next| one.room.cmp(&next.room)); // each room's stay in their order
         Some(batch)

@@ -79,7 +79,7 @@ fn read(prefix: &str, channel: &str, payload: &[u8]) -> Option<BusEvent> {
     let room: RoomId = room.parse().ok()?;
     let text = std::str::from_utf8(payload).ok()?;
     let event = match (text.as_bytes().first()?, text.get(2..)) {
-        (b'm', Some(entries)) => {
+        (b'm' | b'n', Some(entries)) => {
             let entries: Option<_> = entries.split('\n').map(Entry::parse).collect();
             BusEvent::Messages(room, entries?)
         }

@@ -118,7 +118,7 @@ pub const METRICS: &[Metric] = &[
     metric("rhubarb_ack_seconds", Histogram(QUICK), &[Label { name: "level", values: &["redis", "db"] }], Server, "From a message's frame to its ack, by what was asked for"),
     metric("rhubarb_delivered_total", Counter, &[], Server, "Copies of messages that were given to members"),
     metric("rhubarb_socket_writes_total", Counter, &[], Server, "System calls that wrote to sockets"),
-    metric("rhubarb_socket_packets_total", Counter, &[], Server, "Packets that those wrote"),
+    metric("rhubarb_socket_packets_total", Counter, &[], Server, "Frames that those wrote"),
     metric("rhubarb_slow_dropped_total", Counter, &[Label { name: "what", values: &["typing", "presence", "message"] }], Server, "What slow readers did not get"),
     metric("rhubarb_slow_resets_total", Counter, &[], Server, "Slow readers that were told to resume a room"),
     metric("rhubarb_slow_readers_total", Counter, &[], Server, "Readers so slow that they were cut off"),

@@ -8,7 +8,10 @@ use common::{
 use crate::packet::Packet;
 
 /// A longer run is cut: a member gets all of it or none, and an outbox has a bound.
-const RUN_BYTES: usize = 16 * 1024;
+const RUN_BYTES: usize = 4 * 1024;
+
+/// What a frame has around a message and its room's name.
+const AROUND: usize = 40;
 
 /// Messages that follow one another.
 #[derive(Debug)]
@@ -35,10 +38,11 @@ impl Run {
         room: &'a RoomId,
         entries: &'a [Entry],
     ) -> impl Iterator<Item = Self> + 'a {
+        let length = |entry: &Entry| entry.rendered_len() + room.as_str().len() + AROUND;
         let mut bytes = 0;
         let runs = entries.chunk_by(move |one, next| {
-            bytes += one.rendered_len();
-            let follows = next.prev == one.id && bytes + next.rendered_len() <= RUN_BYTES;
+            bytes += length(one);
+            let follows = next.prev == one.id && bytes + length(next) <= RUN_BYTES;
             if !follows {
                 bytes = 0;
             }

@@ -42,7 +42,8 @@ local function add(room, news, window, floor)
     redis.call('PEXPIREAT', sent, sent_until)
     redis.call('HSET', meta, 'sent_until', sent_until)
   end
-  tell(room, 'm ' .. table.concat(entries, '\n'))
+  -- By another letter if they are several: a release that reads only one must not take them for one.
+  tell(room, (count > 1 and 'n ' or 'm ') .. table.concat(entries, '\n'))
   return first, fresh
 end
 
