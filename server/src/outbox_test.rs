@@ -14,8 +14,8 @@ const ROOMS: [RoomNumber; 2] = [RoomNumber(1), RoomNumber(2)];
 /// Puts a message of 10 bytes in, 8 of them its text.
 fn put(outbox: &Arc<Outbox>, room: RoomNumber, id: i64) -> bool {
     let text = format!("{}-{id:06}", room.0);
-    outbox.push_message(room, MessageId(id - 1), text.into(), |since| {
-        Some(format!("room {} since {since}", room.0).into())
+    outbox.push_message(room, MessageId(id - 1), text.as_str().into(), |since| {
+        Some(format!("room {} since {since}", room.0).as_str().into())
     })
 }
 

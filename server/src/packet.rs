@@ -90,12 +90,6 @@ impl From<&str> for Packet {
     }
 }
 
-impl From<String> for Packet {
-    fn from(text: String) -> Self {
-        text.as_str().into()
-    }
-}
-
 impl From<Utf8Bytes> for Packet {
     fn from(text: Utf8Bytes) -> Self {
         text.as_str().into()

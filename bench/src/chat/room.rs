@@ -50,8 +50,7 @@ pub(super) async fn measure(
     figures.expect_steps(2 + how.runs());
     figures.begin("start two servers and a worker");
     // The rooms are to stay in Redis as a whole, until they are told to leave.
-    let window = (2 * options.messages).max(options.sustained);
-    let window = window.to_string();
+    let window = (2 * options.messages).max(options.sustained).to_string();
     let settings = [NO_FLUSH[0], NO_FLUSH[1], ("HOT_WINDOW", &window)];
     let stack = Stack::start(how, database, &settings).await?;
     let redis = Redis::new(stack.place().redis.url())?;

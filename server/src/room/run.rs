@@ -25,7 +25,7 @@ pub(super) struct Run {
 }
 
 /// A message as it is delivered: built once for all members.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) id: MessageId,
     pub(super) prev: MessageId,

@@ -36,6 +36,33 @@ async fn reflush(chat: &TestChat) -> (u64, u64) {
     (done.rooms, done.messages)
 }
 
+/// Makes a room of so many messages cold, and has its rehydration come as far as these children: each has copied what
+/// is after one message up to another, counted from 1; 0 is before the first. Gives the messages, and the
+/// rehydration's mark.
+async fn half_rehydrate(
+    chat: &TestChat,
+    room: &RoomId,
+    messages: usize,
+    children: &[(usize, usize)],
+) -> (Vec<MessageId>, String) {
+    let worker = chat.worker();
+    let said = chat.say_many(room, messages).await;
+    chat.flush(room).await;
+    chat.expire(room).await;
+    let mark = chat.chat.log.begin_rehydration(room).await.unwrap();
+    let at = |place: usize| place.checked_sub(1).map_or(MessageId::ZERO, |n| said[n]);
+    for &(after, to) in children {
+        let piece = RehydrateChunk {
+            room: room.clone(),
+            range: between(at(after), at(to)),
+        };
+        chat.queue.producer().enqueue(&piece).await.unwrap();
+    }
+    chat.is_idle().await;
+    worker.stop().await;
+    (said, mark)
+}
+
 #[tokio::test]
 async fn what_a_restored_archive_lacks_is_flushed_once_more() {
     let chat = TestChat::with(quiet()).await;
@@ -96,22 +123,7 @@ async fn a_flush_that_began_before_does_not_raise_the_watermark() {
 async fn pieces_of_a_cold_room_are_archived_and_not_taken_for_all() {
     let chat = TestChat::with(quiet()).await;
     let lobby = room("lobby");
-    let worker = chat.worker();
-    let said = chat.say_many(&lobby, 9).await;
-    chat.flush(&lobby).await;
-    chat.expire(&lobby).await;
-    // A rehydration came as far as two of its children.
-    chat.chat.log.begin_rehydration(&lobby).await.unwrap();
-    for (from, to) in [(0, 1), (5, 6)] {
-        let range = between(said[from], said[to]);
-        let piece = RehydrateChunk {
-            room: lobby.clone(),
-            range,
-        };
-        chat.queue.producer().enqueue(&piece).await.unwrap();
-    }
-    chat.is_idle().await;
-    worker.stop().await;
+    let (said, _) = half_rehydrate(&chat, &lobby, 9, &[(1, 2), (6, 7)]).await;
     // As a server does that looks into the archive before it lets anybody write.
     let (meta, archived) = (chat.queue.keys.meta(&lobby), said[8].to_string());
     let _: usize = chat
@@ -140,19 +152,7 @@ async fn pieces_of_a_cold_room_are_archived_and_not_taken_for_all() {
 async fn pieces_with_nothing_new_are_kept_whoever_comes_meanwhile() {
     let chat = TestChat::with(quiet()).await;
     let lobby = room("lobby");
-    let worker = chat.worker();
-    let said = chat.say_many(&lobby, 4).await;
-    chat.flush(&lobby).await;
-    chat.expire(&lobby).await;
-    chat.chat.log.begin_rehydration(&lobby).await.unwrap();
-    let range = between(said[0], said[2]);
-    let piece = RehydrateChunk {
-        room: lobby.clone(),
-        range,
-    };
-    chat.queue.producer().enqueue(&piece).await.unwrap();
-    chat.is_idle().await;
-    worker.stop().await;
+    half_rehydrate(&chat, &lobby, 4, &[(1, 3)]).await;
     let meta = chat.queue.keys.meta(&lobby);
     let _: usize = chat.queue.command(&["HSET", &meta, "resting", "1"]).await;
 
@@ -168,18 +168,7 @@ async fn pieces_with_nothing_new_are_kept_whoever_comes_meanwhile() {
 async fn a_rehydration_that_began_before_begins_anew() {
     let chat = TestChat::with(quiet()).await;
     let lobby = room("lobby");
-    let worker = chat.worker();
-    let said = chat.say_many(&lobby, 4).await;
-    chat.flush(&lobby).await;
-    chat.expire(&lobby).await;
-    let mark = chat.chat.log.begin_rehydration(&lobby).await.unwrap();
-    let piece = RehydrateChunk {
-        room: lobby.clone(),
-        range: between(MessageId::ZERO, said[3]),
-    };
-    chat.queue.producer().enqueue(&piece).await.unwrap();
-    chat.is_idle().await;
-    worker.stop().await;
+    let (said, mark) = half_rehydrate(&chat, &lobby, 4, &[(0, 4)]).await;
     lose_from_archive(&chat, &lobby, said[1]).await;
 
     assert_eq!(reflush(&chat).await, (1, 0));
