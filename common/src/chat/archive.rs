@@ -3,6 +3,7 @@
 use deadpool_redis::Status;
 use diesel::{
     ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper,
+    dsl::exists,
     result::{DatabaseErrorKind, Error},
     sql_types::{BigInt, Bool, Double, Text},
 };
@@ -73,16 +74,6 @@ pub struct Bounds {
 enum End {
     Oldest,
     Newest,
-}
-
-#[derive(diesel::QueryableByName)]
-struct BoundsRow {
-    #[diesel(sql_type = BigInt)]
-    newest: i64,
-    #[diesel(sql_type = BigInt)]
-    oldest: i64,
-    #[diesel(sql_type = Bool)]
-    more: bool,
 }
 
 #[derive(diesel::QueryableByName)]
@@ -237,23 +228,29 @@ impl Archive {
         before: MessageId,
         count: usize,
     ) -> Result<Bounds, PgError> {
+        let of_room = || messages::table.filter(messages::room_id.eq(room.as_str()));
+        let earlier = || of_room().filter(messages::id.lt(before.0));
+        let newest_first = messages::id.desc();
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let newest = of_room().order(newest_first).select(messages::id);
+        let oldest = earlier().order(newest_first).select(messages::id);
+        let query = diesel::select((
+            newest.limit(1).single_value(),
+            oldest.offset(count - 1).limit(1).single_value(),
+            exists(earlier().order(newest_first).offset(count)),
+        ));
         let mut connection = self.connection().await?;
-        let before_it = "FROM messages WHERE room_id = $1 AND id < $2 ORDER BY id DESC OFFSET";
-        let row: BoundsRow = diesel::sql_query(format!(
-            "SELECT coalesce((SELECT id FROM messages WHERE room_id = $1 ORDER BY id DESC LIMIT 1), 0) AS newest, \
-             coalesce((SELECT id {before_it} $3 - 1 LIMIT 1), 0) AS oldest, \
-             EXISTS (SELECT 1 {before_it} $3) AS more"
-        ))
-        .bind::<Text, _>(room.as_str())
-        .bind::<BigInt, _>(before.0)
-        .bind::<BigInt, _>(i64::try_from(count).unwrap_or(i64::MAX))
-        .get_result(&mut connection)
-        .await
-        .map_err(|source| PgError::Query { doing: "read where a room ends", source })?;
+        let (newest, oldest, more): (Option<i64>, Option<i64>, bool) = query
+            .get_result(&mut connection)
+            .await
+            .map_err(|source| PgError::Query {
+                doing: "read where a room ends",
+                source,
+            })?;
         Ok(Bounds {
-            newest: MessageId(row.newest),
-            oldest: MessageId(row.oldest),
-            more: row.more,
+            newest: newest.map_or(MessageId::ZERO, MessageId),
+            oldest: oldest.map_or(MessageId::ZERO, MessageId),
+            more,
         })
     }
 

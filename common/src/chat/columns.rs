@@ -4,19 +4,22 @@ use std::borrow::Cow;
 
 use diesel::{
     QueryResult,
-    sql_types::{Array, BigInt, Bool, Nullable, Text},
+    pg::Pg,
+    query_builder::{AstPass, QueryFragment, QueryId},
+    serialize::ToSql,
+    sql_types::{Array, BigInt, Bool, HasSqlType, Nullable, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::{Content, Entry};
+use super::{Content, Entry, message::Marks};
 use crate::id::RoomId;
 
 /// Stores rows if the room has none between the first id and the last. So none is looked for one by one, which would
 /// take Postgres half as much again.
-pub(super) const INTO_A_GAP: &str = "WHERE NOT EXISTS (SELECT FROM messages WHERE room_id = $1 \
+pub(super) const INTO_A_GAP: &str = " WHERE NOT EXISTS (SELECT FROM messages WHERE room_id = $1 \
      AND id BETWEEN ($2)[1] AND ($2)[array_upper($2, 1)])";
 /// Stores those rows that are not there.
-pub(super) const WHAT_IS_NEW: &str = "ON CONFLICT DO NOTHING";
+pub(super) const WHAT_IS_NEW: &str = " ON CONFLICT DO NOTHING";
 
 /// Entries as columns, for one statement.
 #[derive(Default)]
@@ -31,6 +34,8 @@ pub(super) struct Columns<'a> {
     pub(super) deletes: Vec<Option<i64>>,
     pub(super) edited_ids: Vec<Option<i64>>,
     pub(super) deleted: Vec<bool>,
+    /// Whether one of them is a change or was changed. Else the last four columns are what they are by default.
+    marked: bool,
 }
 
 impl<'a> Columns<'a> {
@@ -55,6 +60,7 @@ impl<'a> Columns<'a> {
             columns.deletes.push(marks.deletes.map(|id| id.0));
             columns.edited_ids.push(marks.edited_at.map(|id| id.0));
             columns.deleted.push(marks.deleted);
+            columns.marked |= marks != Marks::default();
         }
         columns
     }
@@ -64,29 +70,71 @@ impl<'a> Columns<'a> {
         &self,
         connection: &mut AsyncPgConnection,
         room: &RoomId,
-        which: &str,
+        which: &'static str,
     ) -> QueryResult<usize> {
-        // As columns that are set side by side: rows FROM unnest(…) would be gathered first.
-        diesel::sql_query(format!(
-            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body, \
-             edits, deletes, edited_id, deleted) \
-             SELECT $1, unnest($2), unnest($3), unnest($4), unnest($5), unnest($6), unnest($7), \
-             unnest($8), unnest($9), unnest($10), unnest($11) {which}"
-        ))
-        .bind::<Text, _>(room.as_str())
-        .bind::<Array<BigInt>, _>(&self.ids)
-        .bind::<Array<BigInt>, _>(&self.prevs)
-        .bind::<Array<Text>, _>(&self.users)
-        .bind::<Array<Text>, _>(&self.names)
-        .bind::<Array<Text>, _>(&self.clients)
-        .bind::<Array<Text>, _>(&self.bodies)
-        .bind::<Array<Nullable<BigInt>>, _>(&self.edits)
-        .bind::<Array<Nullable<BigInt>>, _>(&self.deletes)
-        .bind::<Array<Nullable<BigInt>>, _>(&self.edited_ids)
-        .bind::<Array<Bool>, _>(&self.deleted)
-        .execute(connection)
-        .await
+        let (room, columns) = (room.as_str(), self);
+        let insert = Insert {
+            room,
+            columns,
+            which,
+        };
+        insert.execute(connection).await
     }
+}
+
+/// The statement. A connection prepares it once; one of `diesel::sql_query` would be prepared each time.
+struct Insert<'a> {
+    room: &'a str,
+    columns: &'a Columns<'a>,
+    which: &'static str,
+}
+
+impl QueryFragment<Pg> for Insert<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let columns = self.columns;
+        // As columns that are set side by side: rows FROM unnest(…) would be gathered first.
+        out.push_sql(
+            "INSERT INTO messages (room_id, id, prev_id, user_id, username, client_id, body",
+        );
+        if columns.marked {
+            out.push_sql(", edits, deletes, edited_id, deleted");
+        }
+        out.push_sql(") SELECT ");
+        out.push_bind_param::<Text, _>(self.room)?;
+        unnest::<BigInt, _>(&mut out, &columns.ids)?;
+        unnest::<BigInt, _>(&mut out, &columns.prevs)?;
+        unnest::<Text, _>(&mut out, &columns.users)?;
+        unnest::<Text, _>(&mut out, &columns.names)?;
+        unnest::<Text, _>(&mut out, &columns.clients)?;
+        unnest::<Text, _>(&mut out, &columns.bodies)?;
+        if columns.marked {
+            unnest::<Nullable<BigInt>, _>(&mut out, &columns.edits)?;
+            unnest::<Nullable<BigInt>, _>(&mut out, &columns.deletes)?;
+            unnest::<Nullable<BigInt>, _>(&mut out, &columns.edited_ids)?;
+            unnest::<Bool, _>(&mut out, &columns.deleted)?;
+        }
+        out.push_sql(self.which);
+        Ok(())
+    }
+}
+
+impl QueryId for Insert<'_> {
+    type QueryId = ();
+    /// Connections know it by its text.
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+/// One more column.
+fn unnest<'b, T, V>(out: &mut AstPass<'_, 'b, Pg>, column: &'b Vec<V>) -> QueryResult<()>
+where
+    T: 'static,
+    Pg: HasSqlType<Array<T>>,
+    Vec<V>: ToSql<Array<T>, Pg>,
+{
+    out.push_sql(", unnest(");
+    out.push_bind_param::<Array<T>, _>(column)?;
+    out.push_sql(")");
+    Ok(())
 }
 
 /// Postgres stores no NUL. Servers let none in; one that came all the same must not keep its room from
