@@ -4,6 +4,7 @@
 //! Messages are only ever added to a room's timeline, so a part stays right, but for edits and deletions,
 //! which are added too: when one is seen, the room's parts are dropped.
 
+mod looks;
 mod parts;
 #[cfg(test)]
 mod test;
@@ -28,6 +29,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use looks::Looks;
 pub(crate) use parts::Part;
 use parts::{Parts, Told};
 
@@ -56,6 +58,7 @@ pub(crate) struct Histories {
 struct Inner {
     chat: Chat,
     rooms: Mutex<HashMap<RoomId, Arc<Kept>>>,
+    looks: Looks<Opened>,
     /// Bytes of all parts.
     bytes: Arc<AtomicUsize>,
     archive_rests_until: Mutex<Instant>,
@@ -78,6 +81,7 @@ impl Histories {
         let inner = Arc::new(Inner {
             chat,
             rooms: Mutex::default(),
+            looks: Looks::default(),
             bytes: Arc::default(),
             archive_rests_until: Mutex::new(Instant::now()),
             reads: Semaphore::new(READS),
@@ -100,6 +104,17 @@ impl Histories {
     /// Where a room's history begins for a joiner. Where only the archive can tell, it is asked; if that
     /// fails, what the log tells is all there is.
     pub(crate) async fn beginning(
+        &self,
+        room: &RoomId,
+        since: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Opened, KvError> {
+        let question = (room.clone(), since, limit);
+        let look = || self.look(room, since, limit);
+        self.inner.looks.share(question, look).await
+    }
+
+    async fn look(
         &self,
         room: &RoomId,
         since: Option<MessageId>,

@@ -1,0 +1,200 @@
+//! Looks at rooms that many share. Members of a room often come together, after a restart above all, and ask the
+//! same: whoever asks while a look is under way waits for its end, and then one more look is for all who wait. So
+//! each has one that began after it had asked, as if it had looked for itself.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
+};
+
+use common::id::{MessageId, RoomId};
+
+use super::lock;
+
+/// What is asked: the room, `since`, the limit.
+pub(super) type Question = (RoomId, Option<MessageId>, usize);
+
+/// The looks that are under way, each of which may find a `T`.
+#[derive(Debug)]
+pub(super) struct Looks<T> {
+    by_question: Mutex<HashMap<Question, Arc<Shared<T>>>>,
+}
+
+/// The last look, for one question. Locked while the next is under way.
+type Shared<T> = tokio::sync::Mutex<Option<Look<T>>>;
+
+#[derive(Debug)]
+enum Look<T> {
+    Found { began: Instant, what: T },
+    Failed { ended: Instant },
+}
+
+impl<T> Default for Looks<T> {
+    fn default() -> Self {
+        let by_question = Mutex::default();
+        Self { by_question }
+    }
+}
+
+impl<T> Looks<T> {
+    /// What `look` finds, or what it found for another who asked the same, if that look began after this was called.
+    ///
+    /// # Errors
+    /// Those of the look.
+    pub(super) async fn share<F, E>(
+        &self,
+        question: Question,
+        look: impl FnOnce() -> F,
+    ) -> Result<T, E>
+    where
+        T: Clone,
+        F: Future<Output = Result<T, E>>,
+    {
+        let asked = Instant::now();
+        let asking = Asking::new(self, question);
+        let mut last = Some(asking.shared.lock().await);
+        match last.as_deref() {
+            Some(Some(Look::Found { began, what })) if *began >= asked => return Ok(what.clone()),
+            // Who waited in vain looks at once: one after another, the last would wait for all others' patience.
+            Some(Some(Look::Failed { ended })) if *ended >= asked => last = None,
+            _ => {}
+        }
+        let began = Instant::now();
+        let found = Box::pin(look()).await; // on the heap: few look, many ask
+        if let Some(last) = last.as_deref_mut() {
+            *last = Some(if let Ok(what) = &found {
+                let what = what.clone();
+                Look::Found { began, what }
+            } else {
+                let ended = Instant::now();
+                Look::Failed { ended }
+            });
+        }
+        found
+    }
+
+    fn by_question(&self) -> MutexGuard<'_, HashMap<Question, Arc<Shared<T>>>> {
+        lock(&self.by_question)
+    }
+}
+
+/// One who asks. The last of them for a question takes it out.
+struct Asking<'a, T> {
+    looks: &'a Looks<T>,
+    question: Question,
+    shared: Arc<Shared<T>>,
+}
+
+impl<'a, T> Asking<'a, T> {
+    fn new(looks: &'a Looks<T>, question: Question) -> Self {
+        let mut by_question = looks.by_question();
+        let shared = Arc::clone(by_question.entry(question.clone()).or_default());
+        drop(by_question);
+        Self {
+            looks,
+            question,
+            shared,
+        }
+    }
+}
+
+impl<T> Drop for Asking<'_, T> {
+    fn drop(&mut self) {
+        let mut by_question = self.looks.by_question();
+        let mine_and_the_maps = 2;
+        if Arc::strong_count(&self.shared) == mine_and_the_maps {
+            by_question.remove(&self.question);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        future::{Ready, pending, ready},
+        pin::{Pin, pin},
+        task::{Context, Waker},
+    };
+
+    use futures_util::future::join_all;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    fn question(since: i64) -> Question {
+        ("room".parse().unwrap(), Some(MessageId(since)), 100)
+    }
+
+    fn found(n: u32) -> Ready<Result<u32, &'static str>> {
+        ready(Ok(n))
+    }
+
+    fn is_pending<T>(future: Pin<&mut impl Future<Output = T>>) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        future.poll(&mut context).is_pending()
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_during_a_look_share_the_next() {
+        let (looks, done, end) = (Looks::default(), Cell::new(0), Notify::new());
+        let look = || async {
+            done.set(done.get() + 1);
+            if done.get() == 1 {
+                end.notified().await;
+            }
+            found(done.get()).await
+        };
+        let mut first = pin!(looks.share(question(1), look));
+        assert!(is_pending(first.as_mut()));
+        let mut others = pin!(join_all((0..5).map(|_| looks.share(question(1), look))));
+        assert!(is_pending(others.as_mut()));
+
+        end.notify_one();
+
+        assert_eq!(tokio::join!(first, others), (Ok(1), vec![Ok(2); 5]));
+    }
+
+    #[tokio::test]
+    async fn who_asks_later_or_something_else_has_a_look_of_its_own_and_none_is_kept() {
+        let looks = Looks::default();
+        for (n, since) in [(1, 1), (2, 1), (3, 2)] {
+            assert_eq!(looks.share(question(since), || found(n)).await, Ok(n));
+        }
+        assert!(looks.by_question().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waited_for_one_that_failed_waits_for_no_other() {
+        let (looks, end) = (Looks::default(), Notify::new());
+        let failing = async || {
+            end.notified().await;
+            Err("no answer")
+        };
+        let mut first = pin!(looks.share(question(1), failing));
+        assert!(is_pending(first.as_mut()));
+        let mut second = pin!(looks.share(question(1), pending::<Result<u32, &str>>));
+        let mut third = pin!(looks.share(question(1), || found(3)));
+        assert!(is_pending(second.as_mut()) && is_pending(third.as_mut()));
+
+        end.notify_one();
+
+        assert_eq!(first.await, Err("no answer"));
+        assert!(is_pending(second.as_mut()));
+        assert_eq!(third.await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_during_its_look_keeps_nobody_waiting() {
+        let looks = Looks::default();
+        let mut first = Box::pin(looks.share(question(1), pending::<Result<u32, ()>>));
+        assert!(is_pending(first.as_mut()));
+        let mut second = pin!(looks.share(question(1), || found(2)));
+        assert!(is_pending(second.as_mut()));
+
+        drop(first);
+
+        assert_eq!(second.await, Ok(2));
+    }
+}
