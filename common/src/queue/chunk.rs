@@ -6,6 +6,7 @@ use redis::{FromRedisValue, ParsingError, Value};
 
 use super::{
     JobId, OnDeath,
+    clock::Clock,
     turn::{Lease, Turns},
 };
 use crate::kv::{KvError, Script};
@@ -28,6 +29,8 @@ pub(super) struct Chunk {
     /// Index of the first.
     pub(super) first: u64,
     pub(super) bodies: Vec<String>,
+    /// Whether the bodies begin with their time.
+    pub(super) stamped: bool,
 }
 
 /// What Redis says of a chunk.
@@ -53,24 +56,34 @@ pub(super) enum Answer {
     Gap,
 }
 
-impl FromRedisValue for Answer {
+impl FromRedisValue for Told {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (next, plan, left): (i64, String, u64) = FromRedisValue::from_redis_value(value)?;
-        Ok(match next {
-            -3 => Self::Gap,
-            -2 => Self::Sealed { plan },
-            -1 => Self::ClaimLost,
-            next => Self::Added {
+        let (next, plan, left, now_ms): (i64, String, u64, u64) =
+            FromRedisValue::from_redis_value(value)?;
+        let answer = match next {
+            -3 => Answer::Gap,
+            -2 => Answer::Sealed { plan },
+            -1 => Answer::ClaimLost,
+            next => Answer::Added {
                 next: next.unsigned_abs(),
                 plan,
                 left,
             },
-        })
+        };
+        let clock = Clock::shows(now_ms);
+        Ok(Self { answer, clock })
     }
 }
 
 /// A chunk, and what became of it.
-pub(super) type Sent = (Chunk, Result<Answer, KvError>);
+pub(super) type Sent = (Chunk, Result<Told, KvError>);
+
+/// An answer, and Redis's clock when it was given.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) answer: Answer,
+    pub(super) clock: Clock,
+}
 
 impl Chunk {
     /// Sends it; a plan too, if it is the first.
@@ -90,7 +103,8 @@ impl Chunk {
             .arg(self.master)
             .arg(&self.lease)
             .arg(policy);
-        call.arg(plan).arg(self.first).arg(&self.bodies);
+        call.arg(plan).arg(self.first).arg(u8::from(self.stamped));
+        call.arg(&self.bodies);
         let reply = FAN_OUT.run(redis, &call).await;
         (self, reply)
     }

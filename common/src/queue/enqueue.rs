@@ -7,12 +7,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::{TryStreamExt, stream::FuturesOrdered};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    HEAD, JobId, LIB, Lane, NUMBERS, Queue, Task, TraceParent,
+    JobId, LIB, Lane, NUMBERS, Queue, Task, TraceParent,
     asked::Asked,
     flow,
     job::Body,
@@ -29,12 +28,10 @@ static ENQUEUE_ONE: LazyLock<Script> = LazyLock::new(|| {
         &[NUMBERS, include_str!("lua/enqueue_one.lua")],
     )
 });
-static ENQUEUE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("push jobs", &[HEAD, include_str!("lua/enqueue.lua")]));
 static ENQUEUE_LANED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "push jobs into lanes",
-        &[LIB, include_str!("lua/enqueue.lua")],
+        &[LIB, include_str!("lua/enqueue_laned.lua")],
     )
 });
 static SCHEDULE: LazyLock<Script> =
@@ -44,8 +41,6 @@ static SCHEDULE: LazyLock<Script> =
 pub(super) const CHUNK: usize = 500;
 /// A call with so many bytes of bodies takes no more.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
-/// Calls under way at once in a bulk.
-const PIPELINE: usize = 4;
 
 /// A body of more bytes is refused, unless [`Producer::with_max_body`] says otherwise.
 pub const MAX_BODY: usize = 1 << 20;
@@ -191,7 +186,7 @@ pub struct Producer {
     pub(super) redis: Redis,
     pub(super) keys: Keys,
     pub(super) hearing: Arc<Hearing>,
-    max_body: usize,
+    pub(super) max_body: usize,
 }
 
 impl Producer {
@@ -260,42 +255,6 @@ impl Producer {
         self.push_one(T::NAME, queue, options.when, asked).await
     }
 
-    /// Enqueues many jobs, in chunks that are pipelined. If it fails, an unknown part of them has been
-    /// pushed.
-    ///
-    /// # Errors
-    /// As [`Self::enqueue`].
-    pub async fn enqueue_all<T: Task>(
-        &self,
-        tasks: &[T],
-        options: &Options,
-    ) -> Result<Vec<JobId>, EnqueueError> {
-        let queue = options.queue.unwrap_or(T::QUEUE);
-        let mut ids = Vec::with_capacity(tasks.len());
-        let mut under_way = FuturesOrdered::new();
-        let mut tasks = tasks.iter().peekable();
-        while tasks.peek().is_some() {
-            let (mut chunk, mut bytes) = (Vec::new(), 0);
-            while chunk.len() < CHUNK
-                && bytes < CHUNK_BYTES
-                && let Some(task) = tasks.next()
-            {
-                let asked = Asked::of(task, options, None, self.max_body)?;
-                bytes += asked.body.len();
-                chunk.push(asked);
-            }
-            if under_way.len() == PIPELINE {
-                let made: Vec<Enqueued> = under_way.try_next().await?.unwrap_or_default();
-                ids.extend(made.into_iter().map(|made| made.id));
-            }
-            under_way.push_back(self.push(queue, options.when, chunk));
-        }
-        while let Some(made) = under_way.try_next().await? {
-            ids.extend(made.into_iter().map(|made| made.id));
-        }
-        Ok(ids)
-    }
-
     /// Enqueues a job by its task's name: for tools that do not know the task.
     ///
     /// # Errors
@@ -327,7 +286,7 @@ impl Producer {
         spanned(enqueuing(task), push).await
     }
 
-    async fn push(
+    pub(super) async fn push(
         &self,
         queue: Queue,
         when: When,
@@ -336,9 +295,8 @@ impl Producer {
         let some_unique = jobs.iter().any(|asked| asked.unique.is_some());
         let script = match when {
             _ if some_unique => &ADMIT,
-            When::Now if jobs.iter().any(|asked| asked.laned) => &ENQUEUE_LANED,
-            When::Now if jobs.len() == 1 => &ENQUEUE_ONE,
-            When::Now => &ENQUEUE,
+            When::Now if jobs.len() == 1 && !jobs[0].laned => &ENQUEUE_ONE,
+            When::Now => &ENQUEUE_LANED,
             When::In(_) | When::At(_) => &SCHEDULE,
         };
         let mut call = script.on(self.keys.prefix());

@@ -17,6 +17,7 @@ use super::{
     asked::{body_for, write},
     begun::begun,
     chunk::{Answer, Chunk, Sent},
+    clock::Clock,
     enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
     flow::InFlow,
     job::Body,
@@ -105,11 +106,13 @@ impl JobContext {
             sealed: false,
             pending: Vec::new(),
             pending_bytes: 0,
+            some_laned: false,
+            clock: None,
             under_way: VecDeque::new(),
             paced: true,
             plan: PhantomData,
         };
-        let begun = split.chunk(0, Vec::new()).send(plan).await;
+        let begun = split.chunk(0, Vec::new(), false).send(plan).await;
         split.plan_text = split.heard(begun).await?;
         Ok(split)
     }
@@ -128,6 +131,10 @@ pub struct Split<'a, P> {
     pub(super) sealed: bool,
     pending: Vec<String>,
     pending_bytes: usize,
+    /// Whether some of the pending have a lane.
+    some_laned: bool,
+    /// As Redis showed it last.
+    clock: Option<Clock>,
     /// In their order.
     under_way: VecDeque<BoxFuture<'a, Sent>>,
     /// Whether to wait while many children are left.
@@ -172,6 +179,7 @@ impl<P> Split<'_, P> {
             return Ok(()); // added before this master's crash
         }
         self.pending_bytes += body.len();
+        self.some_laned |= child.lane().is_some();
         self.pending.push(body);
         if self.pending.len() >= CHUNK || self.pending_bytes >= CHUNK_BYTES {
             self.send().await?;
@@ -215,9 +223,15 @@ impl<P> Split<'_, P> {
     /// Sends the pending children. Waits only while enough are under way.
     pub(super) async fn send(&mut self) -> Result<(), FanOutError> {
         let first = self.index - self.pending.len() as u64;
-        let bodies = std::mem::take(&mut self.pending);
-        let chunk = self.chunk(first, bodies);
-        self.pending_bytes = 0;
+        let mut bodies = std::mem::take(&mut self.pending);
+        let clock = self.clock.filter(|_| !self.some_laned);
+        if let Some(clock) = clock {
+            for body in &mut bodies {
+                *body = clock.stamp(body);
+            }
+        }
+        let chunk = self.chunk(first, bodies, clock.is_some());
+        (self.pending_bytes, self.some_laned) = (0, false);
         self.under_way.push_back(begun(chunk.send(String::new())));
         self.hear(UNDER_WAY).await
     }
@@ -232,7 +246,7 @@ impl<P> Split<'_, P> {
         Ok(())
     }
 
-    fn chunk(&self, first: u64, bodies: Vec<String>) -> Chunk {
+    fn chunk(&self, first: u64, bodies: Vec<String>, stamped: bool) -> Chunk {
         Chunk {
             turns: self.job.turns.clone(),
             master: self.job.id,
@@ -240,18 +254,20 @@ impl<P> Split<'_, P> {
             on_death: self.on_death,
             first,
             bodies,
+            stamped,
         }
     }
 
     /// What Redis says of a chunk, all before it having been heard; returns the plan that holds, if one was sent.
     async fn heard(&mut self, (chunk, reply): Sent) -> Result<String, FanOutError> {
-        let mut answer = reply.map_err(|source| self.redis_error(source))?;
-        if matches!(answer, Answer::Gap) {
+        let mut told = reply.map_err(|source| self.redis_error(source))?;
+        if matches!(told.answer, Answer::Gap) {
             // It overtook the one before it, on another connection: that one is there now.
             let (_, again) = chunk.send(String::new()).await;
-            answer = again.map_err(|source| self.redis_error(source))?;
+            told = again.map_err(|source| self.redis_error(source))?;
         }
-        let (plan, left) = match answer {
+        self.clock = Some(told.clock);
+        let (plan, left) = match told.answer {
             Answer::Added { next, plan, left } => {
                 self.next = next;
                 (plan, left)

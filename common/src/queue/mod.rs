@@ -49,10 +49,12 @@ pub mod bulks;
 pub mod cancel;
 pub mod care;
 mod chunk;
+mod clock;
 mod consume;
 pub mod context;
 pub mod dead;
 pub mod enqueue;
+mod enqueue_all;
 pub mod fan_out;
 #[cfg(test)]
 mod fan_out_test;

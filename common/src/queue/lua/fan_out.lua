@@ -2,12 +2,12 @@
 -- passed over, so a master that starts again after a crash goes on where it was.
 -- KEYS 1 namespace
 -- ARGV 1 worker, 2 master's id, 3 its lease, 4 policy ('continue' or 'fail'), 5 plan, or '' in all calls
---      but the first, 6 index of the chunk's first child, 7.. the children's bodies
--- Returns { index of the next child to add, plan, children that have not settled } (the plan is the one that
---         was recorded first; '' if none was sent), or { -1, '', 0 } if the claim is no longer this
---         worker's, or { -2, plan, 0 } if the group is sealed, or { -3, '', 0 } if children before these are not here.
+--      but the first, 6 index of the chunk's first child, 7 as enqueue.lua's 2, 8.. the children's bodies
+-- Returns { index of the next child to add, plan, children that have not settled, now in ms } (the plan is the one
+--         that was recorded first; '' if none was sent), or with -1 for the index if the claim is no longer this
+--         worker's, -2 if the group is sealed, -3 if children before these are not here.
 local worker, master, lease = ARGV[1], ARGV[2], ARGV[3]
-if not holds(worker, master, lease) then return { -1, '', 0 } end
+if not holds(worker, master, lease) then return { -1, '', 0, now_ms } end
 local key = ns .. 'group:' .. master
 redis.call('HSETNX', key, 'policy', ARGV[4])
 local plan = ''
@@ -16,14 +16,15 @@ if ARGV[5] ~= '' then
   plan = redis.call('HGET', key, 'plan')
 end
 local g = redis.call('HMGET', key, 'sealed', 'total')
-if g[1] == '1' then return { -2, plan, 0 } end
+if g[1] == '1' then return { -2, plan, 0, now_ms } end
 local total, first = tonumber(g[2] or 0), tonumber(ARGV[6])
-if first > total then return { -3, '', 0 } end
+if first > total then return { -3, '', 0, now_ms } end
 local bodies = {}
-for arg = 7 + math.max(0, total - first), #ARGV do bodies[#bodies + 1] = ARGV[arg] end
+for arg = 8 + math.max(0, total - first), #ARGV do bodies[#bodies + 1] = ARGV[arg] end
 if #bodies > 0 then
-  in_chunks(push_new(queue_of(master), bodies), function(...) redis.call('SADD', key .. ':left', ...) end)
+  local ids = push_new(queue_of(master), bodies, ARGV[7] == '1')
+  in_chunks(ids, function(...) redis.call('SADD', key .. ':left', ...) end)
   total = total + #bodies
   redis.call('HSET', key, 'total', integer(total))
 end
-return { total, plan, redis.call('SCARD', key .. ':left') }
+return { total, plan, redis.call('SCARD', key .. ':left'), now_ms }

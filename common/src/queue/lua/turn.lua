@@ -175,11 +175,10 @@ for _, queue in ipairs(paused) do is_paused[queue] = true end
 
 -- Takes the ids that are the next ones, as most are; returns how many, from the first on.
 local function take_next(state, ids)
-  local number, last, pattern, n = state.cursor, state.last, state.pattern, 0
-  while number < last and ids[n + 1] == string.format(pattern, number + 1) do
-    number, n = number + 1, n + 1
-  end
-  if n > 0 then state.cursor, state.moved = number, true end
+  local expected = ids_after(state.queue, state.cursor, math.min(#ids, state.last - state.cursor))
+  local n = 0
+  while n < #expected and ids[n + 1] == expected[n + 1] do n = n + 1 end
+  if n > 0 then state.cursor, state.moved = state.cursor + n, true end
   return n
 end
 

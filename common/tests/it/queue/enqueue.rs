@@ -32,29 +32,38 @@ async fn a_job_lies_where_an_operator_looks_for_it() {
 }
 
 #[tokio::test]
-async fn a_bulk_gives_each_job_its_id_in_order_and_loses_none() {
+async fn a_bulk_gives_each_job_its_id_in_order_and_its_time_and_loses_none() {
     let queue = TestQueue::start();
-    let acts = brief(0..1203); // three chunks, the last one not full
+    let acts = brief(0..3203); // seven chunks, the last one not full; the producer writes the last ones' times
 
+    let before = now_ms(&queue).await;
     let ids = queue
         .producer()
         .enqueue_all(&acts, &Options::default())
         .await
         .unwrap();
+    let after = now_ms(&queue).await;
 
     assert_eq!(ids.len(), acts.len());
     assert_eq!(queue.listed(Queue::Default).await, acts.len());
-    for at in [0, 499, 500, 1000, 1202] {
+    for (at, id) in ids.iter().enumerate() {
         let body: String = queue
-            .command(&["HGET", &queue.keys.jobs(), &ids[at].to_string()])
+            .command(&["HGET", &queue.keys.jobs(), &id.to_string()])
             .await;
-        assert!(
-            body.contains(&format!(r#""name":"{at}""#)),
-            "{} is {body}",
-            ids[at]
-        );
+        assert!(body.contains(&format!(r#""name":"{at}""#)), "{id}: {body}");
+        let rest = body.strip_prefix(r#"{"at":"#).unwrap();
+        let (made, rest) = rest.split_once(',').unwrap();
+        let made: u64 = made.parse().unwrap();
+        assert!((before..=after).contains(&made), "{id}: {body}");
+        assert!(rest.starts_with(r#""task":"test.act""#), "{id}: {body}");
     }
-    queue.adds_up(1203).await;
+    queue.adds_up(3203).await;
+}
+
+/// What Redis's clock shows.
+async fn now_ms(queue: &TestQueue) -> u64 {
+    let (seconds, micros): (u64, u64) = queue.command(&["TIME"]).await;
+    seconds * 1000 + micros / 1000
 }
 
 #[tokio::test]
