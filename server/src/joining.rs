@@ -107,10 +107,12 @@ impl Joining<'_> {
             tokio::pin!(warm);
             warm.as_mut().enable(); // what rings from here on is heard
             let found = app.histories.beginning(room.id(), since, limit).await;
-            let opened = found.map_err(|error| {
+            let mut opened = found.map_err(|error| {
                 tracing::warn!(error = %Chain(&error), room.id = %room.id(), "a join failed");
                 away()
             })?;
+            // Redis hears a moment later of who came just now.
+            opened.members = opened.members.max(room.members() as u64);
             if opened.warm {
                 return Ok(opened);
             }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::enqueue::millis;
 
-/// What Redis's clock showed, and when that was heard. Goes on by this machine's monotonic clock: behind by as
-/// long as the answer took, and never ahead.
+/// What Redis's clock showed, and when that was heard. Goes on by this machine's monotonic clock: behind by as long as
+/// it took to hear the answer, and not ahead, unless Redis's own clock is set back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     shown_ms: u64,
@@ -23,9 +23,20 @@ impl Clock {
         }
     }
 
+    /// The one of two that is ahead: it was heard sooner after it was shown.
+    pub(super) fn best(self, other: Option<Self>) -> Self {
+        other
+            .filter(|other| other.now_ms() > self.now_ms())
+            .unwrap_or(self)
+    }
+
+    fn now_ms(self) -> u64 {
+        self.shown_ms + millis(self.heard.elapsed())
+    }
+
     /// A body with the time before all else, as `stamp` in `head.lua` writes it.
     pub(super) fn stamp(self, body: &str) -> String {
-        let now_ms = self.shown_ms + millis(self.heard.elapsed());
+        let now_ms = self.now_ms();
         let rest = body.strip_prefix('{').unwrap_or(body);
         format!("{{\"at\":{now_ms},{rest}")
     }
@@ -44,5 +55,14 @@ mod tests {
 
         assert!(stamped.starts_with(r#"{"at":17000000000"#), "{stamped}");
         assert_eq!(Body::read(&stamped).unwrap().write().unwrap(), body);
+    }
+
+    #[test]
+    fn an_answer_that_was_heard_late_does_not_set_the_clock_back() {
+        let (early, late) = (Clock::shows(2_000_000), Clock::shows(1_000_000));
+
+        assert!(late.best(Some(early)).now_ms() >= 2_000_000);
+        assert!(early.best(Some(late)).now_ms() >= 2_000_000);
+        assert!(early.best(None).now_ms() >= 2_000_000);
     }
 }

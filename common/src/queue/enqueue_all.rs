@@ -38,7 +38,7 @@ impl Producer {
     ) -> Result<Vec<JobId>, EnqueueError> {
         let queue = options.queue.unwrap_or(T::QUEUE);
         let mut ids = Vec::with_capacity(tasks.len());
-        let (mut under_way, mut clock) = (FuturesOrdered::new(), None);
+        let (mut under_way, mut clock) = (FuturesOrdered::new(), None::<Clock>);
         let mut tasks = tasks.iter().peekable();
         while tasks.peek().is_some() {
             let (mut chunk, mut bytes) = (Vec::new(), 0);
@@ -51,11 +51,10 @@ impl Producer {
                 chunk.push(asked);
             }
             if under_way.len() == PIPELINE
-                && let Some(pushed) = under_way.try_next().await?
+                && let Some::<Pushed>(pushed) = under_way.try_next().await?
             {
-                let pushed: Pushed = pushed;
-                clock = pushed.clock;
                 ids.extend(pushed.ids);
+                clock = pushed.clock.map(|heard| heard.best(clock)).or(clock);
             }
             under_way.push_back(self.push_chunk(queue, options.when, chunk, clock));
         }

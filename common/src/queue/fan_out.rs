@@ -266,7 +266,7 @@ impl<P> Split<'_, P> {
             let (_, again) = chunk.send(String::new()).await;
             told = again.map_err(|source| self.redis_error(source))?;
         }
-        self.clock = Some(told.clock);
+        self.clock = Some(told.clock.best(self.clock));
         let (plan, left) = match told.answer {
             Answer::Added { next, plan, left } => {
                 self.next = next;

@@ -1,9 +1,11 @@
 //! Groups in the making, on a real Redis.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FanOutError, JobContext, OnDeath, Queue, Task, TaskError,
+    FanOutError, JobContext, Lane, OnDeath, Queue, Task, TaskError,
     enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
     limits::Demand,
     turn::Turns,
@@ -24,6 +26,24 @@ impl Task for Large {
 
     async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
         Ok(())
+    }
+}
+
+/// A child that goes through a lane.
+#[derive(Debug, Serialize, Deserialize)]
+struct Laned;
+
+impl Task for Laned {
+    const NAME: &'static str = "test.laned";
+    type Context = ();
+    type Output = ();
+
+    async fn run(self, (): &(), _job: &JobContext) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    fn lane(&self) -> Option<Lane> {
+        Some(Lane::new("lane", 1))
     }
 }
 
@@ -132,4 +152,36 @@ async fn large_children_are_sent_in_small_chunks_onto_the_masters_queue() {
         .command(&["LLEN", &queue.keys.queue(Queue::High)])
         .await;
     assert_eq!(high, 0);
+}
+
+#[tokio::test]
+async fn each_child_has_its_time_once_and_its_lane_whatever_comes_with_it() {
+    let queue = TestQueue::start();
+    let job = master(&queue).await;
+
+    let mut split = job.fan_out(OnDeath::Fail, &()).await.unwrap();
+    split.add(&small()).await.unwrap();
+    split.send().await.unwrap();
+    split.add(&small()).await.unwrap();
+    split.add(&Laned).await.unwrap();
+    split.send().await.unwrap();
+    split.then(&small()).await.unwrap();
+
+    let jobs: HashMap<String, String> = queue.command(&["HGETALL", &queue.keys.jobs()]).await;
+    let children = jobs.values().filter(|body| body.contains(r#""group""#));
+    let children: Vec<_> = children.collect();
+    assert_eq!(children.len(), 3);
+    for body in &children {
+        assert!(body.starts_with(r#"{"at":"#), "{body}");
+        assert_eq!(body.matches(r#""at""#).count(), 1, "{body}");
+        assert_eq!(
+            body.contains("lane\""),
+            body.contains("test.laned"),
+            "{body}"
+        );
+    }
+    let listed: usize = queue
+        .command(&["LLEN", &queue.keys.queue(Queue::Low)])
+        .await;
+    assert_eq!(listed, 3, "all: the lane has room for one");
 }

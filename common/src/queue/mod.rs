@@ -29,6 +29,7 @@
 //! harmless.
 //!
 //! In the order of a job's journey: [`task`] (what can run), `job` and `asked` (the request), [`enqueue`],
+//! `enqueue_all` (in bulk, with a `clock`),
 //! `consume` (pop), `turn` (claim), `run`, [`context`] and [`fan_out`] (at the `pace` of its children), [`blocking`]
 //! (threads that may block), `settle`. [`flow`] composes jobs before they are enqueued;
 //! [`outbox`] enqueues what a Postgres transaction asked for. Beside it: `heartbeat`,

@@ -18,8 +18,11 @@ pub(super) type Question = (RoomId, Option<MessageId>, usize);
 /// The looks that are under way, each of which may find a `T`.
 #[derive(Debug)]
 pub(super) struct Looks<T> {
-    by_question: Mutex<HashMap<Question, Arc<Shared<T>>>>,
+    /// Each with how many ask it now.
+    by_question: Mutex<ByQuestion<T>>,
 }
+
+type ByQuestion<T> = HashMap<Question, (usize, Arc<Shared<T>>)>;
 
 /// The last look, for one question. Locked while the next is under way.
 type Shared<T> = tokio::sync::Mutex<Option<Look<T>>>;
@@ -74,7 +77,7 @@ impl<T> Looks<T> {
         found
     }
 
-    fn by_question(&self) -> MutexGuard<'_, HashMap<Question, Arc<Shared<T>>>> {
+    fn by_question(&self) -> MutexGuard<'_, ByQuestion<T>> {
         lock(&self.by_question)
     }
 }
@@ -89,7 +92,9 @@ struct Asking<'a, T> {
 impl<'a, T> Asking<'a, T> {
     fn new(looks: &'a Looks<T>, question: Question) -> Self {
         let mut by_question = looks.by_question();
-        let shared = Arc::clone(by_question.entry(question.clone()).or_default());
+        let (asking, shared) = by_question.entry(question.clone()).or_default();
+        *asking += 1;
+        let shared = Arc::clone(shared);
         drop(by_question);
         Self {
             looks,
@@ -102,9 +107,11 @@ impl<'a, T> Asking<'a, T> {
 impl<T> Drop for Asking<'_, T> {
     fn drop(&mut self) {
         let mut by_question = self.looks.by_question();
-        let mine_and_the_maps = 2;
-        if Arc::strong_count(&self.shared) == mine_and_the_maps {
-            by_question.remove(&self.question);
+        if let Some((asking, _)) = by_question.get_mut(&self.question) {
+            *asking -= 1;
+            if *asking == 0 {
+                by_question.remove(&self.question);
+            }
         }
     }
 }
@@ -161,6 +168,23 @@ mod tests {
         let looks = Looks::default();
         for (n, since) in [(1, 1), (2, 1), (3, 2)] {
             assert_eq!(looks.share(question(since), || found(n)).await, Ok(n));
+        }
+        assert!(looks.by_question().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn many_on_many_threads_leave_nothing_behind() {
+        let looks = Arc::new(Looks::default());
+        let ask = |n: u32| {
+            let looks = Arc::clone(&looks);
+            let look = async move || {
+                tokio::task::yield_now().await;
+                Ok::<_, ()>(n)
+            };
+            tokio::spawn(async move { looks.share(question(1), look).await })
+        };
+        for asked in join_all((0..2000).map(ask)).await {
+            asked.unwrap().unwrap();
         }
         assert!(looks.by_question().is_empty());
     }

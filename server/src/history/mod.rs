@@ -109,20 +109,9 @@ impl Histories {
         since: Option<MessageId>,
         limit: usize,
     ) -> Result<Opened, KvError> {
-        let question = (room.clone(), since, limit);
-        let look = || self.look(room, since, limit);
-        self.inner.looks.share(question, look).await
-    }
-
-    async fn look(
-        &self,
-        room: &RoomId,
-        since: Option<MessageId>,
-        limit: usize,
-    ) -> Result<Opened, KvError> {
-        let Inner { chat, .. } = &*self.inner;
+        let chat = &self.inner.chat;
         let asked_at = Instant::now();
-        let mut opened = chat.log.beginning(room, since, limit).await?;
+        let mut opened = self.look(room, since, limit).await?;
         if opened.warm && !opened.behind {
             return self.unless_lost(room, since, limit, opened).await;
         }
@@ -133,7 +122,7 @@ impl Histories {
         if told.is_none() && waited {
             // Somebody else was looking: most who waited have it from Redis now.
             drop(parts);
-            opened = chat.log.beginning(room, since, limit).await?;
+            opened = self.look(room, since, limit).await?;
             if opened.warm && !opened.behind {
                 return self.unless_lost(room, since, limit, opened).await;
             }
@@ -170,6 +159,18 @@ impl Histories {
         }
     }
 
+    /// What the log tells; asked once for all who ask the same at once.
+    async fn look(
+        &self,
+        room: &RoomId,
+        since: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Opened, KvError> {
+        let Inner { chat, looks, .. } = &*self.inner;
+        let look = || chat.log.beginning(room, since, limit);
+        looks.share((room.clone(), since, limit), look).await
+    }
+
     /// Drops what is kept of a room if Redis has lost the end of it.
     async fn unless_lost(
         &self,
@@ -187,7 +188,7 @@ impl Histories {
             return Ok(opened);
         }
         // Or somebody else has read on meanwhile.
-        let again = self.inner.chat.log.beginning(room, since, limit).await?;
+        let again = self.look(room, since, limit).await?;
         if again.top < parts.level {
             parts.by_start.clear();
             parts.level = again.top;

@@ -17,7 +17,7 @@ use super::{
 use crate::chaos::proxy::resp::Value;
 
 /// The queue's scripts that matter here, each with its text without what the scripts share.
-const SCRIPTS: [(Script, &str); 11] = [
+const SCRIPTS: [(Script, &str); 12] = [
     (
         Script::Turn,
         include_str!("../../../../common/src/queue/lua/turn.lua"),
@@ -32,6 +32,10 @@ const SCRIPTS: [(Script, &str); 11] = [
     ),
     (
         Script::Enqueue,
+        include_str!("../../../../common/src/queue/lua/enqueue_laned.lua"),
+    ),
+    (
+        Script::EnqueueBulk,
         include_str!("../../../../common/src/queue/lua/enqueue.lua"),
     ),
     (
@@ -69,6 +73,7 @@ enum Script {
     Turn,
     Held,
     Enqueue,
+    EnqueueBulk,
     Schedule,
     FanOut,
     Seal,
@@ -96,7 +101,10 @@ pub(super) enum Command {
         worker: String,
     },
     /// Pushes jobs.
-    Enqueue,
+    Enqueue {
+        /// How many.
+        jobs: usize,
+    },
     /// Stores jobs for later.
     Schedule,
     /// Adds a chunk of children; `later` if it is not the first.
@@ -189,7 +197,13 @@ fn understand(script: Script, args: &[&str]) -> Command {
         Script::Held => Command::Held {
             worker: args[0].to_owned(),
         },
-        Script::Enqueue => Command::Enqueue,
+        Script::Enqueue => Command::Enqueue {
+            jobs: args.len() - 1,
+        },
+        // The queue, and whether the bodies have their time.
+        Script::EnqueueBulk => Command::Enqueue {
+            jobs: args.len().saturating_sub(2),
+        },
         Script::Schedule => Command::Schedule,
         // The index of the chunk's first child.
         Script::FanOut => Command::Chunk {
@@ -213,7 +227,7 @@ impl Command {
     /// The points that a process passes with this command, before Redis has it.
     pub(super) fn before(&self) -> Vec<Point> {
         match self {
-            Self::Enqueue => vec![Point::BeforeEnqueue],
+            Self::Enqueue { .. } => vec![Point::BeforeEnqueue],
             Self::Turn { settles, popped } => {
                 let settle = (!settles.is_empty()).then_some(Point::BeforeSettle);
                 let claim = popped.then_some(Point::BeforeClaim);
@@ -233,7 +247,7 @@ impl Command {
             return Vec::new();
         }
         match self {
-            Self::Enqueue => vec![Point::DuringEnqueue],
+            Self::Enqueue { .. } => vec![Point::DuringEnqueue],
             Self::Schedule => vec![Point::DuringSchedule],
             Self::Pop if brought.popped.is_some() => vec![Point::AfterPop],
             Self::Turn { settles, .. } => {
@@ -271,7 +285,8 @@ impl Command {
                 let id = answer.parts().get(1).map(Value::text);
                 brought.popped = id.and_then(|id| id.parse().ok());
             }
-            Self::Enqueue | Self::Schedule => brought.accepted = answer.parts().len(),
+            Self::Enqueue { jobs } => brought.accepted = *jobs,
+            Self::Schedule => brought.accepted = answer.parts().len(),
             _ => {}
         }
         (self, brought)
@@ -324,6 +339,23 @@ mod tests {
             command.during(&answer, &brought),
             [Point::DuringSettle, Point::AfterClaim]
         );
+    }
+
+    #[test]
+    fn every_job_of_a_bulk_counts() {
+        let traffic = Traffic::default();
+        let script = SCRIPTS
+            .iter()
+            .find(|(script, _)| *script == Script::EnqueueBulk);
+        let script = script.unwrap().1;
+        let hash = redis::Script::new(script).get_hash().to_owned();
+        traffic.read(&Value::of_texts(&["SCRIPT", "LOAD", script]));
+        let bulk = ["EVALSHA", &hash, "1", "{x}:", "low", "0", "{}", "{}", "{}"];
+
+        let command = traffic.read(&Value::of_texts(&bulk));
+
+        let (_, brought) = command.brought(&Value::of_texts(&["low-1", "1700000000000"]));
+        assert_eq!(brought.accepted, 3);
     }
 
     #[test]

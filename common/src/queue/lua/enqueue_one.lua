@@ -1,5 +1,5 @@
--- Make one job waiting that has no lane, at the back of its queue: enqueue.lua for the usual case, by itself because
--- half of its time went into making what it does not need.
+-- Make one job waiting that has no lane, at the back of its queue. By itself, because half of the time of enqueue.lua
+-- would go into making what one job does not need.
 -- KEYS 1 namespace     ARGV 1 queue, 2 body
 -- Returns its id in a list, or the error DRAINING.
 local queue = ARGV[1]

@@ -19,7 +19,7 @@ end
 local function count(what, n) redis.call('HINCRBY', stats, what, integer(n)) end
 
 -- What a body begins with: `at`, when the job was made, and `due`, the time that it was made for, if any.
--- Only Redis's clock can tell; they stand first, so that scripts find them without reading JSON.
+-- Only Redis's clock can tell (who makes many jobs has asked it: `queue/clock.rs`); they stand first, so that scripts find them without reading JSON.
 local function stamp(due)
   if not due then return string.format('{"at":%d,', now_ms) end
   return string.format('{"at":%d,"due":%d,', now_ms, due)
@@ -27,8 +27,8 @@ end
 
 -- The next `n` ids of a queue after a number. All but one in ten are those before with another digit, which is much
 -- quicker than to write them.
-local DIGITS = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' }
 local function ids_after(queue, number, n)
+  local digits = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' }
   local ids, tens = {}, nil
   for i = 1, n do
     local digit = (number + i) % 10
@@ -36,7 +36,7 @@ local function ids_after(queue, number, n)
       local rest = (number + i - digit) / 10
       tens = rest > 0 and string.format('%s-%d', queue, rest) or queue .. '-'
     end
-    ids[i] = tens .. DIGITS[digit]
+    ids[i] = tens .. digits[digit]
   end
   return ids
 end

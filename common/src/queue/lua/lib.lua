@@ -34,15 +34,15 @@ local function in_chunks(items, call)
   end
 end
 
--- Pushes new jobs at the back of one queue, or into their lanes; returns their ids. Those that are stamped have none.
+-- Pushes new jobs at the back of one queue, or into their lanes; returns their ids. What is stamped has no lane.
 local push_plain = push_new
-local function push_new(queue, bodies, stamped)
+local function push_new(queue, bodies, stamped, first)
   if not stamped then
-    for i = 1, #bodies do
-      if string.byte(bodies[i], 3) == LANE then return lanes.push(queue, bodies) end
+    for i = first or 1, #bodies do
+      if string.byte(bodies[i], 3) == LANE then return lanes.push(queue, { unpack(bodies, first or 1) }) end
     end
   end
-  return push_plain(queue, bodies, stamped)
+  return push_plain(queue, bodies, stamped, first)
 end
 
 -- Makes a job that is in no list yet (scheduled, in a lane, or dead at birth); returns its id.

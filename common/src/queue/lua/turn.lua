@@ -175,6 +175,7 @@ for _, queue in ipairs(paused) do is_paused[queue] = true end
 
 -- Takes the ids that are the next ones, as most are; returns how many, from the first on.
 local function take_next(state, ids)
+  if not is_next(state, ids[1]) then return 0 end
   local expected = ids_after(state.queue, state.cursor, math.min(#ids, state.last - state.cursor))
   local n = 0
   while n < #expected and ids[n + 1] == expected[n + 1] do n = n + 1 end

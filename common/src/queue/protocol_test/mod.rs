@@ -7,7 +7,7 @@
 //!
 //! | Action | Stands for |
 //! |---|---|
-//! | `Enqueue` | `enqueue_one.lua`, `enqueue.lua`, `schedule.lua` |
+//! | `Enqueue` | `enqueue_one.lua`, `schedule.lua` |
 //! | `Pop` | BRPOP, answered; the id is in the worker's memory alone |
 //! | `Turn`, `Finish`, `Abort` | `turn.lua`: done, retry, retry later, bury, back; then the claim |
 //! | `Split` | `fan_out.lua` (the plan, then a chunk of one child), `seal.lua` |

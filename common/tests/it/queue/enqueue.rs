@@ -34,6 +34,9 @@ async fn a_job_lies_where_an_operator_looks_for_it() {
 #[tokio::test]
 async fn a_bulk_gives_each_job_its_id_in_order_and_its_time_and_loses_none() {
     let queue = TestQueue::start();
+    for one in brief(0..7) {
+        queue.producer().enqueue(&one).await.unwrap();
+    }
     let acts = brief(0..3203); // seven chunks, the last one not full; the producer writes the last ones' times
 
     let before = now_ms(&queue).await;
@@ -45,8 +48,9 @@ async fn a_bulk_gives_each_job_its_id_in_order_and_its_time_and_loses_none() {
     let after = now_ms(&queue).await;
 
     assert_eq!(ids.len(), acts.len());
-    assert_eq!(queue.listed(Queue::Default).await, acts.len());
+    assert_eq!(queue.listed(Queue::Default).await, 7 + acts.len());
     for (at, id) in ids.iter().enumerate() {
+        assert_eq!(id.to_string(), format!("default-{}", 8 + at));
         let body: String = queue
             .command(&["HGET", &queue.keys.jobs(), &id.to_string()])
             .await;
@@ -57,7 +61,7 @@ async fn a_bulk_gives_each_job_its_id_in_order_and_its_time_and_loses_none() {
         assert!((before..=after).contains(&made), "{id}: {body}");
         assert!(rest.starts_with(r#""task":"test.act""#), "{id}: {body}");
     }
-    queue.adds_up(3203).await;
+    queue.adds_up(7 + 3203).await;
 }
 
 /// What Redis's clock shows.
