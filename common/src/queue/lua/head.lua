@@ -19,7 +19,8 @@ end
 local function count(what, n) redis.call('HINCRBY', stats, what, integer(n)) end
 
 -- What a body begins with: `at`, when the job was made, and `due`, the time that it was made for, if any.
--- Only Redis's clock can tell (who makes many jobs has asked it: `queue/clock.rs`); they stand first, so that scripts find them without reading JSON.
+-- Only Redis's clock can tell (who makes many jobs has asked it: `queue/clock.rs`); they stand first, so that scripts
+-- find them without reading JSON.
 local function stamp(due)
   if not due then return string.format('{"at":%d,', now_ms) end
   return string.format('{"at":%d,"due":%d,', now_ms, due)
@@ -42,16 +43,15 @@ local function ids_after(queue, number, n)
 end
 
 -- Pushes new jobs that have no lane at the back of one queue; returns their ids. `stamped`: whether the bodies begin
--- with their time already, which is an eighth less work; `first`: from where on in `bodies`, if not from the first.
-local function push_new(queue, bodies, stamped, first)
-  local before = (first or 1) - 1
-  local n = #bodies - before
+-- with their time already, which is an eighth less work.
+local function push_new(queue, bodies, stamped)
+  local n = #bodies
   if n == 0 then return {} end
   local at, ids = stamp(), ids_after(queue, draw(queue, 'last', n), n)
   for from = 1, n, CHUNK do
     local to, fields = math.min(from + CHUNK - 1, n), {}
     for i = from, to do
-      local field, body = 2 * (i - from), bodies[before + i]
+      local field, body = 2 * (i - from), bodies[i]
       fields[field + 1], fields[field + 2] = ids[i], stamped and body or at .. string.sub(body, 2)
     end
     redis.call('HSET', jobs, unpack(fields))

@@ -36,13 +36,13 @@ end
 
 -- Pushes new jobs at the back of one queue, or into their lanes; returns their ids. What is stamped has no lane.
 local push_plain = push_new
-local function push_new(queue, bodies, stamped, first)
+local function push_new(queue, bodies, stamped)
   if not stamped then
-    for i = first or 1, #bodies do
-      if string.byte(bodies[i], 3) == LANE then return lanes.push(queue, { unpack(bodies, first or 1) }) end
+    for i = 1, #bodies do
+      if string.byte(bodies[i], 3) == LANE then return lanes.push(queue, bodies) end
     end
   end
-  return push_plain(queue, bodies, stamped, first)
+  return push_plain(queue, bodies, stamped)
 end
 
 -- Makes a job that is in no list yet (scheduled, in a lane, or dead at birth); returns its id.
