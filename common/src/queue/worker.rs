@@ -9,7 +9,7 @@ use super::{
     Queue, Registry,
     bell::Bell,
     care::Care,
-    consume::Consumer,
+    consume::{self, Consumer},
     heartbeat::{Heartbeat, News, Pulse, retire},
     inspect::{Inspector, status::WorkerInfo},
     limits::{Limits, Slots},
@@ -38,8 +38,8 @@ pub enum WorkerError {
     /// Redis failed.
     #[error(transparent)]
     Redis(#[from] KvError),
-    /// There can be no heartbeat.
-    #[error("start the thread of the heartbeat")]
+    /// There can be no heartbeat, or no loop that consumes.
+    #[error("start a thread of the worker")]
     Thread(#[source] std::io::Error),
     /// The slots cannot be shared as was asked for.
     #[error(transparent)]
@@ -203,16 +203,18 @@ impl Worker {
             .telling(id, tail.clone());
         let care = tokio::spawn(care.run(shutdown.clone(), Arc::clone(&bell.look), tell));
 
-        let turns = Turns {
-            redis: redis.clone(),
+        let turns = |redis| Turns {
+            redis,
             keys: keys.clone(),
             worker: id,
             time_to_live: options.time_to_live,
             max_deaths: options.max_deaths,
         };
+        // Its connection belongs to the thread of the loop.
+        let own = turns(Redis::new(&redis_url)?);
         let runner = Runner {
             registry,
-            turns,
+            turns: turns(redis.clone()),
             closures: Arc::default(),
             tail,
             polls,
@@ -221,8 +223,12 @@ impl Worker {
         };
         let slots = Slots::new(options.limits, options.concurrency, options.starvation)
             .shared(options.weights, options.reserve);
-        let mut consumer = Consumer::new(runner, slots, inbox, heartbeat.news(), listed, bell);
-        consumer.run(&shutdown, options.shutdown_patience).await;
+        let mut consumer = Consumer::new(own, runner, slots, inbox, heartbeat.news(), listed, bell);
+        let until = shutdown.clone();
+        let consuming = async move { consumer.run(&until, options.shutdown_patience).await };
+        consume::alone(consuming)
+            .await
+            .map_err(WorkerError::Thread)?;
 
         let alive = shutdown.is_asked();
         if !alive {

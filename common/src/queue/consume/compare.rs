@@ -74,7 +74,7 @@ impl Consumer {
             let free = self.slots.free_by_queue();
             if free.iter().any(|(queue, _)| *queue == id.queue()) {
                 tracing::warn!(job.id = %id, "running {id}, whose claim's answer was lost");
-                self.start(claimed, now);
+                self.start([claimed], now);
             } else {
                 tracing::warn!(job.id = %id, "giving {id} back, whose claim's answer was lost");
                 self.runner.tail.tell(|| Event::released(id));

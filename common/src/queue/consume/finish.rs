@@ -124,7 +124,8 @@ mod tests {
         let (tell, news) = watch::channel(News::default());
         let inbox = Inbox::new(queue.redis.clone());
         let listed = watch::channel(Vec::new()).1;
-        let mut consumer = Consumer::new(runner, slots, inbox, news, listed, Bell::default());
+        let (turns, bell) = (Turns::on(&queue), Bell::default());
+        let mut consumer = Consumer::new(turns, runner, slots, inbox, news, listed, bell);
 
         let run = consumer.run(&shutdown, Duration::ZERO);
         let end = async {

@@ -3,10 +3,12 @@
 //! under way at once, each for about half of the slots: while Redis works on one, the jobs of the other
 //! run. Before this, [`super::enqueue`] pushed the jobs; next, [`super::run`] runs them.
 //!
-//! [`compare`] finds claims whose answer was lost; [`finish`] ends the worker.
+//! The loop has a [`thread`] of its own; [`compare`] finds claims whose answer was lost; [`finish`] ends the
+//! worker.
 
 mod compare;
 mod finish;
+mod thread;
 
 use std::{
     collections::HashMap,
@@ -14,7 +16,9 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{runtime::Handle, sync::watch, task::JoinSet};
+
+pub(super) use thread::alone;
 
 use super::{
     JobId, Queue,
@@ -71,6 +75,8 @@ struct Turned {
 pub(super) struct Consumer {
     turns: Turns,
     runner: Runner,
+    /// Where jobs run that are not done at once.
+    jobs: Handle,
     slots: Slots,
     listening: Listening,
     news: watch::Receiver<News>,
@@ -99,10 +105,14 @@ pub(super) struct Consumer {
     retry_at: Option<tokio::time::Instant>,
     /// Tells how many slots are taken.
     slots_used: metrics::Gauge,
+    /// Counts settlements that were refused.
+    stale: metrics::Counter,
 }
 
 impl Consumer {
+    /// One whose jobs run on the runtime on which this is called, wherever it runs itself.
     pub(super) fn new(
+        turns: Turns,
         runner: Runner,
         slots: Slots,
         inbox: Inbox,
@@ -112,8 +122,9 @@ impl Consumer {
     ) -> Self {
         metrics::gauge!("rhubarb_slots").set(u32::try_from(slots.total()).unwrap_or(u32::MAX));
         Self {
-            turns: runner.turns.clone(),
+            turns,
             runner,
+            jobs: Handle::current(),
             slots,
             listening: Listening::No(inbox),
             news,
@@ -132,6 +143,7 @@ impl Consumer {
             to_compare: false,
             retry_at: None,
             slots_used: metrics::gauge!("rhubarb_slots_used"),
+            stale: metrics::counter!("rhubarb_stale_settlements_total"),
         }
     }
 
@@ -243,7 +255,7 @@ impl Consumer {
             tracing::info!("Redis is back; claiming again");
         }
         for refused in &reply.refused {
-            metrics::counter!("rhubarb_stale_settlements_total").increment(1);
+            self.stale.increment(1);
             // Also the answer to a settlement that was carried out, and whose answer was lost.
             tracing::debug!(job.id = %refused, "the claim of {refused} had ended before it was settled");
         }
@@ -256,27 +268,29 @@ impl Consumer {
         if demand.free > 0 {
             self.hungry = reply.claimed.len() >= demand.free;
         }
-        let until = Instant::now() + AT_ONCE;
-        for claimed in reply.claimed {
-            self.start(claimed, until);
-        }
+        self.start(reply.claimed, Instant::now() + AT_ONCE);
     }
 
-    /// Starts a job. Until the given time it is first tried here, if its task was quick the last time: a job
+    /// Starts jobs. Until the given time each is first tried here, if its task was quick the last time: a job
     /// that ends without waiting for anything costs no task of the runtime, no wake-up, no change of thread.
-    fn start(&mut self, claimed: Claimed, until: Instant) {
-        let (id, lease) = (claimed.id, claimed.lease.clone());
-        let mut job = Box::pin(self.runner.clone().run(claimed));
-        if Instant::now() < until
-            && let Some(settlement) = job.as_mut().now_or_never()
-        {
-            self.unsettled.push(settlement);
-            self.hungry = true;
-            return;
+    fn start(&mut self, jobs: impl IntoIterator<Item = Claimed>, until: Instant) {
+        // Whatever they make of tasks, timers and sockets stays where they go on.
+        let runtime = self.jobs.clone();
+        let _entered = runtime.enter();
+        for claimed in jobs {
+            let (id, lease) = (claimed.id, claimed.lease.clone());
+            let mut job = Box::pin(self.runner.clone().run(claimed));
+            if Instant::now() < until
+                && let Some(settlement) = job.as_mut().now_or_never()
+            {
+                self.unsettled.push(settlement);
+                self.hungry = true;
+                continue;
+            }
+            self.slots.fill(id.queue());
+            self.running.spawn(job);
+            self.in_flight.insert(id, lease);
         }
-        self.slots.fill(id.queue());
-        self.running.spawn(job);
-        self.in_flight.insert(id, lease);
     }
 
     /// Waits in BRPOP on the queues that have a free slot, when the last turn found nothing more in them.
