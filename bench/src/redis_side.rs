@@ -167,15 +167,21 @@ impl RedisSide {
         }
     }
 
-    /// Fails if any of these keys has anything in it: `what` says what that would be.
+    /// Fails if there is any key with one of these names, or like one of these patterns: `what` says what that would be.
     pub(crate) async fn expect_none(&self, what: &str, keys: &[String]) -> Result<()> {
         let mut connection = self.redis.connection().await?;
-        let left: u64 = redis::cmd("EXISTS")
-            .arg(keys)
-            .query_async(&mut connection)
-            .await
-            .with_context(|| format!("look for {what}"))?;
-        ensure!(left == 0, "there are {what} left: see {}", keys.join(", "));
+        for pattern in keys {
+            let left: Vec<String> = redis::cmd("KEYS")
+                .arg(pattern)
+                .query_async(&mut connection)
+                .await
+                .with_context(|| format!("look for {what}"))?;
+            ensure!(
+                left.is_empty(),
+                "there are {what} left: see {}",
+                left.join(", ")
+            );
+        }
         Ok(())
     }
 }

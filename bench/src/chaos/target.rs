@@ -173,6 +173,17 @@ impl Target {
         Ok(names)
     }
 
+    /// How many jobs are not settled.
+    pub(crate) async fn bodies(&self) -> Result<u64> {
+        let mut bodies = 0;
+        let buckets = format!("{}jobs:*", self.keys.prefix());
+        let buckets: Vec<String> = self.ask(redis::cmd("KEYS").arg(buckets)).await?;
+        for bucket in buckets {
+            bodies += self.ask::<u64>(redis::cmd("HLEN").arg(bucket)).await?;
+        }
+        Ok(bodies)
+    }
+
     fn server(&self) -> std::sync::MutexGuard<'_, RedisServer> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }

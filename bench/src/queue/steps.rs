@@ -309,7 +309,7 @@ impl Bench {
         worker.stop().await?;
         let keys = &namespace.keys;
         let left = [
-            keys.jobs(),
+            format!("{}jobs:*", keys.prefix()),
             keys.queue(Queue::Default),
             keys.loose(Queue::Default),
         ];

@@ -65,9 +65,11 @@ impl Keys {
         format!("{}loose:{queue}", self.prefix)
     }
 
-    /// HASH id → body (JSON) of every job that is not settled: waiting, scheduled, claimed, parked or dead.
-    pub fn jobs(&self) -> String {
-        format!("{}jobs", self.prefix)
+    /// HASH id → body (JSON) of every job of a thousand ids that is not settled: waiting, scheduled, claimed, parked or
+    /// dead. That of `high-12345` is `jobs:high-12`.
+    pub fn bucket(&self, job: JobId) -> String {
+        let bucket = job.with_number(job.bucket());
+        format!("{}jobs:{bucket}", self.prefix)
     }
 
     /// HASH id → `<attempts> <deaths>` of jobs that ran before and are to run again.

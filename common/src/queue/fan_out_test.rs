@@ -1,7 +1,5 @@
 //! Groups in the making, on a real Redis.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -167,7 +165,7 @@ async fn each_child_has_its_time_once_and_its_lane_whatever_comes_with_it() {
     split.send().await.unwrap();
     split.then(&small()).await.unwrap();
 
-    let jobs: HashMap<String, String> = queue.command(&["HGETALL", &queue.keys.jobs()]).await;
+    let jobs = queue.bodies().await;
     let children = jobs.values().filter(|body| body.contains(r#""group""#));
     let children: Vec<_> = children.collect();
     assert_eq!(children.len(), 3);

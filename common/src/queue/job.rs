@@ -66,6 +66,9 @@ pub(crate) enum Birth {
     Unlisted,
 }
 
+/// How many numbers share a hash of bodies, as `lua/numbers.lua` has it.
+const BUCKET: u64 = 1000;
+
 /// A job's id: its queue and a number, e.g. `high-1042`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId {
@@ -86,6 +89,11 @@ impl JobId {
 
     pub(crate) const fn number(self) -> u64 {
         self.number
+    }
+
+    /// Which thousand of its kind it is of.
+    pub(crate) const fn bucket(self) -> u64 {
+        self.number / BUCKET
     }
 
     /// The id of the same kind with another number.

@@ -46,6 +46,7 @@ pub mod audit;
 mod begun;
 mod bell;
 pub mod blocking;
+mod buckets;
 pub mod bulks;
 pub mod cancel;
 pub mod care;

@@ -125,9 +125,11 @@ impl Operator {
             return Ok(Vec::new());
         }
         let mut connection = self.redis.connection().await?;
-        let bodies: Vec<Option<Vec<u8>>> = redis::cmd("HMGET")
-            .arg(self.keys.jobs())
-            .arg(ids)
+        let mut pipe = redis::pipe();
+        for id in ids {
+            pipe.hget(self.keys.bucket(*id), id);
+        }
+        let bodies: Vec<Option<Vec<u8>>> = pipe
             .query_async(&mut connection)
             .await
             .map_err(|source| self.redis.failed("read jobs", source))?;

@@ -152,8 +152,8 @@ impl Settlement {
     }
 }
 
-/// Adds settlements to a call of the turn script: first those that are plain, by runs of one group and
-/// lease.
+/// Adds settlements to a call of the turn script: first those that are plain, by runs of one group,
+/// lease and bucket.
 pub(super) fn write_all(
     settlements: &[Settlement],
     worker: BootId,
@@ -166,7 +166,7 @@ pub(super) fn write_all(
     });
     let runs: Vec<_> = plain
         .chunk_by(|one, next| {
-            let run = |s: &Settlement| (s.ties.group, s.id.queue());
+            let run = |s: &Settlement| (s.ties.group, s.id.queue(), s.id.birth(), s.id.bucket());
             run(one) == run(next) && one.lease == next.lease
         })
         .collect();

@@ -8,6 +8,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     Queue, Registry,
     bell::Bell,
+    buckets,
     care::Care,
     consume::{self, Consumer},
     heartbeat::{Heartbeat, News, Pulse, retire},
@@ -168,6 +169,7 @@ impl Worker {
         for entry in registry.entries() {
             entry.tally.begin(entry.name);
         }
+        buckets::move_old(&redis, &keys).await?;
         let tail = Tail::default();
         let pulse = Pulse {
             keys: keys.clone(),

@@ -149,7 +149,45 @@ impl TestQueue {
     /// # Panics
     /// If Redis cannot be asked.
     pub async fn is_drained(&self) -> bool {
-        self.command::<u64>(&["HLEN", &self.keys.jobs()]).await == 0
+        self.buckets().await.is_empty()
+    }
+
+    /// The bodies of all jobs that are not settled, by id, as far as they can be read.
+    ///
+    /// # Panics
+    /// If Redis cannot be asked.
+    pub async fn bodies(&self) -> BTreeMap<JobId, String> {
+        let mut bodies = BTreeMap::new();
+        for bucket in self.buckets().await {
+            let some: BTreeMap<JobId, Vec<u8>> = self.command(&["HGETALL", &bucket]).await;
+            let text = |body: Vec<u8>| String::from_utf8_lossy(&body).into_owned();
+            bodies.extend(some.into_iter().map(|(id, body)| (id, text(body))));
+        }
+        bodies
+    }
+
+    async fn buckets(&self) -> Vec<String> {
+        let pattern = format!("{}jobs:*", self.keys.prefix());
+        self.command(&["KEYS", &pattern]).await
+    }
+
+    /// The body of a job, if it is not settled.
+    ///
+    /// # Panics
+    /// If Redis cannot be asked.
+    pub async fn body(&self, job: JobId) -> Option<String> {
+        let (bucket, id) = (self.keys.bucket(job), job.to_string());
+        self.command(&["HGET", &bucket, &id]).await
+    }
+
+    /// Gives a job another body, as an operator may.
+    ///
+    /// # Panics
+    /// If Redis cannot be asked.
+    pub async fn set_body(&self, job: JobId, body: &[u8]) {
+        let (bucket, id) = (self.keys.bucket(job), job.to_string());
+        let words = [b"HSET", bucket.as_bytes(), id.as_bytes(), body];
+        let _: usize = self.command(&words).await;
     }
 
     /// The names of all keys of this namespace, without its prefix, sorted; but for the records that are kept for

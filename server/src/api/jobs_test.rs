@@ -71,10 +71,7 @@ async fn a_job_is_accepted_lies_in_its_queue_and_is_told_of() {
         (status, answer),
         (StatusCode::ACCEPTED, json!({"id": "high-1"}))
     );
-    let body: String = desk
-        .queue
-        .command(&["HGET", &desk.queue.keys.jobs(), "high-1"])
-        .await;
+    let body = desk.queue.body("high-1".parse().unwrap()).await.unwrap();
     assert!(
         body.ends_with(r#""task":"demo.a","args":{"n":12345678901234567890},"max_attempts":3}"#),
         "{body}"

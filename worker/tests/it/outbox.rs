@@ -33,9 +33,7 @@ async fn a_row_that_plain_sql_has_inserted_becomes_a_job() {
     database.execute(insert).await;
 
     let made = eventually("the row is a job", async || {
-        let keys = &queue.keys;
-        let job = ["HGET", &keys.jobs(), "default-1"];
-        queue.command::<Option<String>>(&job).await
+        queue.body("default-1".parse().unwrap()).await
     });
     let body = made.await;
     assert!(

@@ -243,7 +243,7 @@ impl Finish<'_> {
             .iter()
             .map(|room| format!("{room} is dirty"))
             .collect();
-        let jobs: u64 = redis.ask(redis::cmd("HLEN").arg(keys.jobs())).await?;
+        let jobs = redis.bodies().await?;
         if jobs > 0 {
             left.push(format!("{jobs} jobs"));
         }

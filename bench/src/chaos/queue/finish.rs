@@ -37,7 +37,7 @@ pub(super) async fn finish(storm: &Storm, plan: Plan) -> Result<Remains> {
 
     let last = dead(storm).await?;
     remains.dead = last.into_iter().map(|(key, (_, why))| (key, why)).collect();
-    let jobs: u64 = ask(storm, "HLEN", &storm.redis.keys.jobs()).await?;
+    let jobs = storm.redis.bodies().await?;
     remains.stuck = jobs.saturating_sub(count(remains.dead.len()));
     audit(storm, &mut remains).await?;
     let operator = Operator::new(storm.redis.redis().clone(), storm.redis.keys.clone());
@@ -59,7 +59,7 @@ async fn drain(storm: &Storm) -> Result<()> {
     let workers = count(workers.count());
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let jobs: u64 = ask(storm, "HLEN", &keys.jobs()).await?;
+        let jobs = storm.redis.bodies().await?;
         let dead: u64 = ask(storm, "ZCARD", &keys.dead()).await?;
         let known: u64 = ask(storm, "ZCARD", &keys.workers()).await?;
         // If it never comes to this, the check says what is missing.
@@ -115,7 +115,7 @@ async fn dead(storm: &Storm) -> Result<Dead> {
     for id in ids {
         let body: Option<String> = storm
             .redis
-            .ask(redis::cmd("HGET").arg(keys.jobs()).arg(id))
+            .ask(redis::cmd("HGET").arg(keys.bucket(id)).arg(id))
             .await?;
         let last: Option<String> = storm
             .redis

@@ -6,6 +6,7 @@
 //! A repair re-checks and acts in one step. What a worker's own care mends within seconds (lost pops, a
 //! list that was deleted) is not reported.
 
+mod balance;
 mod finding;
 mod names;
 mod walk;
@@ -14,6 +15,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Serialize;
 
+use balance::Buckets;
 pub use finding::{Finding, Problem};
 
 use super::{ENDS, Queue, inspect::PLACES};
@@ -22,7 +24,12 @@ use crate::kv::{Keys, KvError, Redis, Script};
 static MEND: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "check and repair what the audit found",
-        &[ENDS, PLACES, include_str!("../lua/mend.lua")],
+        &[
+            ENDS,
+            PLACES,
+            include_str!("../lua/count.lua"),
+            include_str!("../lua/mend.lua"),
+        ],
     )
 });
 
@@ -120,10 +127,11 @@ impl Auditor {
     ///
     /// # Errors
     /// If Redis fails.
-    pub async fn audit(&self, progress: impl FnMut(Step)) -> Result<Report, KvError> {
-        let before = self.balance().await?;
-        let mut report = self.walk(progress).await?;
-        let (jobs, after) = self.balance().await?;
+    pub async fn audit(&self, mut progress: impl FnMut(Step)) -> Result<Report, KvError> {
+        let names = self.names(&mut progress).await?;
+        let before = self.balance(&names.buckets).await?;
+        let mut report = self.walk(&names, before.0, progress).await?;
+        let (jobs, after) = self.balance(&names.buckets).await?;
         for (queue, account) in &mut report.queues {
             let total = |what: &str| after.get(&format!("{what}:{queue}")).copied().unwrap_or(0);
             account.enqueued = total("enqueued");
@@ -177,8 +185,15 @@ impl Auditor {
         // in the order in which they were enqueued.
         findings.sort_by_cached_key(Finding::order);
         let total = findings.len() as u64;
+        // Only who counts all bodies must know where they are.
+        let counts = |found: &Finding| found.problem == Problem::Imbalance && found.at.is_empty();
+        let buckets = if findings.iter().any(counts) {
+            self.names(&mut progress).await?.buckets
+        } else {
+            Buckets::default()
+        };
         for (at, chunk) in findings.chunks_mut(CHUNK).enumerate() {
-            while self.check(chunk, Check::Mend).await? == Again::Yes {}
+            while self.mend(chunk, &buckets).await? == Again::Yes {}
             let done = (at * CHUNK + chunk.len()) as u64;
             progress(Step {
                 over: "repairs",
@@ -193,18 +208,19 @@ impl Auditor {
     async fn confirm(&self, suspects: Vec<Finding>) -> Result<Vec<Finding>, KvError> {
         let mut confirmed = Vec::new();
         for chunk in suspects.chunks(CHUNK) {
-            let reply: Vec<(usize, u8, String)> = self.call(chunk, Check::Look).await?;
+            let reply: Vec<(usize, u8, String)> =
+                self.call(chunk, Check::Look, &Buckets::default()).await?;
             confirmed.extend(reply.into_iter().map(|(at, ..)| chunk[at - 1].clone()));
         }
         Ok(confirmed)
     }
 
-    async fn check(&self, chunk: &mut [Finding], check: Check) -> Result<Again, KvError> {
+    async fn mend(&self, chunk: &mut [Finding], buckets: &Buckets) -> Result<Again, KvError> {
         let pending: Vec<usize> = (0..chunk.len())
             .filter(|at| chunk[*at].repaired.is_none())
             .collect();
         let asked: Vec<Finding> = pending.iter().map(|at| chunk[*at].clone()).collect();
-        let reply: Vec<(usize, u8, String)> = self.call(&asked, check).await?;
+        let reply: Vec<(usize, u8, String)> = self.call(&asked, Check::Mend, buckets).await?;
         let mut still = vec![false; asked.len()];
         let mut again = Again::No;
         for (at, repaired, done) in reply {
@@ -227,12 +243,14 @@ impl Auditor {
         &self,
         suspects: &[Finding],
         check: Check,
+        buckets: &Buckets,
     ) -> Result<Vec<(usize, u8, String)>, KvError> {
         let mut call = MEND.on(self.keys.prefix());
         call.arg(match check {
             Check::Look => "look",
             Check::Mend => "mend",
         });
+        buckets.write(&mut call);
         for Finding {
             problem,
             subject,
@@ -243,18 +261,6 @@ impl Auditor {
             call.arg(problem.name()).arg(subject).arg(at);
         }
         MEND.run(&self.redis, &call).await
-    }
-
-    /// How many bodies there are, and the totals, at one instant.
-    async fn balance(&self) -> Result<(u64, BTreeMap<String, i64>), KvError> {
-        let mut connection = self.redis.connection().await?;
-        redis::pipe()
-            .atomic()
-            .hlen(self.keys.jobs())
-            .hgetall(self.keys.stats())
-            .query_async(&mut connection)
-            .await
-            .map_err(|source| self.redis.failed("count the jobs", source))
     }
 }
 

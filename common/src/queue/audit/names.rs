@@ -1,5 +1,7 @@
 //! The names of keys that an audit walks over, by what they are.
 
+use super::balance::Buckets;
+
 /// What the names of the keys tell.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -16,6 +18,8 @@ pub(super) struct Names {
     pub(super) flows: Vec<String>,
     /// Flows with jobs that are not gone.
     pub(super) flow_jobs: Vec<String>,
+    /// Of bodies.
+    pub(super) buckets: Buckets,
 }
 
 impl Names {
@@ -35,6 +39,8 @@ impl Names {
                 None => self.flows.push(flow.to_owned()),
                 Some(flow) => self.flow_jobs.push(flow.to_owned()),
             }
+        } else if let Some(bucket) = name.strip_prefix("jobs:") {
+            self.buckets.names.push(bucket.to_owned());
         } else if let Some(group) = name.strip_prefix("group:") {
             match group.split_once(':') {
                 None => self.masters.push(group.to_owned()),
@@ -56,6 +62,7 @@ impl Names {
             &mut self.slots,
             &mut self.flows,
             &mut self.flow_jobs,
+            &mut self.buckets.names,
         ] {
             names.sort_unstable();
             names.dedup();

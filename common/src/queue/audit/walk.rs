@@ -93,13 +93,17 @@ type JobsReply = (
 );
 
 impl Auditor {
-    pub(super) async fn walk(&self, mut progress: impl FnMut(Step)) -> Result<Report, KvError> {
+    pub(super) async fn walk(
+        &self,
+        names: &Names,
+        bodies: u64,
+        mut progress: impl FnMut(Step),
+    ) -> Result<Report, KvError> {
         let mut report = Report::default();
         for queue in Queue::ALL {
             report.queues.insert(queue, Account::default());
         }
 
-        let names = self.names(&mut progress).await?;
         let of = |problem: Problem, subjects: &[String]| -> Vec<Finding> {
             let finding = |subject: &String| Finding::new(problem, subject, "");
             subjects.iter().map(finding).collect()
@@ -107,7 +111,24 @@ impl Auditor {
         let strangers = self
             .confirm(of(Problem::UnknownWorker, &names.holders))
             .await?;
-        self.jobs(&mut report, &strangers, &mut progress).await?;
+        let mut highest = BTreeMap::new();
+        let mut pace = Pace::new();
+        for bucket in &names.buckets.names {
+            self.bucket(bucket, &strangers, &mut pace, &mut highest, &mut report)
+                .await?;
+            let done = report.queues.values().map(Account::present).sum();
+            progress(Step {
+                over: "jobs",
+                done,
+                total: bodies.max(done),
+            });
+        }
+        for (queue, (pushed, unlisted)) in highest {
+            let numbers = format!("{pushed} {unlisted}");
+            report
+                .findings
+                .push(Finding::new(Problem::LowMark, queue, numbers));
+        }
         report.findings.extend(strangers);
 
         self.index(&mut report, "scheduled", "", &mut progress)
@@ -127,7 +148,7 @@ impl Auditor {
             self.index(&mut report, "left", master, &mut progress)
                 .await?;
         }
-        self.lanes(&mut report, &names, &mut progress).await?;
+        self.lanes(&mut report, names, &mut progress).await?;
         self.index(&mut report, "unique", "", &mut progress).await?;
         for flow in &names.flow_jobs {
             self.index(&mut report, "flow", flow, &mut progress).await?;
@@ -172,7 +193,7 @@ impl Auditor {
     }
 
     /// Walks over the names of all keys.
-    async fn names(&self, progress: &mut impl FnMut(Step)) -> Result<Names, KvError> {
+    pub(super) async fn names(&self, progress: &mut impl FnMut(Step)) -> Result<Names, KvError> {
         let prefix = self.keys.prefix();
         let failed = |source| self.redis.failed("walk over the keys", source);
         let mut connection = self.redis.connection().await?;
@@ -180,12 +201,16 @@ impl Auditor {
             .query_async(&mut connection)
             .await
             .map_err(failed)?;
-        let (mut names, mut cursor, mut done) = (Names::default(), 0_u64, 0);
+        let mut names = Names {
+            buckets: self.no_buckets().await?,
+            ..Names::default()
+        };
+        let (mut cursor, mut done) = (0_u64, 0);
         loop {
             let (next, some): (u64, Vec<Vec<u8>>) = redis::cmd("SCAN")
                 .arg(cursor)
                 .arg("MATCH")
-                .arg(format!("{prefix}[cfghlps]*"))
+                .arg(format!("{prefix}[cfghjlps]*"))
                 .arg("COUNT")
                 .arg(Pace::MOST)
                 .query_async(&mut connection)
@@ -211,20 +236,19 @@ impl Auditor {
         }
     }
 
-    async fn jobs(
+    /// Walks over the bodies of a bucket. `highest`: by queue, numbers that are above the mark's.
+    async fn bucket(
         &self,
-        report: &mut Report,
+        bucket: &str,
         strangers: &[Finding],
-        progress: &mut impl FnMut(Step),
+        pace: &mut Pace,
+        highest: &mut BTreeMap<String, (u64, u64)>,
+        report: &mut Report,
     ) -> Result<(), KvError> {
-        let total = self.balance().await?.0;
-        let mut pace = Pace::new();
         let mut cursor = "0".to_owned();
-        let mut highest: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        let mut done = 0;
         loop {
             let mut call = JOBS.on(self.keys.prefix());
-            call.arg(&cursor).arg(pace.begin());
+            call.arg(bucket).arg(&cursor).arg(pace.begin());
             for stranger in strangers {
                 call.arg(&stranger.subject);
             }
@@ -232,30 +256,17 @@ impl Auditor {
             pace.end();
             for (queue, state, n) in tallies {
                 report.queues.entry(queue).or_default().add(&state, n);
-                done += n;
             }
             report.suspect(problems);
             for (queue, pushed, unlisted) in above {
                 let most = highest.entry(queue).or_default();
                 *most = (most.0.max(pushed), most.1.max(unlisted));
             }
-            progress(Step {
-                over: "jobs",
-                done,
-                total: total.max(done),
-            });
             if next == "0" {
-                break;
+                return Ok(());
             }
             cursor = next;
         }
-        for (queue, (pushed, unlisted)) in highest {
-            let numbers = format!("{pushed} {unlisted}");
-            report
-                .findings
-                .push(Finding::new(Problem::LowMark, queue, numbers));
-        }
-        Ok(())
     }
 
     async fn index(

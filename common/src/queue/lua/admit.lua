@@ -39,9 +39,9 @@ local function replace(id, body, delay, most)
     or lane and redis.call('ZSCORE', ns .. 'lane:' .. lane, id)) then
     return false
   end
-  local made = tonumber(string.match(redis.call('HGET', jobs, id), '^{"at":(%d+)') or now_ms)
+  local made = tonumber(string.match(body_of(id), '^{"at":(%d+)') or now_ms)
   local at = math.min(now_ms + delay, made + most)
-  redis.call('HSET', jobs, id, '{"at":' .. integer(made) .. ',"due":' .. integer(at) .. ',' .. string.sub(body, 2))
+  set_body(id, '{"at":' .. integer(made) .. ',"due":' .. integer(at) .. ',' .. string.sub(body, 2))
   if waits_for_time then schedule(id, at) end
   change_lane(id, body, lane, waits_for_time)
   return true
@@ -49,7 +49,7 @@ end
 
 local function here(key)
   local id = redis.call('HGET', ns .. 'unique', key)
-  return id and redis.call('HEXISTS', jobs, id) == 1 and id or nil
+  return id and has_body(id) and id or nil
 end
 
 local admit = {}

@@ -1,10 +1,11 @@
--- One chunk of the walk over all bodies: where is each job? Each answer is true of one instant, so a
+-- One chunk of the walk over the bodies of a bucket: where is each job? Each answer is true of one instant, so a
 -- job that moves meanwhile is never taken for a lost one.
--- KEYS 1 namespace     ARGV 1 cursor, 2 how many (about), 3.. workers that hold jobs and are not known
+-- KEYS 1 namespace     ARGV 1 bucket, 2 cursor, 3 how many (about), 4.. workers that hold jobs and are not
+--                      known
 -- Returns { next cursor, { queue, state, jobs, ... }, { problem, id, where, ... },
 --           { queue, highest number of a pushed id, of an unlisted one: above what the mark says, ... } }
 local strangers = {}
-for i = 3, #ARGV do strangers[#strangers + 1] = ARGV[i] end
+for i = 4, #ARGV do strangers[#strangers + 1] = ARGV[i] end
 local function held_by_stranger(id)
   for _, worker in ipairs(strangers) do
     if lease_of(worker, id) then return true end
@@ -47,7 +48,7 @@ local function account_for(id)
   if #places > 1 then problem('twice', id, table.concat(places, ' and ')) end
 end
 
-local page = redis.call('HSCAN', jobs, ARGV[1], 'COUNT', ARGV[2])
+local page = redis.call('HSCAN', ns .. 'jobs:' .. ARGV[1], ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #page[2], 2 do
   local id = page[2][i]
   account_for(id)

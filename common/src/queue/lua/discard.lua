@@ -5,7 +5,7 @@
 local until_ms, removed = tonumber(ARGV[1]), {}
 for arg = 2, #ARGV, 2 do
   local id = ARGV[arg]
-  if is_meant(id, until_ms) and redis.call('HEXISTS', jobs, id) == 1 and withdraw(id) then
+  if is_meant(id, until_ms) and has_body(id) and withdraw(id) then
     end_as('discarded', id, read_ties(ARGV[arg + 1]), 'discarded')
     removed[#removed + 1] = id
   end

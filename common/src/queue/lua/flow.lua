@@ -134,7 +134,7 @@ function flows()
     local key = ns .. 'flow:' .. flow
     if failure then
       -- Of a dead job that is discarded, the reason of its death is the one to tell.
-      local is_gone = redis.call('HEXISTS', jobs, id) == 0
+      local is_gone = not has_body(id)
       redis.call(is_gone and 'HSETNX' or 'HSET', key, 'died:' .. number, id .. ' ' .. failure)
     else
       if redis.call('HDEL', key, 'died:' .. number) == 1 then take_back(flow, step) end

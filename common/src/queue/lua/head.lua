@@ -42,21 +42,29 @@ local function ids_after(queue, number, n)
   return ids
 end
 
+-- Writes the bodies of new jobs. `fields`: id, body, ...; their ids are of one kind and follow on `number`.
+local function store(kind, number, fields)
+  local from, n = 1, #fields / 2
+  while from <= n do
+    local to = math.min(from + BUCKET - 1 - (number + from) % BUCKET, n)
+    redis.call('HSET', bucket_at(kind, number + from), unpack(fields, 2 * from - 1, 2 * to))
+    from = to + 1
+  end
+end
+
 -- Pushes new jobs that have no lane at the back of one queue; returns their ids. `stamped`: whether the bodies begin
 -- with their time already, which is an eighth less work.
 local function push_new(queue, bodies, stamped)
   local n = #bodies
   if n == 0 then return {} end
-  local at, ids = stamp(), ids_after(queue, draw(queue, 'last', n), n)
-  for from = 1, n, CHUNK do
-    local to, fields = math.min(from + CHUNK - 1, n), {}
-    for i = from, to do
-      local field, body = 2 * (i - from), bodies[i]
-      fields[field + 1], fields[field + 2] = ids[i], stamped and body or at .. string.sub(body, 2)
-    end
-    redis.call('HSET', jobs, unpack(fields))
-    on_list('LPUSH', queue, unpack(ids, from, to))
+  local number = draw(queue, 'last', n)
+  local at, ids, fields = stamp(), ids_after(queue, number, n), {}
+  for i = 1, n do
+    local body = bodies[i]
+    fields[2 * i - 1], fields[2 * i] = ids[i], stamped and body or at .. string.sub(body, 2)
   end
+  store(queue .. '-', number, fields)
+  for from = 1, n, CHUNK do on_list('LPUSH', queue, unpack(ids, from, math.min(from + CHUNK - 1, n))) end
   count('enqueued:' .. queue, n)
   return ids
 end

@@ -8,6 +8,6 @@ for i = 1, #held, 2 do
   local n = #reply
   reply[n + 1], reply[n + 2] = id, held[i + 1]
   reply[n + 3] = redis.call('HGET', attempts, id) or '0 0'
-  reply[n + 4] = redis.call('HGET', jobs, id) or ''
+  reply[n + 4] = body_of(id)
 end
 return reply

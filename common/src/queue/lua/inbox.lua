@@ -42,7 +42,7 @@ end
 -- A dead job whose body cannot be read, so that no retry runs it: `show` tells the text as it came.
 local function refuse(queue, text, why)
   local id = queue .. '+' .. integer(draw(queue, 'later', 1) + 1)
-  redis.call('HSET', jobs, id, '{"at":' .. integer(now_ms) .. '} refused: ' .. text)
+  set_body(id, '{"at":' .. integer(now_ms) .. '} refused: ' .. text)
   redis.call('ZADD', dead, now_ms, id)
   count('enqueued:' .. queue, 1)
   count('buried', 1)

@@ -65,7 +65,7 @@ local function limits_of(lane)
   if not limits then
     -- It was empty meanwhile: those of its next job.
     local id = redis.call('ZRANGE', ns .. 'lane:' .. lane, 0, 0)[1]
-    limits = id and lanes.in_body(redis.call('HGET', jobs, id) or '')
+    limits = id and lanes.in_body(body_of(id))
     if not limits then return 1 end
     redis.call('HSET', lane_limits, lane, limits)
   end
@@ -158,7 +158,7 @@ function lanes.push(queue, bodies)
     ids[i] = queue .. '+' .. integer(number + nth)
     fields[2 * nth - 1], fields[2 * nth] = ids[i], at .. string.sub(bodies[i], 2)
   end
-  in_chunks(fields, function(...) redis.call('HSET', jobs, ...) end)
+  store(queue .. '+', number, fields)
   count('enqueued:' .. queue, #laned)
   are_lanes = true
   for _, lane in ipairs(names) do
@@ -214,7 +214,7 @@ function lanes.check_slots(lane)
   local due = #some > 0 and redis.call('ZMSCORE', scheduled, unpack(some))
   local buried = #some > 0 and redis.call('ZMSCORE', dead, unpack(some))
   for i, id in ipairs(some) do
-    if due[i] or buried[i] or redis.call('HEXISTS', jobs, id) == 0 then redis.call('SREM', slots, id) end
+    if due[i] or buried[i] or not has_body(id) then redis.call('SREM', slots, id) end
   end
   lanes.let_go(lane)
 end

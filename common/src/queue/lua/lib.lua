@@ -10,6 +10,15 @@ local STRIDE = 4000 -- how far a claim moves a cursor at most, so that no script
 
 local function queue_of(id) return string.match(id, '^%a+') or '' end
 
+-- A job's body, which nobody has written as long as there is none.
+local function bucket_of(id)
+  local kind, thousands = string.match(id, '^(%a+[-+])(%d-)%d?%d?%d?$')
+  return ns .. 'jobs:' .. (kind or '?') .. (thousands == '' and '0' or thousands or '')
+end
+local function has_body(id) return redis.call('HEXISTS', bucket_of(id), id) == 1 end
+local function body_of(id) return redis.call('HGET', bucket_of(id), id) or '' end
+local function set_body(id, body) redis.call('HSET', bucket_of(id), id, body) end
+
 -- What a job is tied to, as its worker read it from the body: JSON, or '' for most jobs.
 local NO_TIES = {}
 local function read_ties(text) return text == '' and NO_TIES or cjson.decode(text) end
@@ -48,7 +57,7 @@ end
 -- Makes a job that is in no list yet (scheduled, in a lane, or dead at birth); returns its id.
 local function make_unlisted(queue, body, due)
   local id = queue .. '+' .. integer(draw(queue, 'later', 1) + 1)
-  redis.call('HSET', jobs, id, stamp(due) .. string.sub(body, 2))
+  set_body(id, stamp(due) .. string.sub(body, 2))
   if string.byte(body, 3) == LANE then lanes.set(id, body) end
   count('enqueued:' .. queue, 1)
   return id
@@ -126,7 +135,7 @@ end
 
 -- What a job asks of the worker that is to run it: `<queue>:<task>:<version>`, from its body.
 local function kind_of(id)
-  local is_json, body = pcall(cjson.decode, redis.call('HGET', jobs, id) or '')
+  local is_json, body = pcall(cjson.decode, body_of(id))
   if not is_json or type(body) ~= 'table' then body = {} end
   local version = type(body.v) == 'number' and integer(body.v) or '1'
   return queue_of(id) .. ':' .. tostring(body.task or '?') .. ':' .. version
@@ -155,7 +164,7 @@ end
 
 -- Removes every trace of one job. What is still listed of it is passed over by whoever pops it.
 local function forget(id)
-  redis.call('HDEL', jobs, id)
+  redis.call('HDEL', bucket_of(id), id)
   redis.call('HDEL', attempts, id)
   redis.call('DEL', ns .. 'history:' .. id, ns .. 'progress:' .. id)
 end

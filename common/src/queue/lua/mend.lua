@@ -1,6 +1,6 @@
 -- Look again at what an audit suspects, and repair what is still so. Each repair re-checks and acts in
 -- the same step, so a job that has moved is left alone.
--- KEYS 1 namespace     ARGV 1 'look' or 'mend', then triples: problem, subject, where
+-- KEYS 1 namespace     ARGV 1 'look' or 'mend', then as in count.lua, then triples: problem, subject, where
 -- Returns triples: index of the suspect (from 1), 1 if it was repaired, what was done
 local mend = ARGV[1] == 'mend'
 local PATIENCE = 10000 -- ms that a worker that was off the list has to beat
@@ -194,12 +194,7 @@ local problems = {
   imbalance = {
     function(missing, queue)
       if queue ~= '' then return tonumber(missing) end
-      local sum = -redis.call('HLEN', jobs)
-      local all = redis.call('HGETALL', stats)
-      for i = 1, #all, 2 do
-        local sign = ({ enqueued = 1, completed = -1, discarded = -1, cancelled = -1, expired = -1, lost = -1 })[string.match(all[i], '^%a+')]
-        sum = sum + (sign or 0) * tonumber(all[i + 1])
-      end
+      local sum = owed(redis.call('HGETALL', stats)) - count_bodies()
       return sum ~= 0 and sum or nil
     end,
     function(_, queue, missing)
@@ -210,14 +205,14 @@ local problems = {
 }
 
 local reply = {}
-for arg = 2, #ARGV, 3 do
+for arg = AFTER_BUCKETS, #ARGV, 3 do
   local subject, where = ARGV[arg + 1], ARGV[arg + 2]
   local is_so, repair = unpack(problems[ARGV[arg]])
   local so = is_so(subject, where)
   if so then
     local done = mend and repair and repair(subject, where, so)
     local n = #reply
-    reply[n + 1], reply[n + 2], reply[n + 3] = (arg + 1) / 3, done and 1 or 0, done or ''
+    reply[n + 1], reply[n + 2], reply[n + 3] = (arg - AFTER_BUCKETS) / 3 + 1, done and 1 or 0, done or ''
   end
 end
 return reply

@@ -9,7 +9,12 @@
 -- those in the *loose* set still wait. Score of a loose id = its place in line (see `tail_of`);
 -- the place of the others is their number.
 local ns = KEYS[1]
-local jobs, stats = ns .. 'jobs', ns .. 'stats'
+local stats = ns .. 'stats'
+
+-- Bodies are in hashes of a thousand numbers each, the *buckets*: that of `default-12345` is `jobs:default-12`. In one
+-- hash of all, each step cost more the more jobs there were (docs/decisions/0040). `kind`: `<queue>-` or `<queue>+`.
+local BUCKET = 1000
+local function bucket_at(kind, number) return string.format('%sjobs:%s%d', ns, kind, (number - number % BUCKET) / BUCKET) end
 
 -- Gives out the next `n` numbers of a queue's pushed (`last`) or unlisted (`later`) ids; returns the one
 -- before them. If somebody has deleted the mark, it goes on after as many as were ever enqueued, which

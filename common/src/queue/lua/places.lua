@@ -58,8 +58,6 @@ local function places_of(id)
   return places
 end
 
-local function has_body(id) return redis.call('HEXISTS', jobs, id) == 1 end
-
 -- A job of a lane holds a slot while it waits in its queue or runs.
 local function has_slot(id, lane) return redis.call('SISMEMBER', ns .. 'slots:' .. lane, id) == 1 end
 local function needs_slot(id)
@@ -68,7 +66,6 @@ local function needs_slot(id)
   return places[1] == 'waiting' or #places == 0 and holder_of(id) ~= nil
 end
 
-local function body_of(id) return redis.call('HGET', jobs, id) or '' end
 local function tries_of(id) return redis.call('HGET', attempts, id) or '' end
 local function last_entry_of(id) return redis.call('LINDEX', ns .. 'history:' .. id, -1) or '' end
 
@@ -77,6 +74,16 @@ local function last_entry_of(id) return redis.call('LINDEX', ns .. 'history:' ..
 local function waiting_in(queue)
   local mark = mark_of(queue)
   return math.max(0, mark.last - mark.cursor) + redis.call('ZCARD', ns .. 'loose:' .. queue)
+end
+
+-- How many jobs there ought to be, by the totals: enqueued, and neither ended nor written off. `totals`: HGETALL.
+local SIGNS = { enqueued = 1, completed = -1, discarded = -1, cancelled = -1, expired = -1, lost = -1 }
+local function owed(totals)
+  local sum = 0
+  for i = 1, #totals, 2 do
+    sum = sum + (SIGNS[string.match(totals[i], '^%a+')] or 0) * tonumber(totals[i + 1])
+  end
+  return sum
 end
 
 -- How many bodies others have left for a queue, and no worker has fetched yet.

@@ -9,7 +9,7 @@ for arg = 2, #ARGV do
     local was_scheduled = redis.call('ZREM', scheduled, id) == 1
     local was_parked = unpark(id)
     -- Without a body there is nothing to run; the entry was all that was left of it.
-    if (was_dead or was_scheduled or was_parked) and redis.call('HEXISTS', jobs, id) == 1 then
+    if (was_dead or was_scheduled or was_parked) and has_body(id) then
       redis.call('HSET', attempts, id, '0 0')
       note(id, '{"event":"revived"}')
       redis.call('DEL', ns .. 'result:' .. id) -- it has not ended after all

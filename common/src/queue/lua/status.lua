@@ -41,7 +41,8 @@ for i = 1, #known, 2 do
   beats[#beats + 1] = { worker, known[i + 1], redis.call('HGET', ns .. 'workers:info', worker) or '',
     #held_by(worker) / 2 }
 end
+local totals = redis.call('HGETALL', stats)
 return { now_ms, queues,
-  { redis.call('HLEN', jobs), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead), parked,
+  { math.max(0, owed(totals)), redis.call('ZCARD', scheduled), next_due, redis.call('ZCARD', dead), parked,
     tonumber(redis.call('GET', ns .. 'lanes:waiting') or 0), redis.call('ZCARD', ns .. 'lanes') },
-  redis.call('HGETALL', stats), beats }
+  totals, beats }

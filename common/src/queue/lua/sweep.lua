@@ -37,7 +37,7 @@ for queue, ids in pairs(asked) do
   end
   table.sort(lost, function(one, other) return one.place > other.place end)
   for _, it in ipairs(lost) do
-    if redis.call('HEXISTS', jobs, it.id) == 1 then
+    if has_body(it.id) then
       redis.call('RPUSH', list, it.id)
       order = it.place
       again = again + 1

@@ -15,7 +15,7 @@ if tonumber(latest) > now_ms then return { 'early', known, {} } end
 
 local before = entry[4]
 local overlaps = overlap == 'skip' and before
-  and redis.call('HEXISTS', jobs, before) == 1 and not redis.call('ZSCORE', dead, before)
+  and has_body(before) and not redis.call('ZSCORE', dead, before)
 local passes = entry[3] or overlaps or not ARGV[7]
 if not passes and redis.call('HEXISTS', ns .. 'draining', queue) == 1 then return { 'draining', known, {} } end
 

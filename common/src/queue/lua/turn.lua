@@ -1,8 +1,8 @@
 -- One turn of a worker: settle what it finished, then claim new jobs over its queues in order.
 -- KEYS 1 namespace
 -- ARGV 1 worker, 2 its time to live, ms, 3 how many workers a job may take down before it is buried
---      4 number of runs of jobs that are done and tied to nothing but a group; each run: the group or '', lease,
---        how many ids, ids
+--      4 number of runs of jobs that are done and tied to nothing but a group; each run, of one bucket: the group
+--        or '', lease, how many ids, ids
 --      then number of other ends; each: verdict, id, lease, ties (JSON) or '', details (JSON):
 --        verdict: done | retry | bury | back (not run: give it back) | park (this worker does not know it) |
 --                 cancel | expire
@@ -43,7 +43,7 @@ for _ = 1, tonumber(next_arg()) do
   local done, others = end_claims(worker, lease, { unpack(ARGV, arg, arg + n - 1) })
   for _, id in ipairs(others) do refused[#refused + 1] = id end
   if #done > 0 then
-    redis.call('HDEL', jobs, unpack(done))
+    redis.call('HDEL', bucket_of(done[1]), unpack(done))
     local queue = queue_of(done[1])
     completed[queue] = completed[queue] + #done
     if group ~= '' and leave_group_well(group, done) then left_groups[#left_groups + 1] = group end
@@ -117,7 +117,7 @@ end
 
 -- What is given back is given back without its ties; its body has them under the same names.
 local function ties_in_body(id)
-  local well, body = pcall(cjson.decode, redis.call('HGET', jobs, id) or '')
+  local well, body = pcall(cjson.decode, body_of(id))
   local ties = {}
   for name, kind in pairs({ group = 'string', follows = 'string', keep = 'number', reply = 'string' }) do
     if well and type(body) == 'table' and type(body[name]) == kind then ties[name] = body[name] end
@@ -205,12 +205,33 @@ local function has_gap(bodies)
   return false
 end
 
--- What this turn claims: lists of ids, each of one queue.
+-- What this turn claims: ids of one bucket each, with its name.
 local PART = 128 -- ids in one at most
 local parts, claimed = {}, 0
-local function claim(ids)
-  parts[#parts + 1] = ids
+local function add_part(bucket, ids)
+  parts[#parts + 1] = { bucket, ids }
   claimed = claimed + #ids
+end
+
+-- Ids that follow each other, the first with this number.
+local function claim_row(kind, number, ids)
+  local left = BUCKET - number % BUCKET
+  if #ids > left then
+    add_part(bucket_at(kind, number + left), { unpack(ids, left + 1) })
+    ids = { unpack(ids, 1, left) }
+  end
+  add_part(bucket_at(kind, number), ids)
+end
+
+local function claim(ids)
+  local from, bucket = 1, bucket_of(ids[1])
+  for at = 2, #ids + 1 do
+    local next_bucket = ids[at] and bucket_of(ids[at])
+    if next_bucket ~= bucket then
+      add_part(bucket, { unpack(ids, from, at - 1) })
+      from, bucket = at, next_bucket
+    end
+  end
 end
 
 local slot_taken -- the queue that the popped id has used a slot of
@@ -243,8 +264,12 @@ while ARGV[arg] do
     local batch = on_list('RPOP', queue, math.min(wanted, PART))
     if not batch then break end
     local taken = take_next(state, batch)
-    if taken < #batch then batch = take_each(state, batch, taken) end
-    if #batch > 0 then claim(batch) end
+    if taken == #batch then
+      claim_row(queue .. '-', state.cursor - taken + 1, batch)
+    else
+      batch = take_each(state, batch, taken)
+      if #batch > 0 then claim(batch) end
+    end
     wanted = wanted - #batch
   end
   keep(state)
@@ -306,8 +331,9 @@ end
 local first_time = {}
 if claimed > 0 then
   local has_records = redis.call('EXISTS', attempts) == 1
-  for _, ids in ipairs(parts) do
-    local bodies = redis.call('HMGET', jobs, unpack(ids))
+  for _, part in ipairs(parts) do
+    local bucket, ids = unpack(part)
+    local bodies = redis.call('HMGET', bucket, unpack(ids))
     local records = has_records and redis.call('HMGET', attempts, unpack(ids))
     if records or has_gap(bodies) then ids, bodies = claim_each(ids, bodies, records or {}) end
     if #ids > 0 then

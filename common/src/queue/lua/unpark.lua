@@ -10,7 +10,7 @@ for i = 2, #ARGV do
   for _, id in ipairs(ids) do
     redis.call('ZREM', key, id)
     -- Without a body there is nothing to run; the entry was all that was left of it.
-    if redis.call('HEXISTS', jobs, id) == 1 then lanes.wait(id) end
+    if has_body(id) then lanes.wait(id) end
   end
   back = back + #ids
   left = left + redis.call('ZCARD', key)

@@ -15,8 +15,7 @@ use super::{
 impl Bench {
     /// Each job is where the model says, and nowhere else; the books balance.
     pub(super) async fn check(&mut self) {
-        let bodies: BTreeMap<JobId, String> =
-            self.command(&["HGETALL", &self.queue.keys.jobs()]).await;
+        let bodies = self.queue.bodies().await;
         for (id, body) in &bodies {
             let follows = Body::read(body).unwrap().follows;
             if let Some(place) = follows.and_then(|master| self.model.fired.remove(&master)) {

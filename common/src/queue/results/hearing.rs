@@ -188,7 +188,7 @@ impl Hearing {
         let (result, body, buried): (Option<Vec<u8>>, Option<Vec<u8>>, Option<f64>) = redis::pipe()
             .atomic()
             .get(self.keys.result(job))
-            .hget(self.keys.jobs(), job)
+            .hget(self.keys.bucket(job), job)
             .zscore(self.keys.dead(), job)
             .query_async(&mut connection)
             .await
@@ -233,7 +233,7 @@ impl Hearing {
         let (progress, exists, buried): (Option<String>, bool, Option<f64>) = redis::pipe()
             .atomic()
             .get(self.keys.progress(job))
-            .hexists(self.keys.jobs(), job)
+            .hexists(self.keys.bucket(job), job)
             .zscore(self.keys.dead(), job)
             .query_async(&mut connection)
             .await

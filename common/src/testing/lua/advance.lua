@@ -22,11 +22,13 @@ for _, name in ipairs(BY_TIME) do
 end
 
 -- When a job was made, and what for: what can be too late, and a debounced job, are measured by it.
-local bodies = redis.call('HGETALL', ns .. 'jobs')
-for i = 1, #bodies, 2 do
-  local body = string.gsub(bodies[i + 1], '^({"at":)(%d+)', function(head, ms) return head .. back(ms, by) end)
-  body = string.gsub(body, '^({"at":%d+,"due":)(%d+)', function(head, ms) return head .. back(ms, by) end)
-  redis.call('HSET', ns .. 'jobs', bodies[i], body)
+for _, bucket in ipairs(redis.call('KEYS', ns .. 'jobs:*')) do
+  local bodies = redis.call('HGETALL', bucket)
+  for i = 1, #bodies, 2 do
+    local body = string.gsub(bodies[i + 1], '^({"at":)(%d+)', function(head, ms) return head .. back(ms, by) end)
+    body = string.gsub(body, '^({"at":%d+,"due":)(%d+)', function(head, ms) return head .. back(ms, by) end)
+    redis.call('HSET', bucket, bodies[i], body)
+  end
 end
 
 -- What expires: outcomes, progress, keys of `once_in`, rates.

@@ -227,11 +227,8 @@ impl Look for TestChat {
     }
 
     async fn is_idle(&self) {
-        let jobs = self.queue.keys.jobs();
-        eventually("no job is left", async || {
-            (self.life_of(&jobs).await == -2).then_some(())
-        })
-        .await;
+        let drained = async || self.queue.is_drained().await.then_some(());
+        eventually("no job is left", drained).await;
     }
 
     async fn keys_of(&self, room: &RoomId) -> Vec<String> {

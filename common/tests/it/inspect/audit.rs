@@ -108,7 +108,7 @@ async fn loose_jobs_that_lost_their_place_wait_again_in_their_order() {
     for n in [12, 3, 7] {
         let body = r#"{"at":1,"task":"demo.nothing","args":{"n":0}}"#;
         let job = format!("default-{n}");
-        stage.command("HSET", "jobs", &[&job, body]).await;
+        stage.queue.set_body(id(&job), body.as_bytes()).await;
         stage
             .command("HINCRBY", "stats", &["enqueued:default", "1"])
             .await;
@@ -248,7 +248,9 @@ async fn a_group_that_waits_for_a_child_without_a_body_ends_after_the_repair() {
     let worker = stage.worker("default=1");
     stage.enqueue(&Holds).await;
     stage.wait_for_claims(&["default-2"]).await;
-    stage.command("HDEL", "jobs", &["default-3"]).await;
+    stage
+        .command("HDEL", "jobs:default-0", &["default-3"])
+        .await;
     stage.gate.add_permits(3);
     stage.wait_until_empty().await;
 
@@ -292,7 +294,7 @@ async fn a_job_in_two_places_and_a_field_that_is_no_id_are_told_and_left_alone()
     let stage = Stage::set();
     stage.enqueue(&Nothing { n: 1 }).await;
     stage.command("ZADD", "dead", &["1", "default-1"]).await;
-    stage.command("HSET", "jobs", &["mid-1", "x"]).await;
+    stage.command("HSET", "jobs:mid-0", &["mid-1", "x"]).await;
 
     let (found, after) = stage.mend().await;
 
@@ -312,7 +314,7 @@ async fn jobs_that_vanished_are_told_in_number() {
     for n in 0..7 {
         stage.enqueue(&Nothing { n }).await;
     }
-    stage.delete("jobs").await;
+    stage.delete("jobs:default-0").await;
 
     let report = stage.audit().await;
 

@@ -20,7 +20,7 @@ async fn lay(stage: &Stage, job: &str, task: &str, error: &str, age: u64) {
     } else {
         body.replace(r#","group":"low-1""#, "")
     };
-    stage.command("HSET", "jobs", &[job, &body]).await;
+    stage.queue.set_body(id(job), body.as_bytes()).await;
     let score = (SINCE + age).to_string();
     stage.command("ZADD", "dead", &[&score, job]).await;
     let entry = format!(r#"{{"at_ms":1,"event":"buried","attempt":1,"error":"{error}"}}"#);

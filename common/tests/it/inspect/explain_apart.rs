@@ -80,7 +80,7 @@ async fn failed_and_dead_jobs_are_told_with_their_errors() {
 async fn what_was_to_follow_dead_children_names_them() {
     let stage = Stage::set();
     let body = r#"{"at":1,"task":"demo.nothing","args":{"n":1},"follows":"low-1"}"#;
-    stage.command("HSET", "jobs", &["low+1", body]).await;
+    stage.command("HSET", "jobs:low+0", &["low+1", body]).await;
     stage.command("HSET", "mark:low", &["later", "1"]).await;
     stage.command("ZADD", "dead", &["1", "low+1"]).await;
     let entry =

@@ -91,7 +91,9 @@ async fn a_flow_that_waits_for_a_job_without_a_body_goes_on_after_the_repair() {
     let nothing = Nothing { n: 0 };
     let flow = all([job(&nothing), job(&nothing)]).or_else(&Nothing { n: 1 });
     stage.queue.producer().start(flow).await.unwrap();
-    stage.command("HDEL", "jobs", &["default-2"]).await;
+    stage
+        .command("HDEL", "jobs:default-0", &["default-2"])
+        .await;
     let worker = stage.worker("default=1");
     stage.wait_until_empty().await;
 

@@ -227,7 +227,7 @@ impl Stage {
     /// Waits until no job is left.
     async fn wait_until_empty(&self) {
         eventually("no job is left", async || {
-            (self.inspector.status().await.expect("Redis answers").jobs == 0).then_some(())
+            self.queue.is_drained().await.then_some(())
         })
         .await;
     }

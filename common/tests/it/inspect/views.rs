@@ -89,7 +89,9 @@ async fn a_scheduled_job_that_is_pushed_waits_since_it_was_due() {
         r#"{{"at":{},"due":{due},"task":"demo.nothing","args":{{"n":1}}}}"#,
         status.now_ms - 90_000
     );
-    stage.command("HSET", "jobs", &["default+1", &body]).await;
+    stage
+        .command("HSET", "jobs:default+0", &["default+1", &body])
+        .await;
     let mut care = common::queue::care::Care::new(
         stage.queue.redis.clone(),
         stage.queue.keys.clone(),
@@ -258,7 +260,9 @@ async fn a_group_is_seen_from_its_master_s_children_and_from_what_follows() {
 async fn a_body_that_cannot_be_read_is_shown_as_it_is() {
     let stage = Stage::set();
     stage.enqueue(&Hold).await;
-    stage.command("HSET", "jobs", &["default-1", "junk"]).await;
+    stage
+        .command("HSET", "jobs:default-0", &["default-1", "junk"])
+        .await;
 
     let job = show(&stage, "default-1").await;
 

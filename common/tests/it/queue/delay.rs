@@ -21,9 +21,7 @@ async fn claimed_and_due(queue: &TestQueue, workers: &[RunningWorker], id: JobId
         None
     })
     .await;
-    let body: String = queue
-        .command(&["HGET", &queue.keys.jobs(), &id.to_string()])
-        .await;
+    let body = queue.body(id).await.unwrap();
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     let (_, claimed) = lease.split_once('@').expect("a first lease");
     let due_ms = body["due"].as_u64().expect("a due time");

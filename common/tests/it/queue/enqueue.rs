@@ -24,7 +24,7 @@ async fn a_job_lies_where_an_operator_looks_for_it() {
         .command(&["LRANGE", &queue.keys.queue(Queue::High), "0", "-1"])
         .await;
     assert_eq!(listed, ["high-1"]);
-    let body: String = queue.command(&["HGET", &queue.keys.jobs(), "high-1"]).await;
+    let body = queue.body("high-1".parse().unwrap()).await.unwrap();
     assert!(
         body.contains(r#""task":"test.act","args":{"name":"a","plot":"Brief"}"#),
         "{body}"
@@ -51,9 +51,7 @@ async fn a_bulk_gives_each_job_its_id_in_order_and_its_time_and_loses_none() {
     assert_eq!(queue.listed(Queue::Default).await, 7 + acts.len());
     for (at, id) in ids.iter().enumerate() {
         assert_eq!(id.to_string(), format!("default-{}", 8 + at));
-        let body: String = queue
-            .command(&["HGET", &queue.keys.jobs(), &id.to_string()])
-            .await;
+        let body = queue.body(*id).await.unwrap();
         assert!(body.contains(&format!(r#""name":"{at}""#)), "{id}: {body}");
         let rest = body.strip_prefix(r#"{"at":"#).unwrap();
         let (made, rest) = rest.split_once(',').unwrap();

@@ -83,14 +83,11 @@ async fn what_follows_sees_the_dead_children_if_the_group_continues() {
 
 /// Retries a dead job as an operator does; `args` replaces what it is to run on.
 async fn revive(queue: &TestQueue, job: JobId, args: Option<&str>) {
-    let id = job.to_string();
-    let jobs = queue.keys.jobs();
     if let Some(args) = args {
-        let body: String = queue.command(&["HGET", &jobs, &id]).await;
+        let body = queue.body(job).await.unwrap();
         let mut body: Value = serde_json::from_str(&body).expect("a readable body");
         body["args"] = serde_json::from_str(args).expect("readable arguments");
-        let words = ["HSET", &jobs, &id, &body.to_string()];
-        let _: usize = queue.command(&words).await;
+        queue.set_body(job, body.to_string().as_bytes()).await;
     }
     let operator = Operator::new(queue.redis.clone(), queue.keys.clone());
     assert_eq!(operator.retry(&[job]).await.expect("a retry"), [job]);

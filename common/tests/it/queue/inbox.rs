@@ -142,9 +142,7 @@ async fn what_cannot_be_a_job_is_dead_with_its_text_and_the_reason() {
         let id: JobId = format!("default+{}", at + 1).parse().unwrap();
         let error = queue.dies(id).await;
         assert!(error.contains(reason), "{text:.40}: {error}");
-        let kept: String = queue
-            .command(&["HGET", &queue.keys.jobs(), &id.to_string()])
-            .await;
+        let kept = queue.body(id).await.unwrap();
         assert!(kept.ends_with(&format!("}} refused: {text}")), "{kept:.80}");
     }
     assert_eq!(queue.listed(Queue::Default).await, 1);

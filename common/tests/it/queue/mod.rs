@@ -54,6 +54,8 @@ pub(crate) trait Look {
     /// Waits until a key is gone.
     async fn gone(&self, key: &str);
     /// Waits until every job is settled and nothing of any is left, then asserts that the books balance.
+    /// Waits until no job is left.
+    async fn settled(&self);
     async fn ends_clean(&self);
     /// Asserts that no job is missing from the books, `left` of them unsettled.
     async fn adds_up(&self, left: usize);
@@ -92,7 +94,7 @@ impl Look for TestQueue {
         })
         .await;
         let body: Option<Vec<u8>> = self
-            .command(&["HGET", &self.keys.jobs(), &job.to_string()])
+            .command(&["HGET", &self.keys.bucket(job), &job.to_string()])
             .await;
         assert!(body.is_some(), "a dead job keeps its body");
         let history = self.history(job).await;
@@ -109,8 +111,13 @@ impl Look for TestQueue {
         .await;
     }
 
+    async fn settled(&self) {
+        let drained = async || self.is_drained().await.then_some(());
+        eventually("all jobs are settled", drained).await;
+    }
+
     async fn ends_clean(&self) {
-        self.gone(&self.keys.jobs()).await;
+        self.settled().await;
         for queue in Queue::ALL {
             self.gone(&self.keys.queue(queue)).await;
         }
@@ -138,7 +145,7 @@ impl Look for TestQueue {
                 .map(|(_, n)| n)
                 .sum()
         };
-        let jobs: usize = self.command(&["HLEN", &self.keys.jobs()]).await;
+        let jobs = self.bodies().await.len();
         assert_eq!(jobs, left, "jobs that are not settled");
         assert_eq!(
             sum("enqueued:"),

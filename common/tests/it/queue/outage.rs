@@ -160,12 +160,12 @@ async fn sockets_that_are_cut_again_and_again_cost_no_job() {
     stage.have_ended(1500).await;
     eventually("all are settled", async || {
         let mut cutter = cutter.clone();
-        let jobs: usize = redis::cmd("HLEN")
-            .arg(queue.keys.jobs())
+        let jobs: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("{}jobs:*", queue.keys.prefix()))
             .query_async(&mut cutter)
             .await
             .unwrap();
-        (jobs == 0).then_some(())
+        jobs.is_empty().then_some(())
     })
     .await;
     for worker in workers {
@@ -307,7 +307,7 @@ async fn a_full_redis_refuses_new_jobs_and_works_off_those_it_has() {
 
     let worker = queue.worker(stage.registry(), TestQueue::options("default=4"));
     stage.have_ended(taken as usize).await;
-    queue.gone(&queue.keys.jobs()).await;
+    queue.settled().await;
 
     queue
         .producer()

@@ -184,7 +184,7 @@ async fn relays_that_are_killed_at_any_moment_make_each_job_once() {
 
     assert!(kills > 0);
     assert_eq!(queue.stat("enqueued:default").await, 3000);
-    let bodies: Vec<String> = queue.command(&["HVALS", &queue.keys.jobs()]).await;
+    let bodies: Vec<String> = queue.bodies().await.into_values().collect();
     let name = |body: &String| body.split("\"name\":").nth(1).unwrap().to_owned();
     let mut made: Vec<_> = bodies.iter().map(name).collect();
     made.sort();
@@ -326,7 +326,7 @@ async fn options_go_along() {
     let hours: Vec<_> = hours.map(f64::round).collect();
     assert_eq!(hours[..3], [1.0, 1.0, 2.0]);
     assert_eq!(hours.len(), 4);
-    let body: String = queue.command(&["HGET", &queue.keys.jobs(), "low+1"]).await;
+    let body = queue.body("low+1".parse().unwrap()).await.unwrap();
     assert!(body.contains(r#""max_attempts":7"#), "{body}");
 }
 

@@ -326,7 +326,7 @@ async fn an_upcast_that_fails_buries_the_job_with_its_reason() {
     let mark = keys.mark(Queue::Default);
     let _: usize = queue.command(&["HSET", &mark, "later", "1"]).await;
     let id_text = id.to_string();
-    let _: usize = queue.command(&["HSET", &keys.jobs(), &id_text, body]).await;
+    queue.set_body(id, body.as_bytes()).await;
     let _: usize = queue
         .command(&["ZADD", &keys.scheduled(), "1", &id_text])
         .await;

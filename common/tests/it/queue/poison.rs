@@ -39,8 +39,7 @@ async fn of_jobs_that_ran_beside_a_poison_only_the_poison_is_buried() {
     victim.vanish().await;
     let survivor = queue.worker(stage.registry(), mortal("default=50"));
     eventually("all but the poison are settled", async || {
-        let left: usize = queue.command(&["HLEN", &queue.keys.jobs()]).await;
-        (left == 1).then_some(())
+        (queue.bodies().await.len() == 1).then_some(())
     })
     .await;
     queue.dies(poison).await;

@@ -208,10 +208,7 @@ async fn a_body_that_cannot_be_read_is_dead_with_a_clear_reason_and_never_looped
             .enqueue(&act("a", Plot::Brief))
             .await
             .unwrap();
-        let (key, id) = (queue.keys.jobs(), job.to_string());
-        let _: usize = queue
-            .command(&[b"HSET", key.as_bytes(), id.as_bytes(), body])
-            .await;
+        queue.set_body(job, body).await;
         jobs.push(job);
     }
 
@@ -332,7 +329,7 @@ async fn a_claim_whose_answer_was_lost_is_found_and_run() {
     let _: usize = queue
         .command(&["HSET", &queue.keys.stats(), "enqueued:default", "1"])
         .await;
-    let _: usize = queue.command(&["HSET", &queue.keys.jobs(), id, body]).await;
+    queue.set_body(id.parse().unwrap(), body.as_bytes()).await;
     let claims = queue.keys.claims(worker.id);
     let _: usize = queue
         .command(&["HSET", &claims, "1@1", &format!("{id} ")])

@@ -145,9 +145,7 @@ async fn a_master_that_was_given_back_and_then_needs_no_children_leaves_nothing(
 
     // The task's next version does the work itself.
     let body = r#"{"task":"test.act","args":{"name":"a","plot":"Brief"}}"#;
-    let _: usize = queue
-        .command(&["HSET", &queue.keys.jobs(), &id.to_string(), body])
-        .await;
+    queue.set_body(id, body.as_bytes()).await;
     let second = queue.worker(stage.registry(), TestQueue::options("default=1"));
     stage.has_ended("a").await;
 

@@ -93,9 +93,7 @@ async fn a_job_that_is_not_started_in_time_ends_without_having_run() {
     // By Redis's clock, as all that is late.
     let age = async || -> bool {
         let now: (u64, u64) = queue.command(&["TIME"]).await;
-        let body: String = queue
-            .command(&["HGET", &queue.keys.jobs(), "default-1"])
-            .await;
+        let body = queue.body("default-1".parse().unwrap()).await.unwrap();
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         now.0 * 1000 + now.1 / 1000 > body["at"].as_u64().unwrap() + 40
     };

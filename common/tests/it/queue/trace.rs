@@ -129,7 +129,7 @@ async fn a_child_names_its_master_as_its_parent() {
     let enqueue = async { queue.producer().enqueue(&master).await.unwrap() };
     let id = trace.scope(enqueue).await;
     let body = async |id: &str| -> serde_json::Value {
-        let text: String = queue.command(&["HGET", &queue.keys.jobs(), id]).await;
+        let text = queue.body(id.parse().unwrap()).await.unwrap();
         serde_json::from_str(&text).unwrap()
     };
     assert_eq!(body(&id.to_string()).await["trace"], trace.to_string());

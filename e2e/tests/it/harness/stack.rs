@@ -314,10 +314,10 @@ impl Stack {
 
     /// Waits until no job is left, whatever became of it.
     pub(crate) async fn idle(&self) {
-        let jobs = self.queue.keys.jobs();
+        let jobs = format!("{}jobs:*", self.queue.keys.prefix());
         eventually("no job is left", async || {
-            let left: u64 = self.try_redis(&["HLEN", &jobs]).await?;
-            (left == 0).then_some(())
+            let left: Vec<String> = self.try_redis(&["KEYS", &jobs]).await?;
+            left.is_empty().then_some(())
         })
         .await;
     }

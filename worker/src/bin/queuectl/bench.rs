@@ -314,7 +314,6 @@ fn rate(n: u64, since: Instant) -> u64 {
 /// Removes what a bench may leave, whatever ended it.
 async fn clean_up(redis: &Redis, keys: &Keys) -> Result<(), Failure> {
     let mut names = vec![
-        keys.jobs(),
         keys.attempts(),
         keys.scheduled(),
         keys.dead(),

@@ -26,7 +26,10 @@ pub(super) async fn read(real: &Real, expected: &Store, node: &mut Node) -> Resu
     pipe.lrange(keys.queue(QUEUE), 0, -1);
     pipe.hgetall(keys.mark(QUEUE));
     pipe.zrange_withscores(keys.loose(QUEUE), 0, -1);
-    pipe.hgetall(keys.jobs()).hgetall(keys.attempts());
+    let [pushed, unlisted] = real.buckets();
+    pipe.hgetall(pushed)
+        .hgetall(unlisted)
+        .hgetall(keys.attempts());
     pipe.zrange(keys.scheduled(), 0, -1)
         .zrange(keys.dead(), 0, -1);
     pipe.zrange_withscores(keys.workers(), 0, -1);
@@ -47,7 +50,8 @@ pub(super) async fn read(real: &Real, expected: &Store, node: &mut Node) -> Resu
     let queue: Vec<JobId> = from(next());
     let mark: BTreeMap<String, u8> = from(next());
     let loose: Vec<(JobId, f64)> = from(next());
-    let jobs: BTreeMap<JobId, String> = from(next());
+    let mut jobs: BTreeMap<JobId, String> = from(next());
+    jobs.extend(from::<BTreeMap<JobId, String>>(next()));
     let attempts: BTreeMap<JobId, String> = from(next());
     let (scheduled, dead): (Ids, Ids) = (from(next()), from(next()));
     let workers: Vec<(String, f64)> = from(next());

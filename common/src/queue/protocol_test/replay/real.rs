@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     id::BootId,
-    kv::{Keys, Script},
+    kv::Script,
     queue::{
         JobContext, JobId, OnDeath, Options, Queue, Task, TaskError, When, WorkerOptions,
         care::Care,
@@ -104,15 +104,21 @@ impl Real {
         self.care.overdue().await.unwrap();
     }
 
+    /// Where bodies are: of pushed ids, and of unlisted ones.
+    pub(super) fn buckets(&self) -> [String; 2] {
+        let first = |id: &str| self.queue.keys.bucket(id.parse().unwrap());
+        [first("default-1"), first("default+1")]
+    }
+
     /// Becomes what another is.
     pub(super) async fn copy(&self, other: &Self) {
         let master = "default-1".parse().unwrap();
-        let names = |keys: &Keys| {
+        let names = |real: &Self| {
+            let keys = &real.queue.keys;
             let mut names = vec![
                 keys.queue(QUEUE),
                 keys.mark(QUEUE),
                 keys.loose(QUEUE),
-                keys.jobs(),
                 keys.attempts(),
                 keys.scheduled(),
                 keys.dead(),
@@ -123,13 +129,14 @@ impl Real {
                 keys.group_left(master),
                 keys.group_failed(master),
             ];
+            names.extend(real.buckets());
             names.extend(self.workers.iter().map(|worker| keys.claims(*worker)));
             names
         };
         let prefix = self.queue.keys.prefix();
         let mut call = COPY.on(other.queue.keys.prefix());
         call.key(prefix);
-        for name in names(&self.queue.keys) {
+        for name in names(self) {
             call.arg(&name[prefix.len()..]);
         }
         let () = COPY.run(&self.queue.redis, &call).await.unwrap();

@@ -148,10 +148,9 @@ impl Play {
 
     /// Retries a dead job that the operator has mended: it ends well now.
     async fn mend(&self, job: JobId) {
-        let (jobs, id) = (self.queue.keys.jobs(), job.to_string());
-        let body: String = self.queue.command(&["HGET", &jobs, &id]).await;
+        let body = self.queue.body(job).await.unwrap();
         let body = body.replace(r#""Fatal""#, r#""Brief""#);
-        let _: usize = self.queue.command(&["HSET", &jobs, &id, &body]).await;
+        self.queue.set_body(job, body.as_bytes()).await;
         assert_eq!(self.operator().retry(&[job]).await.unwrap(), [job]);
     }
 }

@@ -90,7 +90,7 @@ async fn a_slot_whose_job_vanished_is_found_by_care() {
         .await
         .unwrap();
     let _: usize = queue
-        .command(&["HDEL", &queue.keys.jobs(), &ids[0].to_string()])
+        .command(&["HDEL", &queue.keys.bucket(ids[0]), &ids[0].to_string()])
         .await;
     let _: usize = queue
         .command(&["HINCRBY", &queue.keys.stats(), "discarded:default", "1"])

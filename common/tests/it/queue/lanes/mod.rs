@@ -309,9 +309,7 @@ async fn a_bulk_with_and_without_lanes_gives_each_its_id_in_order() {
         .unwrap();
 
     for (job, id) in jobs.iter().zip(ids) {
-        let body: String = queue
-            .command(&["HGET", &queue.keys.jobs(), &id.to_string()])
-            .await;
+        let body = queue.body(id).await.unwrap();
         assert!(body.contains(&format!(r#""n":{},"#, job.n)), "{id}: {body}");
         assert_eq!(id.to_string().contains('+'), !job.lane.is_empty());
     }

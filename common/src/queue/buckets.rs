@@ -1,0 +1,107 @@
+//! Buckets: hashes of the bodies of a thousand ids each ([`Keys::bucket`]). Here is what moves the bodies that a
+//! release before these has left in one hash. See docs/decisions/0040-bodies-in-buckets.md.
+
+use std::sync::LazyLock;
+
+use crate::kv::{Keys, KvError, Redis, Script};
+
+static REBUCKET: LazyLock<Script> = LazyLock::new(|| {
+    Script::even_if_full(
+        "move bodies to their buckets",
+        &[super::LIB, include_str!("lua/rebucket.lua")],
+    )
+});
+
+/// Bodies a step.
+const CHUNK: usize = 500;
+
+/// Moves what is left of before. Nothing may run any more that looks for bodies there.
+pub(super) async fn move_old(redis: &Redis, keys: &Keys) -> Result<(), KvError> {
+    loop {
+        let mut call = REBUCKET.on(keys.prefix());
+        call.arg(CHUNK);
+        let more: bool = REBUCKET.run(redis, &call).await?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::{
+        queue::{JobId, LIB, Options},
+        testing::TestQueue,
+    };
+
+    #[tokio::test]
+    async fn scripts_and_programs_have_one_bucket_for_an_id() {
+        let queue = TestQueue::start();
+        let script = format!(
+            "{LIB}\nreturn {{ bucket_of(ARGV[1]), bucket_at(ARGV[2], tonumber(ARGV[3])) }}"
+        );
+        let script = redis::Script::new(&script);
+        for number in [
+            1_u64,
+            9,
+            10,
+            45,
+            999,
+            1000,
+            1999,
+            2000,
+            99_999,
+            100_000,
+            9_007_199_254,
+        ] {
+            for kind in ["high-", "default-", "low+"] {
+                let id: JobId = format!("{kind}{number}").parse().unwrap();
+                let mut call = script.key(queue.keys.prefix());
+                call.arg(id).arg(kind).arg(number);
+                let mut connection = queue.redis.connection().await.unwrap();
+                let found: [String; 2] = call.invoke_async(&mut connection).await.unwrap();
+                assert_eq!(found, [queue.keys.bucket(id), queue.keys.bucket(id)]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_in_one_hash_is_in_buckets() {
+        let queue = TestQueue::start();
+        let (producer, options) = (queue.producer(), Options::default());
+        for _ in 0..3 {
+            let made = producer.enqueue_raw("test.any", RawValue::NULL, &options);
+            made.await.unwrap();
+        }
+        let mark = queue.keys.mark(crate::queue::Queue::Default);
+        let _: usize = queue.command(&["HSET", &mark, "last", "1998"]).await;
+        for _ in 0..1200 {
+            let made = producer.enqueue_raw("test.any", RawValue::NULL, &options);
+            made.await.unwrap();
+        }
+        let bodies = queue.bodies().await;
+        let buckets: BTreeSet<_> = bodies.keys().map(|id| queue.keys.bucket(*id)).collect();
+        assert_eq!((bodies.len(), buckets.len()), (1203, 4));
+        let old = format!("{}jobs", queue.keys.prefix());
+        for (id, body) in &bodies {
+            let words = ["HSET", &old, &id.to_string(), body];
+            let _: usize = queue.command(&words).await;
+        }
+        for bucket in &buckets {
+            let _: usize = queue.command(&["DEL", bucket]).await;
+        }
+
+        for _ in 0..2 {
+            move_old(&queue.redis, &queue.keys).await.unwrap();
+
+            assert_eq!(queue.bodies().await, bodies);
+            let is_left: bool = queue.command(&["EXISTS", &old]).await;
+            assert!(!is_left);
+        }
+    }
+}
