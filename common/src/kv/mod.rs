@@ -1,6 +1,6 @@
 //! Redis: the shared connection, the blocking one, all key names, the scripts' form.
 //!
-//! Everything goes through [`Redis`]; only the blocking pop ([`blocking`]) and what listens
+//! Everything goes through [`Redis`], one connection each; the blocking pop ([`blocking`]) and what listens
 //! ([`subscription`]) have connections of their own.
 
 mod address;

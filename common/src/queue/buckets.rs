@@ -12,32 +12,56 @@ static REBUCKET: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Bodies a step.
-const CHUNK: usize = 500;
+/// Bodies a step, about: few enough that those of a megabyte do not fill Redis's memory.
+const CHUNK: usize = 50;
 
-/// Moves what is left of before. Nothing may run any more that looks for bodies there.
+/// Moves what is left of before. Costs one question if there is nothing.
 pub(super) async fn move_old(redis: &Redis, keys: &Keys) -> Result<(), KvError> {
+    let (mut cursor, mut all) = ("0".to_owned(), 0);
     loop {
         let mut call = REBUCKET.on(keys.prefix());
-        call.arg(CHUNK);
-        let more: bool = REBUCKET.run(redis, &call).await?;
-        if !more {
-            return Ok(());
+        call.arg(cursor).arg(CHUNK);
+        let (next, moved): (String, u64) = REBUCKET.run(redis, &call).await?;
+        if all == 0 && moved > 0 {
+            tracing::info!("moving the bodies of jobs to their buckets");
         }
+        all += moved;
+        if next == "0" {
+            break;
+        }
+        cursor = next;
     }
+    if all > 0 {
+        tracing::info!("moved {all} bodies to their buckets");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde::{Deserialize, Serialize};
     use serde_json::value::RawValue;
 
     use super::*;
     use crate::{
-        queue::{JobId, LIB, Options},
+        queue::{JobContext, JobId, LIB, Options, Task, TaskError},
         testing::TestQueue,
     };
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Nothing;
+
+    impl Task for Nothing {
+        const NAME: &'static str = "test.nothing";
+        type Context = ();
+        type Output = ();
+
+        async fn run(self, (): &(), _: &JobContext) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
 
     #[tokio::test]
     async fn scripts_and_programs_have_one_bucket_for_an_id() {
@@ -80,13 +104,13 @@ mod tests {
         }
         let mark = queue.keys.mark(crate::queue::Queue::Default);
         let _: usize = queue.command(&["HSET", &mark, "last", "1998"]).await;
-        for _ in 0..1200 {
-            let made = producer.enqueue_raw("test.any", RawValue::NULL, &options);
-            made.await.unwrap();
-        }
+        producer
+            .enqueue_all(&vec![Nothing; 20_000], &options)
+            .await
+            .unwrap();
         let bodies = queue.bodies().await;
         let buckets: BTreeSet<_> = bodies.keys().map(|id| queue.keys.bucket(*id)).collect();
-        assert_eq!((bodies.len(), buckets.len()), (1203, 4));
+        assert_eq!((bodies.len(), buckets.len()), (20_003, 22));
         let old = format!("{}jobs", queue.keys.prefix());
         for (id, body) in &bodies {
             let words = ["HSET", &old, &id.to_string(), body];

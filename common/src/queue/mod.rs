@@ -23,7 +23,7 @@
 //! soon as its worker has heard. A job that is not started in time (`Options::expires_in`) ends when it is
 //! claimed. In the same step as a job ends, [`results`] keeps and pushes how, if anybody wants to know.
 //!
-//! A job's body lies in one hash from enqueue until it is settled; the lists hold ids. Popping an id is
+//! A job's body lies in a hash from enqueue until it is settled; the lists hold ids. Popping an id is
 //! not yet a claim: a worker that dies between the two leaves a job that still waits, and the sweep
 //! lists it again. The claim is one script and the only gate, so an id that stands twice in a list is
 //! harmless.
@@ -94,6 +94,8 @@ pub mod tail;
 pub mod task;
 pub mod trace;
 mod turn;
+#[cfg(test)]
+mod turn_test;
 pub mod unique;
 mod watch;
 mod worker;

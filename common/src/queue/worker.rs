@@ -228,11 +228,9 @@ impl Worker {
         let mut consumer = Consumer::new(own, runner, slots, inbox, heartbeat.news(), listed, bell);
         let until = shutdown.clone();
         let consuming = async move { consumer.run(&until, options.shutdown_patience).await };
-        consume::alone(consuming)
-            .await
-            .map_err(WorkerError::Thread)?;
+        let ended = consume::alone(consuming).await;
 
-        let alive = shutdown.is_asked();
+        let alive = ended.is_ok() && shutdown.is_asked();
         if !alive {
             care.abort();
         }
@@ -243,6 +241,7 @@ impl Worker {
         if let Err(error) = retire(&redis, &keys, id).await {
             tracing::warn!(error = %Chain(&error), "could not sign off; the heartbeat will run out");
         }
+        ended.map_err(WorkerError::Thread)?;
         if alive {
             Ok(())
         } else {

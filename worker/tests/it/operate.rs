@@ -186,7 +186,7 @@ async fn a_bench_that_is_stopped_leaves_nothing() {
     let pattern = format!("{{{}-bench-*", desk.queue.namespace);
     // While it enqueues, and while its worker runs.
     for (name, count, at) in [
-        ("TERM", "1000000", ":jobs"),
+        ("TERM", "1000000", ":jobs:default-0"),
         ("HUP", "2000", ":workers"),
         ("INT", "2000", ":workers"),
     ] {

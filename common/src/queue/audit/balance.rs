@@ -43,15 +43,17 @@ impl Buckets {
 impl Auditor {
     /// Where bodies are, as long as no walk has found any.
     pub(super) async fn no_buckets(&self) -> Result<Buckets, KvError> {
-        let mut pipe = redis::pipe();
-        for queue in Queue::ALL {
-            pipe.hmget(self.keys.mark(queue), &["last", "later"]);
-        }
-        let marks: Vec<(Option<u64>, Option<u64>)> =
-            self.redis.read_all("read the marks", &pipe).await?;
+        type Mark = (Option<u64>, Option<u64>);
         let mut buckets = Buckets::default();
-        for (before, (pushed, unlisted)) in buckets.before.iter_mut().zip(marks) {
-            *before = (pushed.unwrap_or(0), unlisted.unwrap_or(0));
+        for (queue, before) in Queue::ALL.iter().zip(&mut buckets.before) {
+            let mut pipe = redis::pipe();
+            pipe.hget(self.keys.stats(), format!("enqueued:{queue}"));
+            pipe.hmget(self.keys.mark(*queue), &["last", "later"]);
+            let (enqueued, (pushed, unlisted)): (Option<u64>, Mark) =
+                self.redis.read_all("read a queue's mark", &pipe).await?;
+            // Without a mark, numbers go on where the total is (`lua/numbers.lua`).
+            let used = enqueued.filter(|_| pushed.or(unlisted).is_none());
+            *before = (pushed.or(used).unwrap_or(0), unlisted.or(used).unwrap_or(0));
         }
         Ok(buckets)
     }

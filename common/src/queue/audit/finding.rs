@@ -57,6 +57,8 @@ pub enum Problem {
     Stray,
     /// Something else stands in the place of a list.
     NotAList,
+    /// There is something else in the place of a bucket.
+    NotABucket,
     /// The schedule names a job that has no body.
     NoBodyScheduled,
     /// The dead name a job that has no body.
@@ -107,6 +109,7 @@ impl Problem {
             Self::NoId => "no_id",
             Self::Stray => "stray",
             Self::NotAList => "not_a_list",
+            Self::NotABucket => "not_a_bucket",
             Self::NoBodyScheduled => "no_body_scheduled",
             Self::NoBodyDead => "no_body_dead",
             Self::NoBodyParked => "no_body_parked",
@@ -133,7 +136,7 @@ impl Problem {
     }
 
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::UnknownWorker,
         Self::LowMark,
         Self::Unlaned,
@@ -142,6 +145,7 @@ impl Problem {
         Self::NoId,
         Self::Stray,
         Self::NotAList,
+        Self::NotABucket,
         Self::NoBodyScheduled,
         Self::NoBodyDead,
         Self::NoBodyParked,
@@ -167,6 +171,7 @@ impl Problem {
         match self {
             Self::Twice => Some("look at it with `queuectl show`; it may run twice"),
             Self::NotAList => Some("RENAME or DEL it; workers then list the jobs again"),
+            Self::NotABucket => Some("RENAME or DEL it; then audit once more: its jobs are lost"),
             Self::NoId => Some("look at it with HGET and remove it with HDEL"),
             Self::NoBodyClaims => Some("it ends with the worker; a second run would find no body"),
             _ => None,
@@ -208,9 +213,13 @@ impl fmt::Display for Finding {
             }
             Problem::Nowhere => write!(f, "{subject} is in no place"),
             Problem::Twice => write!(f, "{subject} is {at} at once"),
-            Problem::NoId => write!(f, "`jobs` has a field that is no id: {subject:?}"),
+            Problem::NoId => write!(
+                f,
+                "`jobs:{at}` has a field that is no id of it: {subject:?}"
+            ),
             Problem::Stray => write!(f, "`queue:{at}` holds what is no id of it: {subject:?}"),
             Problem::NotAList => write!(f, "`queue:{subject}` is not a list"),
+            Problem::NotABucket => write!(f, "`jobs:{subject}` is not a hash"),
             Problem::NoBodyScheduled => write!(f, "{subject} is scheduled and has no body"),
             Problem::NoBodyDead => write!(f, "{subject} is among the dead and has no body"),
             Problem::NoBodyParked => write!(f, "{subject} is parked as {at} and has no body"),

@@ -18,7 +18,7 @@ use serde::Serialize;
 use balance::Buckets;
 pub use finding::{Finding, Problem};
 
-use super::{ENDS, Queue, inspect::PLACES};
+use super::{ENDS, Queue, buckets, inspect::PLACES};
 use crate::kv::{Keys, KvError, Redis, Script};
 
 static MEND: LazyLock<Script> = LazyLock::new(|| {
@@ -128,6 +128,7 @@ impl Auditor {
     /// # Errors
     /// If Redis fails.
     pub async fn audit(&self, mut progress: impl FnMut(Step)) -> Result<Report, KvError> {
+        buckets::move_old(&self.redis, &self.keys).await?;
         let names = self.names(&mut progress).await?;
         let before = self.balance(&names.buckets).await?;
         let mut report = self.walk(&names, before.0, progress).await?;
@@ -184,22 +185,24 @@ impl Auditor {
         // Workers and marks first: they tell where jobs are. Then ids by number, so that jobs wait again
         // in the order in which they were enqueued.
         findings.sort_by_cached_key(Finding::order);
-        let total = findings.len() as u64;
-        // Only who counts all bodies must know where they are.
+        let (mut done, total) = (0, findings.len() as u64);
+        // What is said of all bodies, by itself: it has to know where they are, when the rest is mended.
         let counts = |found: &Finding| found.problem == Problem::Imbalance && found.at.is_empty();
-        let buckets = if findings.iter().any(counts) {
-            self.names(&mut progress).await?.buckets
-        } else {
-            Buckets::default()
-        };
-        for (at, chunk) in findings.chunks_mut(CHUNK).enumerate() {
-            while self.mend(chunk, &buckets).await? == Again::Yes {}
-            let done = (at * CHUNK + chunk.len()) as u64;
-            progress(Step {
-                over: "repairs",
-                done,
-                total,
-            });
+        for alike in findings.chunk_by_mut(|one, next| counts(one) == counts(next)) {
+            let buckets = if alike.first().is_some_and(counts) {
+                self.names(&mut progress).await?.buckets
+            } else {
+                Buckets::default()
+            };
+            for chunk in alike.chunks_mut(CHUNK) {
+                while self.mend(chunk, &buckets).await? == Again::Yes {}
+                done += chunk.len() as u64;
+                progress(Step {
+                    over: "repairs",
+                    done,
+                    total,
+                });
+            }
         }
         Ok(findings.iter().filter(|f| f.repaired.is_none()).count())
     }

@@ -29,7 +29,8 @@ pub struct Status {
     pub now_ms: u64,
     /// By priority.
     pub queues: Vec<QueueStatus>,
-    /// Jobs that are not settled: all that wait, are in the lines of lanes, scheduled, claimed, parked or dead.
+    /// Jobs that are not settled: all that wait, are in the lines of lanes, scheduled, claimed, parked or dead. By the
+    /// totals, so those that somebody deleted count until an audit writes them off.
     pub jobs: u64,
     /// Jobs that wait for their time.
     pub scheduled: u64,

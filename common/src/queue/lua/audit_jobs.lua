@@ -39,7 +39,7 @@ end
 
 local function account_for(id)
   local queue, sign, digits = string.match(id, '^(%a+)([-+])([1-9]%d*)$')
-  if not is_queue[queue] then return problem('no_id', id, '') end
+  if not is_queue[queue] or bucket_of(id) ~= ns .. 'jobs:' .. ARGV[1] then return problem('no_id', id, ARGV[1]) end
   check_number(queue, sign, digits)
   local places = places_of(id)
   if #places == 0 and (holder_of(id) or held_by_stranger(id)) then places[1] = 'claimed' end
@@ -48,7 +48,11 @@ local function account_for(id)
   if #places > 1 then problem('twice', id, table.concat(places, ' and ')) end
 end
 
-local page = redis.call('HSCAN', ns .. 'jobs:' .. ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+local page = redis.pcall('HSCAN', ns .. 'jobs:' .. ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+if page.err then
+  problem('not_a_bucket', ARGV[1], '')
+  page = { '0', {} }
+end
 for i = 1, #page[2], 2 do
   local id = page[2][i]
   account_for(id)

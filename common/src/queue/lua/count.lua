@@ -6,7 +6,8 @@ local AFTER_BUCKETS = 2 + tonumber(ARGV[2]) + 10 -- the place of the next argume
 local function count_bodies()
   local sum, counted = 0, {}
   local function add(name)
-    if not counted[name] then sum = sum + redis.call('HLEN', ns .. 'jobs:' .. name) end
+    local length = not counted[name] and redis.pcall('HLEN', ns .. 'jobs:' .. name)
+    if type(length) == 'number' then sum = sum + length end
     counted[name] = true
   end
   for arg = 3, 2 + tonumber(ARGV[2]) do add(ARGV[arg]) end

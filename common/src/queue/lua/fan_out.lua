@@ -19,8 +19,7 @@ local g = redis.call('HMGET', key, 'sealed', 'total')
 if g[1] == '1' then return { -2, plan, 0, now_ms } end
 local total, first = tonumber(g[2] or 0), tonumber(ARGV[6])
 if first > total then return { -3, '', 0, now_ms } end
-local bodies = {}
-for arg = 8 + math.max(0, total - first), #ARGV do bodies[#bodies + 1] = ARGV[arg] end
+local bodies = { unpack(ARGV, 8 + math.max(0, total - first)) }
 if #bodies > 0 then
   local ids = push_new(queue_of(master), bodies, ARGV[7] == '1')
   in_chunks(ids, function(...) redis.call('SADD', key .. ':left', ...) end)

@@ -85,7 +85,7 @@ local problems = {
   },
   twice = { function() return true end },
   no_id = {
-    function(id) return has_body(id) end,
+    function(field, bucket) return redis.pcall('HEXISTS', ns .. 'jobs:' .. bucket, field) == 1 end,
   },
   no_body_scheduled = {
     function(id) return redis.call('ZSCORE', scheduled, id) and not has_body(id) end,
@@ -188,6 +188,7 @@ local problems = {
       return 'raised, so that no number is given out twice'
     end,
   },
+  not_a_bucket = { function(bucket) return type(redis.pcall('HLEN', ns .. 'jobs:' .. bucket)) ~= 'number' end },
   not_a_list = { function(queue) return not on_list('LLEN', queue) end },
   -- More was enqueued than is completed, discarded, written off or here. Subject: how many. Where: the
   -- queue, if the walk could tell.

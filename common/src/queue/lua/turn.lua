@@ -198,6 +198,23 @@ local function take_each(state, batch, taken)
   return ids
 end
 
+-- Bodies of jobs of a bucket, false where there is none. Something else in the bucket's place has none.
+local function bodies_in(bucket, ids)
+  local bodies = redis.pcall('HMGET', bucket, unpack(ids))
+  for i = 1, bodies.err and #ids or 0 do bodies[i] = false end
+  return bodies
+end
+
+-- A body that a program of before there were buckets has left, now where it belongs; or false.
+local function body_of_before(id)
+  local before = ns .. 'jobs'
+  local body = redis.pcall('HGET', before, id)
+  if type(body) ~= 'string' then return false end
+  set_body(id, body)
+  redis.call('HDEL', before, id)
+  return body
+end
+
 local function has_gap(bodies)
   for _, body in ipairs(bodies) do
     if not body then return true end
@@ -216,22 +233,18 @@ end
 -- Ids that follow each other, the first with this number.
 local function claim_row(kind, number, ids)
   local left = BUCKET - number % BUCKET
-  if #ids > left then
-    add_part(bucket_at(kind, number + left), { unpack(ids, left + 1) })
-    ids = { unpack(ids, 1, left) }
-  end
-  add_part(bucket_at(kind, number), ids)
+  add_part(bucket_at(kind, number), #ids > left and { unpack(ids, 1, left) } or ids)
+  if #ids > left then add_part(bucket_at(kind, number + left), { unpack(ids, left + 1) }) end
 end
 
 local function claim(ids)
-  local from, bucket = 1, bucket_of(ids[1])
-  for at = 2, #ids + 1 do
-    local next_bucket = ids[at] and bucket_of(ids[at])
-    if next_bucket ~= bucket then
-      add_part(bucket, { unpack(ids, from, at - 1) })
-      from, bucket = at, next_bucket
-    end
+  local buckets, of_bucket = {}, {}
+  for _, id in ipairs(ids) do
+    local bucket = bucket_of(id)
+    if not of_bucket[bucket] then buckets[#buckets + 1], of_bucket[bucket] = bucket, {} end
+    table.insert(of_bucket[bucket], id)
   end
+  for _, bucket in ipairs(buckets) do add_part(bucket, of_bucket[bucket]) end
 end
 
 local slot_taken -- the queue that the popped id has used a slot of
@@ -308,7 +321,7 @@ local again = {}
 local function claim_each(ids, bodies, records)
   local first_ids, first_bodies, by_lease = {}, {}, {}
   for i, id in ipairs(ids) do
-    local body, before = bodies[i], records[i]
+    local body, before = bodies[i] or body_of_before(id), records[i]
     local suspect = body and before and is_suspect(before)
     if suspect and holds_suspect() then
       put_off_suspect(id)
@@ -333,7 +346,7 @@ if claimed > 0 then
   local has_records = redis.call('EXISTS', attempts) == 1
   for _, part in ipairs(parts) do
     local bucket, ids = unpack(part)
-    local bodies = redis.call('HMGET', bucket, unpack(ids))
+    local bodies = bodies_in(bucket, ids)
     local records = has_records and redis.call('HMGET', attempts, unpack(ids))
     if records or has_gap(bodies) then ids, bodies = claim_each(ids, bodies, records or {}) end
     if #ids > 0 then

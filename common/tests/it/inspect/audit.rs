@@ -325,6 +325,27 @@ async fn jobs_that_vanished_are_told_in_number() {
 }
 
 #[tokio::test]
+async fn something_else_in_the_place_of_a_bucket_is_told_and_the_rest_is_audited() {
+    let stage = Stage::set();
+    stage.enqueue(&Nothing { n: 1 }).await;
+    stage.command("SET", "jobs:low-7", &["x"]).await;
+    let at_home = stage.queue.body(id("default-1")).await.unwrap();
+    let stray = ["default-2000", &at_home];
+    stage.command("HSET", "jobs:default-0", &stray).await;
+
+    let report = stage.audit().await;
+
+    let told = [
+        (Problem::NoId, "default-2000"),
+        (Problem::NotABucket, "low-7"),
+        (Problem::Imbalance, "-1"),
+    ];
+    assert_eq!(problems(&report.findings), told);
+    assert_eq!(report.findings[0].at, "default-0");
+    assert_eq!(report.queues[&Queue::Default].waiting, 1);
+}
+
+#[tokio::test]
 async fn something_else_in_the_place_of_a_list_is_told_and_hides_no_job() {
     let stage = Stage::set();
     stage.enqueue(&Nothing { n: 1 }).await;

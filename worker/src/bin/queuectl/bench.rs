@@ -311,6 +311,27 @@ fn rate(n: u64, since: Instant) -> u64 {
     u64::try_from(u128::from(n) * 1_000_000 / us).unwrap_or(u64::MAX)
 }
 
+/// The names of what holds bodies.
+async fn buckets(redis: &Redis, keys: &Keys) -> Result<Vec<String>, Failure> {
+    let (mut names, mut cursor) = (Vec::new(), 0_u64);
+    loop {
+        let scan = redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(format!("{}jobs:*", keys.prefix()))
+            .arg("COUNT")
+            .arg(1000)
+            .to_owned();
+        let (next, some): (u64, Vec<String>) =
+            redis.read("find what the bench has left", &scan).await?;
+        names.extend(some);
+        if next == 0 {
+            return Ok(names);
+        }
+        cursor = next;
+    }
+}
+
 /// Removes what a bench may leave, whatever ended it.
 async fn clean_up(redis: &Redis, keys: &Keys) -> Result<(), Failure> {
     let mut names = vec![
@@ -328,6 +349,7 @@ async fn clean_up(redis: &Redis, keys: &Keys) -> Result<(), Failure> {
     for queue in Queue::ALL {
         names.extend([keys.queue(queue), keys.mark(queue), keys.loose(queue)]);
     }
+    names.extend(buckets(redis, keys).await?);
     let workers = redis::cmd("ZRANGE")
         .arg(keys.workers())
         .arg(0)

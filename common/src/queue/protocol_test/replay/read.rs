@@ -66,10 +66,8 @@ pub(super) async fn read(real: &Real, expected: &Store, node: &mut Node) -> Resu
         of_queue.copied().unwrap_or(0)
     };
     let completed = expected.ledger.completed.values();
-    let (completed, made) = (
-        completed.map(|n| usize::from(*n)).sum(),
-        expected.ledger.made.len(),
-    );
+    let completed = completed.map(|n| usize::from(*n)).sum();
+    let made = expected.ledger.made.len();
     if (stat("completed"), stat("enqueued")) != (completed, made) {
         return Err(format!("{stats:?} should tell {completed} of {made} done"));
     }

@@ -1,0 +1,182 @@
+//! Turns, on a real Redis.
+
+use std::collections::BTreeSet;
+
+use serde_json::value::RawValue;
+
+use super::{
+    LIB, Options, Queue,
+    limits::Demand,
+    settle::{Settlement, Verdict},
+    turn::{Lease, Turns},
+};
+use crate::testing::TestQueue;
+
+async fn waiting(queue: &TestQueue, n: usize) {
+    for _ in 0..n {
+        let options = Options::default();
+        let args = RawValue::NULL;
+        let producer = queue.producer();
+        producer
+            .enqueue_raw("test.any", args, &options)
+            .await
+            .unwrap();
+    }
+}
+
+fn wants(n: usize) -> Demand {
+    Demand {
+        order: vec![(Queue::Default, n)],
+        free: n,
+        ..Demand::default()
+    }
+}
+
+#[tokio::test]
+async fn jobs_of_one_lease_may_end_one_by_one_and_each_once() {
+    let queue = TestQueue::start();
+    let turns = Turns::on(&queue);
+    waiting(&queue, 12).await;
+    let claimed = turns.take(&[], None, &wants(12)).await.unwrap().claimed;
+    let leases: BTreeSet<_> = claimed.iter().map(|job| &job.lease).collect();
+    assert_eq!((claimed.len(), leases.len()), (12, 1));
+    let end = |n: usize| Settlement::of(claimed[n].id, &claimed[n].lease, Verdict::Done);
+    let back = |n: usize| Settlement::of(claimed[n].id, &claimed[n].lease, Verdict::Back);
+    let ids = |of: &[usize]| of.iter().map(|n| claimed[*n].id).collect::<Vec<_>>();
+
+    // default-1 is the beginning of default-10 to 12, and stays.
+    for (ends, refused) in [
+        (vec![end(10), end(5)], vec![]),
+        (vec![end(5), end(1), back(11)], vec![5]),
+        (vec![end(11), end(9)], vec![11]),
+    ] {
+        let reply = turns.take(&ends, None, &Demand::default()).await.unwrap();
+        assert_eq!(reply.refused, ids(&refused));
+    }
+
+    let held: Vec<_> = queue.held(turns.worker).await.into_keys().collect();
+    assert_eq!(held, ids(&[0, 2, 3, 4, 6, 7, 8]));
+    let of_another = Settlement::of(claimed[0].id, &Lease::from("1@5"), Verdict::Done);
+    let mut ends: Vec<_> = [8, 0, 2, 3, 4, 6, 7].map(end).into();
+    ends.push(of_another);
+    let reply = turns.take(&ends, None, &wants(5)).await.unwrap();
+    assert_eq!(reply.refused, ids(&[0]));
+    assert_eq!(reply.claimed[0].id, claimed[11].id, "it was given back");
+    let stats = queue.keys.stats();
+    let done: u64 = queue.command(&["HGET", &stats, "completed:default"]).await;
+    assert_eq!(done, 11);
+}
+
+#[tokio::test]
+async fn what_lies_in_two_buckets_is_claimed_in_order_and_leaves_nothing() {
+    let queue = TestQueue::start();
+    let turns = Turns::on(&queue);
+    let mark = queue.keys.mark(Queue::Default);
+    let words = ["HSET", &mark, "last", "995", "cursor", "995"];
+    let _: usize = queue.command(&words).await;
+    waiting(&queue, 12).await;
+
+    let claimed = turns.take(&[], None, &wants(12)).await.unwrap().claimed;
+
+    let numbers: Vec<_> = claimed.iter().map(|job| job.id.number()).collect();
+    assert_eq!(numbers, (996..1008).collect::<Vec<_>>());
+    assert!(claimed.iter().all(|job| !job.body.is_empty()));
+    let ends = claimed.iter().map(|job| {
+        // One lease for both buckets, as if Redis's clock had been set back between two claims.
+        Settlement::of(job.id, &claimed[0].lease, Verdict::Done)
+    });
+    let ends: Vec<_> = ends.collect();
+    let claims = queue.keys.claims(turns.worker);
+    let ids: Vec<_> = claimed.iter().map(|job| job.id.to_string()).collect();
+    let leases: Vec<String> = queue.command(&["HKEYS", &claims]).await;
+    assert_eq!(leases.len(), 2);
+    let lease = leases.iter().find(|lease| claimed[0].lease.is(lease));
+    let _: usize = queue.command(&["DEL", &claims]).await;
+    let words = ["HSET", &claims, lease.unwrap(), &(ids.join(" ") + " ")];
+    let _: usize = queue.command(&words).await;
+    let reply = turns.take(&ends, None, &Demand::default()).await.unwrap();
+    assert_eq!(reply.refused, []);
+    assert!(queue.is_drained().await);
+    assert!(queue.held(turns.worker).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_body_of_before_buckets_is_found_when_its_job_is_claimed() {
+    let queue = TestQueue::start();
+    let turns = Turns::on(&queue);
+    waiting(&queue, 3).await;
+    let bucket = queue.keys.bucket("default-1".parse().unwrap());
+    let old = format!("{}jobs", queue.keys.prefix());
+    let _: String = queue.command(&["RENAME", &bucket, &old]).await;
+
+    let claimed = turns.take(&[], None, &wants(3)).await.unwrap().claimed;
+
+    assert_eq!(claimed.len(), 3);
+    assert!(claimed.iter().all(|job| !job.body.is_empty()));
+    assert_eq!(queue.bodies().await.len(), 3);
+    let is_left: bool = queue.command(&["EXISTS", &old]).await;
+    assert!(!is_left);
+}
+
+#[tokio::test]
+async fn something_else_in_the_place_of_a_bucket_takes_no_other_job_with_it() {
+    let queue = TestQueue::start();
+    let turns = Turns::on(&queue);
+    let mark = queue.keys.mark(Queue::Default);
+    let words = ["HSET", &mark, "last", "997", "cursor", "997"];
+    let _: usize = queue.command(&words).await;
+    waiting(&queue, 4).await;
+    let bucket = queue.keys.bucket("default-1000".parse().unwrap());
+    let _: String = queue.command(&["SET", &bucket, "x"]).await;
+
+    let claimed = turns.take(&[], None, &wants(4)).await.unwrap().claimed;
+
+    let numbers: Vec<_> = claimed.iter().map(|job| job.id.number()).collect();
+    assert_eq!(numbers, [998, 999]);
+}
+
+#[tokio::test]
+async fn a_lease_that_a_clock_that_was_set_back_gives_out_again_loses_nothing() {
+    let queue = TestQueue::start();
+    let turns = Turns::on(&queue);
+    waiting(&queue, 1).await;
+    let first = turns.take(&[], None, &wants(1)).await.unwrap().claimed;
+    let (id, lease) = (first[0].id, &first[0].lease);
+    let script = format!("{LIB}\nhold(ARGV[1], ARGV[2], {{ ARGV[3] }})");
+    let _: () = redis::Script::new(&script)
+        .key(queue.keys.prefix())
+        .arg(turns.worker)
+        .arg(lease)
+        .arg("default-7")
+        .invoke_async(&mut queue.redis.connection().await.unwrap())
+        .await
+        .unwrap();
+
+    let held: Vec<_> = queue.held(turns.worker).await.into_keys().collect();
+
+    assert_eq!(held, [id, "default-7".parse().unwrap()]);
+}
+
+#[tokio::test]
+async fn what_a_claim_that_falls_behind_gives_back_keeps_its_order() {
+    let queue = TestQueue::start();
+    let mark = queue.keys.mark(Queue::Default);
+    // As if a list of 9000 had been deleted.
+    let _: usize = queue.command(&["HSET", &mark, "last", "9000"]).await;
+    waiting(&queue, 4).await;
+    let turns = Turns::on(&queue);
+    let list = queue.keys.queue(Queue::Default);
+    let listed: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
+    let demand = wants(3);
+
+    for _ in 0..2 {
+        let reply = turns.take(&[], None, &demand).await.unwrap();
+        assert_eq!(reply.claimed, []);
+        let after: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
+        assert_eq!(after, listed);
+    }
+
+    let reply = turns.take(&[], None, &demand).await.unwrap();
+    let claimed: Vec<_> = reply.claimed.iter().map(|job| job.id.number()).collect();
+    assert_eq!(claimed, [9001, 9002, 9003]);
+}
