@@ -1,6 +1,6 @@
 //! Consume: the loop of a worker. While it is busy it takes turns ([`super::turn`]), which never block;
-//! with a free slot and nothing to claim it waits in BRPOP on its own connection. Up to two turns are
-//! under way at once, each for about half of the slots: while Redis works on one, the jobs of the other
+//! with a free slot and nothing to claim it waits in BRPOP on its own connection. Up to two or three turns are
+//! under way at once, each for its part of the slots: while Redis works on one, the jobs of another
 //! run. Before this, [`super::enqueue`] pushed the jobs; next, [`super::run`] runs them.
 //!
 //! The loop has a [`thread`] of its own; [`compare`] finds claims whose answer was lost; [`finish`] ends the
@@ -43,6 +43,8 @@ use crate::{
 const RETRY: Duration = Duration::from_millis(100);
 /// Turns under way at once.
 const TURNS: usize = 2;
+/// The same while jobs run that were not done at once, as a master does that keeps Redis busy (docs/decisions/0039).
+const TURNS_BESIDE: usize = 3;
 /// How long the jobs of one turn are tried at once, one after another, before the rest get tasks of their own.
 const AT_ONCE: Duration = Duration::from_micros(500);
 /// How often what Redis holds is compared with what runs, after a turn failed.
@@ -150,7 +152,7 @@ impl Consumer {
     /// Claims and runs jobs until the shutdown, or until the heartbeat ends; then finishes what runs, for
     /// `patience` at most, and gives the rest back.
     pub(super) async fn run(&mut self, shutdown: &Shutdown, patience: Duration) {
-        while !shutdown.is_asked() && self.beats() {
+        while !shutdown.is_asked() && self.news.has_changed().is_ok() {
             if self.to_compare && self.under_way.is_empty() {
                 self.compare().await;
             }
@@ -175,11 +177,7 @@ impl Consumer {
         self.finish(patience).await;
     }
 
-    fn beats(&self) -> bool {
-        self.news.has_changed().is_ok()
-    }
-
-    /// A first turn is begun for whatever there is to do; a second beside it only if it is worth its while.
+    /// A first turn is begun for whatever there is to do; another beside it only if it is worth its while.
     fn turn_is_due(&self) -> bool {
         if self.to_compare || self.retry_at.is_some() {
             return false;
@@ -193,18 +191,27 @@ impl Consumer {
         let work = self.unsettled.len().max(claims);
         match self.under_way.len() {
             0 => work > 0 || self.popped.is_some(),
-            TURNS.. => false,
-            _ => work >= self.half(),
+            n if n >= self.turns() => false,
+            _ => work >= self.part(),
         }
     }
 
-    fn half(&self) -> usize {
-        self.slots.total().div_ceil(2)
+    fn turns(&self) -> usize {
+        if self.in_flight.is_empty() {
+            TURNS
+        } else {
+            TURNS_BESIDE
+        }
+    }
+
+    /// How many jobs a turn is for.
+    fn part(&self) -> usize {
+        self.slots.total().div_ceil(self.turns())
     }
 
     /// Settles what is finished and claims what there are slots for.
     fn begin_turn(&mut self) {
-        let demand = self.slots.demand(Instant::now(), self.half());
+        let demand = self.slots.demand(Instant::now(), self.part());
         let popped = self.popped.take();
         let take = popped.map(|id| {
             let has_slot = demand.order.iter().any(|(queue, _)| *queue == id.queue());
