@@ -224,7 +224,10 @@ impl Scene<'_> {
         let window = self.begin().await?;
         worker.executed(all).await?;
         let cost = window.end(self.redis).await?;
-        cost.add("drain", all - before, self.depth, figures);
+        // Few jobs may be gone before they are looked at.
+        if before < all {
+            cost.add("drain", all - before, self.depth, figures);
+        }
         worker.stop().await
     }
 

@@ -65,7 +65,12 @@ impl Consumer {
             .iter()
             .filter(|s| s.verdict == Verdict::Back)
             .count();
-        match self.settle_only().await {
+        let mut settled = self.settle_only().await;
+        if settled.as_ref().is_err_and(KvError::is_lost_connection) {
+            // It died while nothing was asked over it. To settle again is harmless.
+            settled = self.settle_only().await;
+        }
+        match settled {
             Ok(()) if given_back > 0 => tracing::info!("gave {given_back} unfinished jobs back"),
             Ok(()) => {}
             Err(error) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::{
     queue::{Options, Queue, WorkerOptions},
-    testing::{TestQueue, eventually},
+    testing::{RedisServer, TestQueue, eventually},
 };
 
 use super::{Look, Plot, Stage, act, brief, fan};
@@ -44,6 +44,27 @@ async fn what_does_not_finish_in_time_is_given_back_and_does_not_count_as_an_att
     queue.ends_clean().await;
     second.stop().await;
     assert_eq!((stage.starts_of("a"), stage.starts_of("b")), (2, 2));
+}
+
+#[tokio::test]
+async fn what_runs_is_given_back_though_the_connection_died_meanwhile() {
+    let server = RedisServer::start(&["--appendfsync", "no"]);
+    let queue = TestQueue::on(&server.url());
+    let stage = Stage::new();
+    let hurried = WorkerOptions {
+        shutdown_patience: Duration::from_millis(50),
+        ..TestQueue::options("default=1")
+    };
+    let job = act("a", Plot::Waits);
+    queue.producer().enqueue(&job).await.unwrap();
+    let worker = queue.worker(stage.registry(), hurried);
+    stage.has_started("a").await;
+    let kill = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
+    let _: usize = queue.command(&kill).await;
+
+    worker.stop().await;
+
+    assert_eq!(queue.listed(Queue::Default).await, 1);
 }
 
 #[tokio::test]
