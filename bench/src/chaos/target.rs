@@ -176,9 +176,8 @@ impl Target {
     /// How many jobs are not settled.
     pub(crate) async fn bodies(&self) -> Result<u64> {
         let mut bodies = 0;
-        let buckets = format!("{}jobs:*", self.keys.prefix());
-        let buckets: Vec<String> = self.ask(redis::cmd("KEYS").arg(buckets)).await?;
-        for bucket in buckets {
+        let buckets = redis::cmd("KEYS").arg(self.keys.buckets()).to_owned();
+        for bucket in self.ask::<Vec<String>>(&buckets).await? {
             bodies += self.ask::<u64>(redis::cmd("HLEN").arg(bucket)).await?;
         }
         Ok(bodies)

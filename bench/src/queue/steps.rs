@@ -309,7 +309,7 @@ impl Bench {
         worker.stop().await?;
         let keys = &namespace.keys;
         let left = [
-            format!("{}jobs:*", keys.prefix()),
+            keys.buckets(),
             keys.queue(Queue::Default),
             keys.loose(Queue::Default),
         ];

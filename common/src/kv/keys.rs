@@ -72,6 +72,11 @@ impl Keys {
         format!("{}jobs:{bucket}", self.prefix)
     }
 
+    /// What the names of all buckets are like, for SCAN.
+    pub fn buckets(&self) -> String {
+        self.prefix.to_string() + "jobs:*"
+    }
+
     /// HASH id → `<attempts> <deaths>` of jobs that ran before and are to run again.
     pub fn attempts(&self) -> String {
         format!("{}attempts", self.prefix)

@@ -39,29 +39,13 @@ pub(super) async fn move_old(redis: &Redis, keys: &Keys) -> Result<(), KvError> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use serde::{Deserialize, Serialize};
-    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::{
-        queue::{JobContext, JobId, LIB, Options, Task, TaskError},
+        queue::{JobId, LIB},
         testing::TestQueue,
     };
-
-    #[derive(Clone, Serialize, Deserialize)]
-    struct Nothing;
-
-    impl Task for Nothing {
-        const NAME: &'static str = "test.nothing";
-        type Context = ();
-        type Output = ();
-
-        async fn run(self, (): &(), _: &JobContext) -> Result<(), TaskError> {
-            Ok(())
-        }
-    }
 
     #[tokio::test]
     async fn scripts_and_programs_have_one_bucket_for_an_id() {
@@ -97,28 +81,19 @@ mod tests {
     #[tokio::test]
     async fn what_was_in_one_hash_is_in_buckets() {
         let queue = TestQueue::start();
-        let (producer, options) = (queue.producer(), Options::default());
-        for _ in 0..3 {
-            let made = producer.enqueue_raw("test.any", RawValue::NULL, &options);
-            made.await.unwrap();
-        }
-        let mark = queue.keys.mark(crate::queue::Queue::Default);
-        let _: usize = queue.command(&["HSET", &mark, "last", "1998"]).await;
-        producer
-            .enqueue_all(&vec![Nothing; 20_000], &options)
-            .await
-            .unwrap();
-        let bodies = queue.bodies().await;
-        let buckets: BTreeSet<_> = bodies.keys().map(|id| queue.keys.bucket(*id)).collect();
-        assert_eq!((bodies.len(), buckets.len()), (20_003, 22));
         let old = format!("{}jobs", queue.keys.prefix());
-        for (id, body) in &bodies {
-            let words = ["HSET", &old, &id.to_string(), body];
-            let _: usize = queue.command(&words).await;
-        }
-        for bucket in &buckets {
-            let _: usize = queue.command(&["DEL", bucket]).await;
-        }
+        let ids = (1..=20_000).map(|n| format!("default-{n}"));
+        let ids = ids.chain(["low+7".to_owned()]);
+        let bodies: BTreeMap<JobId, String> = ids
+            .map(|id| (id.parse().unwrap(), format!("the body of {id}")))
+            .collect();
+        let mut words = vec!["HSET".to_owned(), old.clone()];
+        words.extend(
+            bodies
+                .iter()
+                .flat_map(|(id, body)| [id.to_string(), body.clone()]),
+        );
+        let _: usize = queue.command(&words).await;
 
         for _ in 0..2 {
             move_old(&queue.redis, &queue.keys).await.unwrap();

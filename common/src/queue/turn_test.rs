@@ -24,6 +24,13 @@ async fn waiting(queue: &TestQueue, n: usize) {
     }
 }
 
+/// As if so many had come and gone.
+async fn begin_after(queue: &TestQueue, n: u64) {
+    let (mark, n) = (queue.keys.mark(Queue::Default), n.to_string());
+    let words = ["HSET", &mark, "last", &n, "cursor", &n];
+    let _: usize = queue.command(&words).await;
+}
+
 fn wants(n: usize) -> Demand {
     Demand {
         order: vec![(Queue::Default, n)],
@@ -71,9 +78,7 @@ async fn jobs_of_one_lease_may_end_one_by_one_and_each_once() {
 async fn what_lies_in_two_buckets_is_claimed_in_order_and_leaves_nothing() {
     let queue = TestQueue::start();
     let turns = Turns::on(&queue);
-    let mark = queue.keys.mark(Queue::Default);
-    let words = ["HSET", &mark, "last", "995", "cursor", "995"];
-    let _: usize = queue.command(&words).await;
+    begin_after(&queue, 995).await;
     waiting(&queue, 12).await;
 
     let claimed = turns.take(&[], None, &wants(12)).await.unwrap().claimed;
@@ -122,9 +127,7 @@ async fn a_body_of_before_buckets_is_found_when_its_job_is_claimed() {
 async fn something_else_in_the_place_of_a_bucket_takes_no_other_job_with_it() {
     let queue = TestQueue::start();
     let turns = Turns::on(&queue);
-    let mark = queue.keys.mark(Queue::Default);
-    let words = ["HSET", &mark, "last", "997", "cursor", "997"];
-    let _: usize = queue.command(&words).await;
+    begin_after(&queue, 997).await;
     waiting(&queue, 4).await;
     let bucket = queue.keys.bucket("default-1000".parse().unwrap());
     let _: String = queue.command(&["SET", &bucket, "x"]).await;

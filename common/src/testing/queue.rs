@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use redis::{Commands, FromRedisValue, ToRedisArgs};
 use tokio::task::JoinHandle;
 
-use super::{required, unique};
+use super::{eventually, required, unique};
 use crate::{
     id::BootId,
     kv::{Keys, KvError, Redis, blocking::BlockingHealth},
@@ -152,6 +152,15 @@ impl TestQueue {
         self.buckets().await.is_empty()
     }
 
+    /// Waits until every job is settled and forgotten.
+    ///
+    /// # Panics
+    /// If Redis cannot be asked, or it takes too long.
+    pub async fn until_drained(&self) {
+        let drained = async || self.is_drained().await.then_some(());
+        eventually("no job is left", drained).await;
+    }
+
     /// The bodies of all jobs that are not settled, by id, as far as they can be read.
     ///
     /// # Panics
@@ -167,8 +176,7 @@ impl TestQueue {
     }
 
     async fn buckets(&self) -> Vec<String> {
-        let pattern = format!("{}jobs:*", self.keys.prefix());
-        self.command(&["KEYS", &pattern]).await
+        self.command(&["KEYS", &self.keys.buckets()]).await
     }
 
     /// The body of a job, if it is not settled.

@@ -65,12 +65,7 @@ impl Consumer {
             .iter()
             .filter(|s| s.verdict == Verdict::Back)
             .count();
-        let mut settled = self.settle_only().await;
-        if settled.as_ref().is_err_and(KvError::is_lost_connection) {
-            // It died while nothing was asked over it. To settle again is harmless.
-            settled = self.settle_only().await;
-        }
-        match settled {
+        match self.settle_only().await {
             Ok(()) if given_back > 0 => tracing::info!("gave {given_back} unfinished jobs back"),
             Ok(()) => {}
             Err(error) => {
@@ -79,15 +74,19 @@ impl Consumer {
         }
     }
 
-    /// Takes a turn that claims nothing.
+    /// Takes a turn that claims nothing; again on a new connection, once, if the old one turns out to be lost: to
+    /// settle twice is harmless.
     async fn settle_only(&mut self) -> Result<(), KvError> {
         if self.unsettled.is_empty() && self.popped.is_none() {
             return Ok(());
         }
         let popped = self.popped.map(Popped::Back);
-        self.turns
-            .take(&self.unsettled, popped, &Demand::default())
-            .await?;
+        let demand = Demand::default();
+        let once = async || self.turns.take(&self.unsettled, popped, &demand).await;
+        match once().await {
+            Err(error) if error.is_lost_connection() => once().await?,
+            done => done?,
+        };
         self.unsettled.clear();
         self.popped = None;
         Ok(())

@@ -1,4 +1,4 @@
--- How many bodies there are at this instant, and what ought to be. What it takes from ARGV, from 2 on: the number of
+-- How many bodies there are at this instant. What it takes from ARGV, from 2 on: the number of
 -- buckets that a walk over the keys has found, their names; then for each of the three queues its name and the highest
 -- numbers of pushed and of unlisted ids before that walk. A bucket that began since is of a later number.
 local AFTER_BUCKETS = 2 + tonumber(ARGV[2]) + 10 -- the place of the next argument

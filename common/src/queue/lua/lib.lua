@@ -10,7 +10,7 @@ local STRIDE = 4000 -- how far a claim moves a cursor at most, so that no script
 
 local function queue_of(id) return string.match(id, '^%a+') or '' end
 
--- A job's body, which nobody has written as long as there is none.
+-- The bucket of a job, and its body there: '' if it has none.
 local function bucket_of(id)
   local kind, thousands = string.match(id, '^(%a+[-+])(%d-)%d?%d?%d?$')
   return ns .. 'jobs:' .. (kind or '?') .. (thousands == '' and '0' or thousands or '')

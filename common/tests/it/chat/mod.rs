@@ -227,8 +227,7 @@ impl Look for TestChat {
     }
 
     async fn is_idle(&self) {
-        let drained = async || self.queue.is_drained().await.then_some(());
-        eventually("no job is left", drained).await;
+        self.queue.until_drained().await;
     }
 
     async fn keys_of(&self, room: &RoomId) -> Vec<String> {

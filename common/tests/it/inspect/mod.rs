@@ -226,10 +226,7 @@ impl Stage {
 
     /// Waits until no job is left.
     async fn wait_until_empty(&self) {
-        eventually("no job is left", async || {
-            self.queue.is_drained().await.then_some(())
-        })
-        .await;
+        self.queue.until_drained().await;
     }
 
     /// A total since ever.

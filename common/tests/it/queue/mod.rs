@@ -54,8 +54,6 @@ pub(crate) trait Look {
     /// Waits until a key is gone.
     async fn gone(&self, key: &str);
     /// Waits until every job is settled and nothing of any is left, then asserts that the books balance.
-    /// Waits until no job is left.
-    async fn settled(&self);
     async fn ends_clean(&self);
     /// Asserts that no job is missing from the books, `left` of them unsettled.
     async fn adds_up(&self, left: usize);
@@ -111,13 +109,8 @@ impl Look for TestQueue {
         .await;
     }
 
-    async fn settled(&self) {
-        let drained = async || self.is_drained().await.then_some(());
-        eventually("all jobs are settled", drained).await;
-    }
-
     async fn ends_clean(&self) {
-        self.settled().await;
+        self.until_drained().await;
         for queue in Queue::ALL {
             self.gone(&self.keys.queue(queue)).await;
         }

@@ -161,7 +161,7 @@ async fn sockets_that_are_cut_again_and_again_cost_no_job() {
     eventually("all are settled", async || {
         let mut cutter = cutter.clone();
         let jobs: Vec<String> = redis::cmd("KEYS")
-            .arg(format!("{}jobs:*", queue.keys.prefix()))
+            .arg(queue.keys.buckets())
             .query_async(&mut cutter)
             .await
             .unwrap();
@@ -307,7 +307,7 @@ async fn a_full_redis_refuses_new_jobs_and_works_off_those_it_has() {
 
     let worker = queue.worker(stage.registry(), TestQueue::options("default=4"));
     stage.have_ended(taken as usize).await;
-    queue.settled().await;
+    queue.until_drained().await;
 
     queue
         .producer()

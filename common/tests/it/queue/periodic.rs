@@ -135,7 +135,7 @@ async fn each_tick_runs_once_whoever_of_three_workers_lives() {
     let last = tower
         .queue
         .worker(registry, TestQueue::options("default=8"));
-    tower.queue.settled().await;
+    tower.queue.until_drained().await;
     last.stop().await;
 
     // A job that its worker died with may have run twice; its tick is the same.
@@ -171,7 +171,7 @@ async fn of_ticks_that_were_missed_the_latest_runs_unless_the_task_says_otherwis
             (entry.last_ms > Some(1)).then_some(())
         })
         .await;
-        tower.queue.settled().await;
+        tower.queue.until_drained().await;
         worker.stop().await;
 
         let mut heard: Vec<_> = tower.heard().into_iter().flatten().collect();

@@ -314,7 +314,7 @@ impl Stack {
 
     /// Waits until no job is left, whatever became of it.
     pub(crate) async fn idle(&self) {
-        let jobs = format!("{}jobs:*", self.queue.keys.prefix());
+        let jobs = self.queue.keys.buckets();
         eventually("no job is left", async || {
             let left: Vec<String> = self.try_redis(&["KEYS", &jobs]).await?;
             left.is_empty().then_some(())

@@ -318,7 +318,7 @@ async fn buckets(redis: &Redis, keys: &Keys) -> Result<Vec<String>, Failure> {
         let scan = redis::cmd("SCAN")
             .arg(cursor)
             .arg("MATCH")
-            .arg(format!("{}jobs:*", keys.prefix()))
+            .arg(keys.buckets())
             .arg("COUNT")
             .arg(1000)
             .to_owned();
