@@ -42,8 +42,8 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 19;
 /// So long on average a call is to be after the one before it.
 const BETWEEN_CALLS: Duration = Duration::from_micros(400);
-/// And so long a message after the one before it.
-const BETWEEN_MESSAGES: Duration = Duration::from_micros(50);
+/// And so long a message after the one before it: at 5,000 a second a pause begins to find several of one room.
+const BETWEEN_MESSAGES: Duration = Duration::from_micros(200);
 /// So much the appends may be ahead of that before there is a pause.
 const BURST: Duration = Duration::from_millis(2);
 /// The longest pause.
@@ -91,8 +91,14 @@ struct Waiting {
 
 impl Gathered {
     /// How much the appends are ahead of their time now.
-    fn pause(&self) -> Duration {
+    fn ahead(&self) -> Duration {
         self.ahead.saturating_sub(self.last.elapsed())
+    }
+
+    /// For how long more is to gather before the next call; none if it would not take more.
+    fn pause(&self) -> Option<Duration> {
+        let ahead = self.ahead();
+        (ahead > BURST && self.waiting.len() < BATCH).then_some(ahead)
     }
 }
 
@@ -156,8 +162,10 @@ impl Appends {
                     }
                 }
             }
-            let pause = self.gathered().pause();
-            if pause > BURST {
+            // Again and again, as another task may have taken a batch meanwhile.
+            loop {
+                let pause = self.gathered().pause();
+                let Some(pause) = pause else { break };
                 sleep(pause).await;
             }
         }
@@ -179,7 +187,7 @@ impl Appends {
         let fitting = fitting.count();
         let rest = gathered.waiting.split_off(fitting);
         let mut batch = mem::replace(&mut gathered.waiting, rest);
-        let ahead = gathered.pause();
+        let ahead = gathered.ahead();
         let messages = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let time = BETWEEN_CALLS.max(BETWEEN_MESSAGES * messages);
         gathered.ahead = (ahead + time).min(LONGEST_PAUSE);
@@ -223,5 +231,30 @@ impl Appends {
 
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_waited_for_only_when_ahead_and_while_a_call_would_take_it() {
+        let message = || Waiting {
+            room: "room".parse().unwrap(),
+            own_id: String::new(),
+            content: String::new(),
+            answer: oneshot::channel().0,
+        };
+        let gathered = |messages, ahead| Gathered {
+            waiting: std::iter::repeat_with(message).take(messages).collect(),
+            under_way: 1,
+            last: Instant::now(),
+            ahead,
+        };
+
+        assert!(gathered(BATCH - 1, LONGEST_PAUSE).pause().is_some());
+        assert!(gathered(BATCH, LONGEST_PAUSE).pause().is_none());
+        assert!(gathered(1, BURST).pause().is_none());
     }
 }
