@@ -3,7 +3,7 @@
 //! A call costs Redis far more than a message in it: the system calls for it, the script's beginning, a
 //! transaction in the append-only file; and a room of which several messages are in one call costs little more
 //! than one. So what comes while two batches are under way goes with the next one; and who makes very many calls, or
-//! appends very many messages, pauses between them, so that more gathers. A message that is alone goes at once.
+//! appends very many messages, pauses between them, so that more gathers. Elsewhere a message goes at once.
 
 use std::{
     mem,
@@ -42,8 +42,8 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 19;
 /// So long on average a call is to be after the one before it.
 const BETWEEN_CALLS: Duration = Duration::from_micros(400);
-/// And so long a message after the one before it: at 5,000 a second a pause begins to find several of one room.
-const BETWEEN_MESSAGES: Duration = Duration::from_micros(200);
+/// And so long a message after the one before it.
+const BETWEEN_MESSAGES: Duration = Duration::from_micros(100);
 /// So much the appends may be ahead of that before there is a pause.
 const BURST: Duration = Duration::from_millis(2);
 /// The longest pause.
@@ -95,10 +95,35 @@ impl Gathered {
         self.ahead.saturating_sub(self.last.elapsed())
     }
 
-    /// For how long more is to gather before the next call; none if it would not take more.
+    /// For how long more is to gather before the next call.
     fn pause(&self) -> Option<Duration> {
-        let ahead = self.ahead();
-        (ahead > BURST && self.waiting.len() < BATCH).then_some(ahead)
+        Some(self.ahead()).filter(|ahead| *ahead > BURST)
+    }
+
+    /// The next batch; none if nothing has gathered, and then one task less appends.
+    fn take(&mut self) -> Option<Vec<Waiting>> {
+        if self.waiting.is_empty() {
+            self.under_way -= 1;
+            return None;
+        }
+        let mut bytes = 0;
+        let fitting = self.waiting.iter().take(BATCH).take_while(|message| {
+            let is_first = bytes == 0;
+            bytes += message.content.len();
+            is_first || bytes <= BATCH_BYTES
+        });
+        let rest = self.waiting.split_off(fitting.count());
+        let mut batch = mem::replace(&mut self.waiting, rest);
+        let messages = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        let time = BETWEEN_CALLS.max(BETWEEN_MESSAGES * messages);
+        self.ahead = if self.waiting.is_empty() {
+            (self.ahead() + time).min(LONGEST_PAUSE)
+        } else {
+            Duration::ZERO // a call's worth has gathered: what is left goes at once
+        };
+        self.last = Instant::now();
+        batch.sort_by(|one, next| one.room.cmp(&next.room)); // each room's stay in their order
+        Some(batch)
     }
 }
 
@@ -143,7 +168,7 @@ impl Appends {
 
     /// Appends what has gathered until nothing is left.
     async fn append_all(self) {
-        while let Some(batch) = self.next() {
+        while let Some(batch) = self.take() {
             match self.run(&batch).await {
                 Ok(answers) => {
                     for (waiting, answer) in batch.into_iter().zip(answers) {
@@ -169,32 +194,6 @@ impl Appends {
                 sleep(pause).await;
             }
         }
-    }
-
-    /// The next batch; none if nothing has gathered.
-    fn next(&self) -> Option<Vec<Waiting>> {
-        let mut gathered = self.gathered();
-        if gathered.waiting.is_empty() {
-            gathered.under_way -= 1;
-            return None;
-        }
-        let mut bytes = 0;
-        let fitting = gathered.waiting.iter().take(BATCH).take_while(|message| {
-            let is_first = bytes == 0;
-            bytes += message.content.len();
-            is_first || bytes <= BATCH_BYTES
-        });
-        let fitting = fitting.count();
-        let rest = gathered.waiting.split_off(fitting);
-        let mut batch = mem::replace(&mut gathered.waiting, rest);
-        let ahead = gathered.ahead();
-        let messages = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        let time = BETWEEN_CALLS.max(BETWEEN_MESSAGES * messages);
-        gathered.ahead = (ahead + time).min(LONGEST_PAUSE);
-        gathered.last = Instant::now();
-        drop(gathered);
-        batch.sort_by(|one, next| one.room.cmp(&next.room)); // each room's stay in their order
-        Some(batch)
     }
 
     /// Appends a batch, room by room, and gives an answer to each.
@@ -229,6 +228,10 @@ impl Appends {
         })
     }
 
+    fn take(&self) -> Option<Vec<Waiting>> {
+        self.gathered().take()
+    }
+
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -236,25 +239,50 @@ impl Appends {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::repeat_with;
+
     use super::*;
 
-    #[test]
-    fn more_is_waited_for_only_when_ahead_and_while_a_call_would_take_it() {
-        let message = || Waiting {
+    fn message(bytes: usize) -> Waiting {
+        Waiting {
             room: "room".parse().unwrap(),
             own_id: String::new(),
-            content: String::new(),
+            content: "x".repeat(bytes),
             answer: oneshot::channel().0,
-        };
-        let gathered = |messages, ahead| Gathered {
-            waiting: std::iter::repeat_with(message).take(messages).collect(),
+        }
+    }
+
+    fn gathered(messages: usize, bytes: usize) -> Gathered {
+        Gathered {
+            waiting: repeat_with(|| message(bytes)).take(messages).collect(),
             under_way: 1,
             last: Instant::now(),
-            ahead,
-        };
+            ahead: Duration::ZERO,
+        }
+    }
 
-        assert!(gathered(BATCH - 1, LONGEST_PAUSE).pause().is_some());
-        assert!(gathered(BATCH, LONGEST_PAUSE).pause().is_none());
-        assert!(gathered(1, BURST).pause().is_none());
+    #[test]
+    fn few_are_followed_at_once_many_after_a_pause() {
+        let (mut few, mut many) = (gathered(10, 1), gathered(BATCH, 1));
+
+        assert_eq!(few.take().unwrap().len(), 10);
+        assert_eq!(few.pause(), None);
+        assert_eq!(many.take().unwrap().len(), BATCH);
+        assert!(many.pause().unwrap() <= LONGEST_PAUSE);
+
+        assert!(many.take().is_none());
+        assert_eq!(many.under_way, 0);
+    }
+
+    #[test]
+    fn what_one_call_cannot_take_waits_for_no_pause() {
+        for (mut gathered, first) in [
+            (gathered(BATCH + 1, 1), BATCH),
+            (gathered(3, BATCH_BYTES / 2), 2),
+        ] {
+            assert_eq!(gathered.take().unwrap().len(), first);
+            assert_eq!(gathered.pause(), None);
+            assert_eq!(gathered.take().unwrap().len(), 1);
+        }
     }
 }
