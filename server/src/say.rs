@@ -119,7 +119,7 @@ fn not_changed(error: ChangeError, message: MessageId, room: &RoomId) -> Refusal
         ChangeError::Redis(error) => not_kept(&error, room),
         error => {
             tracing::warn!(error = %Chain(&error), room.id = %room, "a message could not be changed");
-            let text = "the message is in the archive only, which cannot be read now; \
+            let text = "the message is in the archive only, which is away; \
                         send this again with the same clientId";
             Refusal::later("archive_unavailable", text, ARCHIVE_AGAIN)
         }

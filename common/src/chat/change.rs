@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 
 use super::{Appended, Chat, Content, RoomLog, amend::Archived, message::Marks};
 use crate::{
-    error::Chain,
     id::{MessageId, RoomId},
     kv::{KvError, Script},
     pg::PgError,
@@ -73,8 +72,9 @@ pub enum ChangeError {
     /// Redis failed; the change may have been made then, and asking again is safe.
     #[error(transparent)]
     Redis(#[from] KvError),
-    /// The message is in the archive only, which cannot be read.
-    #[error("look for a message that is in the archive only")]
+    /// The message is in the archive only, which cannot be read or written; the change may have been made then, and
+    /// asking again is safe.
+    #[error("change a message that is in the archive only")]
     Archive(#[source] PgError),
 }
 
@@ -152,15 +152,18 @@ impl Chat {
             Looked::Refused(why) => return Err(why.into()),
             Looked::Unknown => return Err(Unchangeable::NotFound.into()),
         };
-        if archived {
-            // So that pages have it at once; what follows the flush does the same again.
+        // A resend may be of one that the archive did not take.
+        let in_archive = archived || appended.duplicate && !self.log.shows(room, message).await?;
+        let amended = if in_archive {
             let text = content.message.as_ref();
-            let amended = self.archive.amend_one(room, message, appended.id, text);
-            if let Err(error) = amended.await {
-                tracing::warn!(error = %Chain(&error), room.id = %room, "a change is not in the archive yet; the flush will do it");
-            }
-        }
+            let archive = &self.archive;
+            archive.amend_one(room, message, appended.id, text).await
+        } else {
+            Ok(())
+        };
         self.ask_flush_of_many(room, appended).await;
+        // What follows the flush will do it; until then pages have what was before, so it is not acknowledged.
+        amended.map_err(ChangeError::Archive)?;
         Ok(appended)
     }
 }
@@ -203,6 +206,12 @@ impl RoomLog {
         }
         let refused = Unchangeable::ALL.iter().find(|why| why.code() == done);
         Ok(refused.map_or(Looked::Unknown, |why| Looked::Refused(*why)))
+    }
+
+    /// Whether whoever reads a message finds it in the log.
+    async fn shows(&self, room: &RoomId, message: MessageId) -> Result<bool, KvError> {
+        let (newest, _) = self.before(room, MessageId(message.0 + 1), 1).await?;
+        Ok(newest.iter().any(|entry| entry.id == message))
     }
 
     /// Takes the text of edits, each of which a later change has replaced: (edit, change).

@@ -244,6 +244,45 @@ async fn without_postgres_what_is_in_the_log_can_be_changed_and_the_rest_is_told
 }
 
 #[tokio::test]
+async fn what_the_archive_does_not_take_at_once_is_not_acknowledged_before_it_has_it() {
+    let chat = TestChat::with(windowed(2, 2)).await;
+    let lobby = room("lobby");
+    let worker = chat.worker();
+    let said = chat.say_many(&lobby, 4).await;
+    chat.warm(&lobby).await;
+    chat.flush(&lobby).await;
+    chat.is_idle().await;
+    worker.stop().await;
+    // It can be read, and goes before it is written.
+    chat.database
+        .execute("ALTER TABLE messages ADD CONSTRAINT away CHECK (body <> 'one') NOT VALID")
+        .await;
+
+    let one = by_ada("one");
+    let edit = || chat.chat.edit(&lobby, said[0], &one);
+    for _ in 0..2 {
+        let away = edit().await;
+        assert!(matches!(away, Err(ChangeError::Archive(_))), "{away:?}");
+    }
+    chat.database
+        .execute("ALTER TABLE messages DROP CONSTRAINT away")
+        .await;
+    let again = edit().await.unwrap();
+
+    assert!(again.duplicate);
+    let archived = chat.archived(&lobby).await;
+    assert_eq!(texts(&archived), ["one", "2", "3", "4"]);
+    assert_eq!(marks(&archived)[0], edited(again.id));
+    // What the log shows needs no archive, though it is sent again.
+    chat.database
+        .execute("ALTER TABLE messages RENAME TO away")
+        .await;
+    for _ in 0..2 {
+        chat.edit(&lobby, said[3], "four").await;
+    }
+}
+
+#[tokio::test]
 async fn a_change_is_above_what_it_changes_even_if_the_clock_went_back() {
     let chat = TestChat::start().await;
     let lobby = room("lobby");

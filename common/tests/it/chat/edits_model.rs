@@ -183,7 +183,10 @@ impl World {
                 .post(&self.room, &content(said))
                 .await
                 .unwrap(),
-            Some(target) => self.send_change(target, said).await.unwrap(),
+            Some(target) => match self.send_change(target, said).await {
+                Err(ChangeError::Archive(_)) if self.archive_is_away => return,
+                again => again.unwrap(),
+            },
         };
         assert_eq!((again.id, again.duplicate), (id, true));
     }
