@@ -8,7 +8,7 @@ use common::{
         message::Marks,
         rehydrate::RehydrateChunk,
     },
-    id::MessageId,
+    id::{MessageId, RoomId},
     testing::TestChat,
 };
 
@@ -73,16 +73,22 @@ async fn children_may_store_a_change_before_its_message_and_an_earlier_change_af
     );
 }
 
+/// Messages of a warm room, all of them in the archive and the newest in the log. No worker runs any more.
+async fn say_and_archive(chat: &TestChat, room: &RoomId, count: usize) -> Vec<MessageId> {
+    let worker = chat.worker();
+    let said = chat.say_many(room, count).await;
+    chat.warm(room).await;
+    chat.flush(room).await;
+    chat.is_idle().await;
+    worker.stop().await;
+    said
+}
+
 #[tokio::test]
 async fn what_is_in_the_archive_only_is_changed_there_at_once() {
     let chat = TestChat::with(windowed(3, 2)).await;
     let lobby = room("lobby");
-    let worker = chat.worker();
-    let said = chat.say_many(&lobby, 8).await;
-    chat.warm(&lobby).await;
-    chat.flush(&lobby).await;
-    chat.is_idle().await;
-    worker.stop().await;
+    let said = say_and_archive(&chat, &lobby, 8).await;
     assert_eq!(ids(&chat.log(&lobby).await), said[5..]);
 
     let edit = chat.edit(&lobby, said[0], "one").await;
@@ -115,12 +121,7 @@ async fn what_is_in_the_archive_only_is_changed_there_at_once() {
 async fn a_deletion_that_the_archive_does_not_know_yet_counts() {
     let chat = TestChat::with(windowed(2, 2)).await;
     let lobby = room("lobby");
-    let worker = chat.worker();
-    let said = chat.say_many(&lobby, 5).await;
-    chat.warm(&lobby).await;
-    chat.flush(&lobby).await;
-    chat.is_idle().await;
-    worker.stop().await;
+    let said = say_and_archive(&chat, &lobby, 5).await;
     chat.delete(&lobby, said[0]).await;
 
     // As if the server had died before it told the archive.
@@ -214,12 +215,7 @@ async fn a_stale_piece_in_a_cold_log_gives_way_to_the_archive() {
 async fn without_postgres_what_is_in_the_log_can_be_changed_and_the_rest_is_told() {
     let chat = TestChat::with(windowed(2, 2)).await;
     let (lobby, fresh) = (room("lobby"), room("fresh"));
-    let worker = chat.worker();
-    let said = chat.say_many(&lobby, 4).await;
-    chat.warm(&lobby).await;
-    chat.flush(&lobby).await;
-    chat.is_idle().await;
-    worker.stop().await;
+    let said = say_and_archive(&chat, &lobby, 4).await;
     chat.database
         .execute("ALTER TABLE messages RENAME TO away")
         .await;
@@ -247,12 +243,7 @@ async fn without_postgres_what_is_in_the_log_can_be_changed_and_the_rest_is_told
 async fn what_the_archive_does_not_take_at_once_is_not_acknowledged_before_it_has_it() {
     let chat = TestChat::with(windowed(2, 2)).await;
     let lobby = room("lobby");
-    let worker = chat.worker();
-    let said = chat.say_many(&lobby, 4).await;
-    chat.warm(&lobby).await;
-    chat.flush(&lobby).await;
-    chat.is_idle().await;
-    worker.stop().await;
+    let said = say_and_archive(&chat, &lobby, 4).await;
     // It can be read, and goes before it is written.
     chat.database
         .execute("ALTER TABLE messages ADD CONSTRAINT away CHECK (body <> 'one') NOT VALID")
