@@ -119,15 +119,15 @@ test('where WebSockets fail and HTTP answers, events are used', async () => {
     url: 'http://chat.test', fetch: /** @type {any} */ (http.fetch), WebSocket: /** @type {any} */ (server.WebSocket),
   });
 
-  const connected = chat.connect();
-  for (let n = 1; n <= 3; n += 1) {
-    await eventually(() => server.sockets.length === n && chat.status.state === 'offline');
-    await new Promise((resolve) => setTimeout(resolve)); // HTTP has answered
-    chat.reconnect();
-  }
-  await connected;
+  let isConnected = false;
+  void chat.connect().then(() => (isConnected = true));
+  // Its own waits are random: another attempt may come before ours, or before HTTP has answered.
+  await eventually(() => {
+    if (chat.status.state === 'offline') chat.reconnect();
+    return isConnected;
+  });
 
-  equal([chat.status.transport, server.sockets.length], ['events', 3]);
+  equal([chat.status.transport, server.sockets.length >= 3], ['events', true], `${server.sockets.length} sockets`);
   chat.close();
 });
 
