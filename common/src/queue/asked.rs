@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::{
     EnqueueError, Options, Task,
+    clock::Clock,
     enqueue::millis,
     job::Body,
     unique::{Keyed, MAX_KEY, Unique},
@@ -14,10 +15,22 @@ use super::{
 pub(super) struct Asked {
     pub(super) body: String,
     pub(super) unique: Option<Keyed>,
-    pub(super) laned: bool,
+    laned: bool,
+    expires: bool,
 }
 
 impl Asked {
+    /// Whether it has neither lane nor key.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.laned && self.unique.is_none()
+    }
+
+    /// Its body with the time before all else, if `clock` may tell it: not of a job that expires, which would end
+    /// unrun if the clock of whoever asks for it had stood still, as it does while a machine sleeps.
+    pub(super) fn stamped(&self, clock: Option<Clock>) -> Option<String> {
+        Some(clock.filter(|_| !self.expires)?.stamp(&self.body))
+    }
+
     /// A job of `task`; `reply` names the call that waits for its end. Its body has `most` bytes or less.
     pub(super) fn of<T: Task>(
         task: &T,
@@ -55,6 +68,7 @@ impl Asked {
         };
         Ok(Self {
             laned: body.lane.is_some(),
+            expires: body.expires.is_some(),
             body: write(&body, most)?,
             unique,
         })
@@ -94,4 +108,34 @@ pub(super) fn write(body: &Body<'_>, most: usize) -> Result<String, EnqueueError
         });
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_expires_never_bears_a_time_that_redis_did_not_write() {
+        let args = serde_json::value::to_raw_value(&1).unwrap();
+        let asked = |expires_in| {
+            let options = Options {
+                expires_in,
+                ..Options::default()
+            };
+            let body = Body::new("t", Cow::Borrowed(&*args));
+            Asked::new(body, None, &options, 1000).unwrap()
+        };
+        let clock = Some(Clock::shows(7));
+
+        let expiring = asked(Some(std::time::Duration::from_secs(60)));
+
+        assert!(expiring.stamped(clock).is_none());
+        assert!(asked(None).stamped(None).is_none());
+        assert!(
+            asked(None)
+                .stamped(clock)
+                .unwrap()
+                .starts_with(r#"{"at":7"#)
+        );
+    }
 }

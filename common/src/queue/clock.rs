@@ -1,10 +1,17 @@
 //! Redis's clock, as a process knows it from an answer. A body begins with the time at which it was made, and only
-//! Redis's clock can tell that: clocks of machines differ. The scripts put it there; where many jobs are made at
-//! once, whoever makes them does, which takes Redis an eighth less for each.
+//! Redis's clock can tell that: clocks of machines differ. The scripts put it there; where many jobs are made, at once
+//! or one soon after another, whoever makes them does, which takes Redis less for each.
 
-use std::time::Instant;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use super::enqueue::millis;
+
+/// How long an answer tells the time to a producer of single jobs: another Redis may have taken over, with another
+/// clock.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What Redis's clock showed, and when that was heard. Goes on by this machine's monotonic clock: behind by as long as
 /// it took to hear the answer, and not ahead, unless Redis's own clock is set back.
@@ -42,6 +49,23 @@ impl Clock {
     }
 }
 
+/// What the clones of a producer know of Redis's clock.
+#[derive(Debug, Default)]
+pub(super) struct LastShown(Mutex<Option<Clock>>);
+
+impl LastShown {
+    /// What was heard just now, if anything was.
+    pub(super) fn fresh(&self) -> Option<Clock> {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.filter(|clock| clock.heard.elapsed() < FRESH)
+    }
+
+    pub(super) fn shows(&self, clock: Clock) {
+        let clock = clock.best(self.fresh());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +88,18 @@ mod tests {
         assert!(late.best(Some(early)).now_ms() >= 2_000_000);
         assert!(early.best(Some(late)).now_ms() >= 2_000_000);
         assert!(early.best(None).now_ms() >= 2_000_000);
+    }
+
+    #[test]
+    fn what_was_heard_a_second_ago_tells_no_time_any_more() {
+        let last = LastShown::default();
+        assert!(last.fresh().is_none());
+
+        last.shows(Clock::shows(1));
+        assert!(last.fresh().is_some());
+
+        let heard = Instant::now().checked_sub(FRESH).unwrap();
+        last.shows(Clock { shown_ms: 1, heard });
+        assert!(last.fresh().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Enqueue: where a job begins. One script makes it, counts it and lists it.
+//! Enqueue: where a job begins. One script makes it, counts it and lists it (`enqueue_one` for most).
 //! Next, `consume` pops it.
 
 use std::{
@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
-    JobId, LIB, Lane, NUMBERS, Queue, Task, TraceParent,
+    JobId, LIB, Lane, Queue, Task, TraceParent,
     asked::Asked,
+    clock::LastShown,
     flow,
     job::Body,
     lane::MAX_LANE,
@@ -22,12 +23,6 @@ use super::{
 };
 use crate::kv::{Keys, KvError, Redis, Script};
 
-static ENQUEUE_ONE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "push a job",
-        &[NUMBERS, include_str!("lua/enqueue_one.lua")],
-    )
-});
 static ENQUEUE_LANED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "push jobs into lanes",
@@ -187,6 +182,7 @@ pub struct Producer {
     pub(super) keys: Keys,
     pub(super) hearing: Arc<Hearing>,
     pub(super) max_body: usize,
+    pub(super) clock: Arc<LastShown>,
 }
 
 impl Producer {
@@ -197,6 +193,7 @@ impl Producer {
             redis,
             keys,
             max_body: MAX_BODY,
+            clock: Arc::default(),
         }
     }
 
@@ -282,7 +279,13 @@ impl Producer {
         when: When,
         asked: impl FnOnce() -> Result<Asked, EnqueueError>,
     ) -> Result<Enqueued, EnqueueError> {
-        let push = async { Ok(self.push(queue, when, vec![asked()?]).await?[0]) };
+        let push = async {
+            let asked = asked()?;
+            if matches!(when, When::Now) && asked.is_plain() {
+                return self.push_plain(queue, &asked).await;
+            }
+            Ok(self.push(queue, when, vec![asked]).await?[0])
+        };
         spanned(enqueuing(task), push).await
     }
 
@@ -295,7 +298,6 @@ impl Producer {
         let some_unique = jobs.iter().any(|asked| asked.unique.is_some());
         let script = match when {
             _ if some_unique => &ADMIT,
-            When::Now if jobs.len() == 1 && !jobs[0].laned => &ENQUEUE_ONE,
             When::Now => &ENQUEUE_LANED,
             When::In(_) | When::At(_) => &SCHEDULE,
         };
@@ -325,8 +327,7 @@ impl Producer {
             made.map(unique::admitted)
         } else {
             let ids: Result<Vec<JobId>, _> = script.run(&self.redis, &call).await;
-            let new = |id| Enqueued { id, existed: false };
-            ids.map(|ids| ids.into_iter().map(new).collect())
+            ids.map(|ids| ids.into_iter().map(Enqueued::new).collect())
         };
         pushed.map_err(|source| EnqueueError::refused(queue, source))
     }

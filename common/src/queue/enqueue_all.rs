@@ -72,20 +72,18 @@ impl Producer {
         jobs: Vec<Asked>,
         clock: Option<Clock>,
     ) -> Result<Pushed, EnqueueError> {
-        let is_plain = |asked: &Asked| !asked.laned && asked.unique.is_none();
-        if !matches!(when, When::Now) || !jobs.iter().all(is_plain) {
+        if !matches!(when, When::Now) || !jobs.iter().all(Asked::is_plain) {
             let made = self.push(queue, when, jobs).await?;
             let ids = made.into_iter().map(|made| made.id).collect();
             return Ok(Pushed { ids, clock: None });
         }
         let mut call = ENQUEUE.on(self.keys.prefix());
-        call.arg(queue).arg(u8::from(clock.is_some()));
-        for asked in &jobs {
-            match clock {
-                Some(clock) => call.arg(clock.stamp(&asked.body)),
-                None => call.arg(&asked.body),
-            };
-        }
+        let stamped: Option<Vec<String>> = jobs.iter().map(|asked| asked.stamped(clock)).collect();
+        call.arg(queue).arg(u8::from(stamped.is_some()));
+        match stamped {
+            Some(bodies) => call.arg(bodies),
+            None => call.arg(jobs.iter().map(|asked| &asked.body).collect::<Vec<_>>()),
+        };
         let pushed = ENQUEUE.run(&self.redis, &call).await;
         let (first, now_ms): (JobId, u64) =
             pushed.map_err(|source| EnqueueError::refused(queue, source))?;

@@ -57,6 +57,7 @@ pub mod context;
 pub mod dead;
 pub mod enqueue;
 mod enqueue_all;
+mod enqueue_one;
 pub mod fan_out;
 #[cfg(test)]
 mod fan_out_test;
@@ -126,36 +127,29 @@ pub use trace::TraceParent;
 pub use unique::{Enqueued, Unique};
 pub use worker::{Worker, WorkerError, WorkerOptions};
 
+/// The text of scripts' parts, one after the other.
+macro_rules! lua {
+    ($($part:literal),+) => { concat!($(include_str!(concat!("lua/", $part, ".lua"))),+) };
+}
+
 /// What every script begins with.
-const NUMBERS: &str = include_str!("lua/numbers.lua");
+const NUMBERS: &str = lua!("numbers");
 /// What a script needs that only makes jobs without lanes.
-const HEAD: &str = concat!(
-    include_str!("lua/numbers.lua"),
-    include_str!("lua/head.lua")
-);
+const HEAD: &str = lua!("numbers", "head");
 /// The part of a script that makes a job in the same step as what the job is for: it has `push_new` and
 /// `refuse_draining`.
 pub(crate) fn makes_jobs() -> &'static str {
     HEAD
 }
 
+/// What a turn needs nearly always (`turn.lua`).
+const OFTEN: &str = lua!("numbers", "head", "often");
+/// What a turn needs seldom.
+const SELDOM: &str = lua!("lib", "lanes", "claims", "flow", "cancels", "turn_seldom");
 /// What the scripts share.
-const LIB: &str = concat!(
-    include_str!("lua/numbers.lua"),
-    include_str!("lua/head.lua"),
-    include_str!("lua/lib.lua"),
-    include_str!("lua/lanes.lua"),
-    include_str!("lua/claims.lua")
-);
+const LIB: &str = lua!("numbers", "head", "often", "lib", "lanes", "claims");
 /// What the scripts share that end jobs: what hears of an end may be a flow.
-const ENDS: &str = concat!(
-    include_str!("lua/numbers.lua"),
-    include_str!("lua/head.lua"),
-    include_str!("lua/lib.lua"),
-    include_str!("lua/lanes.lua"),
-    include_str!("lua/claims.lua"),
-    include_str!("lua/flow.lua")
-);
+const ENDS: &str = lua!("numbers", "head", "often", "lib", "lanes", "claims", "flow");
 /// What the scripts share that take jobs out of where they wait.
 const WITHDRAW: &str = include_str!("lua/withdraw.lua");
 /// What the scripts share that end claims.

@@ -23,7 +23,13 @@ use crate::{
 static TURN: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "settle and claim jobs",
-        &[super::ENDS, super::CANCELS, include_str!("lua/turn.lua")],
+        &[
+            super::OFTEN,
+            "local function make_seldom(turn)",
+            super::SELDOM,
+            "end",
+            include_str!("lua/turn.lua"),
+        ],
     )
 });
 static HELD: LazyLock<Script> = LazyLock::new(|| {

@@ -65,6 +65,13 @@ pub struct Enqueued {
     pub existed: bool,
 }
 
+impl Enqueued {
+    /// One that was not here.
+    pub(super) fn new(id: JobId) -> Self {
+        Self { id, existed: false }
+    }
+}
+
 /// What the script tells: each job's id, and whether that was here.
 pub(super) fn admitted(jobs: Vec<(JobId, bool)>) -> Vec<Enqueued> {
     let here = jobs.iter().filter(|(_, existed)| *existed).count();

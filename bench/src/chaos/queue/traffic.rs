@@ -31,11 +31,11 @@ const SCRIPTS: [(Script, &str); 12] = [
         include_str!("../../../../common/src/queue/lua/enqueue_one.lua"),
     ),
     (
-        Script::Enqueue,
+        Script::EnqueueLaned,
         include_str!("../../../../common/src/queue/lua/enqueue_laned.lua"),
     ),
     (
-        Script::EnqueueBulk,
+        Script::Enqueue,
         include_str!("../../../../common/src/queue/lua/enqueue.lua"),
     ),
     (
@@ -73,7 +73,7 @@ enum Script {
     Turn,
     Held,
     Enqueue,
-    EnqueueBulk,
+    EnqueueLaned,
     Schedule,
     FanOut,
     Seal,
@@ -197,12 +197,12 @@ fn understand(script: Script, args: &[&str]) -> Command {
         Script::Held => Command::Held {
             worker: args[0].to_owned(),
         },
-        Script::Enqueue => Command::Enqueue {
-            jobs: args.len() - 1,
-        },
         // The queue, and whether the bodies have their time.
-        Script::EnqueueBulk => Command::Enqueue {
+        Script::Enqueue => Command::Enqueue {
             jobs: args.len().saturating_sub(2),
+        },
+        Script::EnqueueLaned => Command::Enqueue {
+            jobs: args.len() - 1,
         },
         Script::Schedule => Command::Schedule,
         // The index of the chunk's first child.
@@ -344,10 +344,7 @@ mod tests {
     #[test]
     fn every_job_of_a_bulk_counts() {
         let traffic = Traffic::default();
-        let script = SCRIPTS
-            .iter()
-            .find(|(script, _)| *script == Script::EnqueueBulk);
-        let script = script.unwrap().1;
+        let script = include_str!("../../../../common/src/queue/lua/enqueue.lua");
         let hash = redis::Script::new(script).get_hash().to_owned();
         traffic.read(&Value::of_texts(&["SCRIPT", "LOAD", script]));
         let bulk = ["EVALSHA", &hash, "1", "{x}:", "low", "0", "{}", "{}", "{}"];

@@ -1,14 +1,17 @@
 -- Make one job waiting that has no lane, at the back of its queue. By itself, because half of the time of enqueue.lua
 -- would go into making what one job does not need.
--- KEYS 1 namespace     ARGV 1 queue, 2 body
--- Returns its id in a list, or the error DRAINING.
-local queue = ARGV[1]
+-- KEYS 1 namespace     ARGV 1 queue, 2 1 if the body begins with its time already, else 0, 3 body
+-- Returns { its id, now, ms (not if the body began with its time) }, or the error DRAINING.
+local queue, body, now_ms = ARGV[1], ARGV[3], false
 if redis.call('HEXISTS', ns .. 'draining', queue) == 1 then return refuse_draining(queue) end
-local time = redis.call('TIME')
-local at = string.format('{"at":%d,', time[1] * 1000 + time[2] / 1000)
+if ARGV[2] == '0' then
+  local time = redis.call('TIME')
+  now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  body = string.format('{"at":%d,', now_ms) .. string.sub(body, 2)
+end
 local number = draw(queue, 'last', 1) + 1
 local id = string.format('%s-%d', queue, number)
-redis.call('HSET', bucket_at(queue .. '-', number), id, at .. string.sub(ARGV[2], 2))
+redis.call('HSET', bucket_at(queue .. '-', number), id, body)
 redis.pcall('LPUSH', ns .. 'queue:' .. queue, id) -- an audit finds what has taken the list's place
 redis.call('HINCRBY', stats, 'enqueued:' .. queue, '1')
-return { id }
+return { id, now_ms }

@@ -1,4 +1,4 @@
--- Flows: what the end of a job starts. Joined to lib.lua in every script that ends jobs.
+-- Flows: what the end of a job starts. Joined to lib.lua in every script that ends jobs (in a turn, if it needs it).
 --
 -- A flow is a table of steps, written once by who started it, and where each step leads is part of the
 -- table: nothing is nested, and no body is ever read or written anew. A step is a job, or an `all` of

@@ -19,7 +19,7 @@ end
 local function count(what, n) redis.call('HINCRBY', stats, what, integer(n)) end
 
 -- What a body begins with: `at`, when the job was made, and `due`, the time that it was made for, if any.
--- Only Redis's clock can tell (who makes many jobs has asked it: `queue/clock.rs`); they stand first, so that scripts
+-- Only Redis's clock can tell (who makes several jobs has asked it: `queue/clock.rs`); they stand first, so that scripts
 -- find them without reading JSON.
 local function stamp(due)
   if not due then return string.format('{"at":%d,', now_ms) end

@@ -1,6 +1,6 @@
 
 -- Lanes: at most so many jobs of a kind at once, and at most so many in a time (docs/limits.md,
--- docs/decisions/0014). Stands below lib.lua in every script but that which makes jobs without lanes.
+-- docs/decisions/0014). Stands below lib.lua in every script but those that make jobs without lanes.
 --
 -- A job of a lane waits in `lane:<lane>`, first in, first out, until it is *let go*: it takes a slot and is
 -- listed at the back of its queue, as any other job. It gives the slot up when it comes to its end, or is to

@@ -1,4 +1,5 @@
--- What the scripts share that do more than make jobs: lists, groups, results, ends. Stands below head.lua.
+-- What the scripts share that do more than make jobs: lists, groups, results, ends. Stands below often.lua;
+-- in a turn inside `make_seldom`, as all below it (turn.lua).
 local attempts, scheduled, dead, workers = ns .. 'attempts', ns .. 'scheduled', ns .. 'dead', ns .. 'workers'
 
 local lanes -- what lanes.lua has, which stands below
@@ -8,14 +9,8 @@ local STEP = 2 ^ -20 -- between the places of two ids that are listed again one 
 local MOST_KEEP = 10 * 365 * 86400000 -- ms, of how a job ended; Redis refuses longer times
 local STRIDE = 4000 -- how far a claim moves a cursor at most, so that no script runs for long
 
-local function queue_of(id) return string.match(id, '^%a+') or '' end
-
--- The bucket of a job, and its body there: '' if it has none.
-local function bucket_of(id)
-  local kind, thousands = string.match(id, '^(%a+[-+])(%d-)%d?%d?%d?$')
-  return ns .. 'jobs:' .. (kind or '?') .. (thousands == '' and '0' or thousands or '')
-end
 local function has_body(id) return redis.call('HEXISTS', bucket_of(id), id) == 1 end
+-- '' if there is none.
 local function body_of(id) return redis.call('HGET', bucket_of(id), id) or '' end
 local function set_body(id, body) redis.call('HSET', bucket_of(id), id, body) end
 
@@ -61,17 +56,6 @@ local function make_unlisted(queue, body, due)
   if string.byte(body, 3) == LANE then lanes.set(id, body) end
   count('enqueued:' .. queue, 1)
   return id
-end
-
--- A queue's marks. The caller writes `cursor` back if it moves it.
-local function state_of(queue)
-  local mark = redis.call('HMGET', ns .. 'mark:' .. queue, 'last', 'cursor')
-  return { queue = queue, pattern = queue .. '-%d', last = tonumber(mark[1] or 0), cursor = tonumber(mark[2] or 0) }
-end
-
--- Whether an id is the one after the cursor, as most that are popped are: much quicker than to read it.
-local function is_next(state, id)
-  return id == string.format(state.pattern, state.cursor + 1) and state.cursor < state.last
 end
 
 -- Whether an id is still in the list for the first time, and so waits: its number, or nil.
@@ -193,14 +177,6 @@ local function fire_if_done(group)
   if g[5] == '1' then redis.call('DEL', key) else redis.call('HSET', key, 'fired', 1) end
 end
 
--- Children have completed: each counts once, however often it ran. One that was dead and was retried takes
--- its failure back. Returns whether one was left: then what follows the group may be due.
-local function leave_group_well(group, ids)
-  local key = ns .. 'group:' .. group
-  redis.call('HDEL', key .. ':failed', unpack(ids))
-  return redis.call('SREM', key .. ':left', unpack(ids)) > 0
-end
-
 -- A child has settled for good, well or not.
 local function leave_group(group, id, failure)
   local was_left
@@ -294,8 +270,4 @@ local function take(state, id)
   if state.behind then return false end
   state.cursor, state.moved = number, true
   return true
-end
-
-local function keep(state)
-  if state.moved then redis.call('HSET', ns .. 'mark:' .. state.queue, 'cursor', integer(state.cursor)) end
 end

@@ -1,5 +1,5 @@
-//! What lies in Redis, key by key, and what the scripts share: `lua/numbers.lua`, `head.lua`, `lib.lua` and
-//! `claims.lua`, function by function.
+//! What lies in Redis, key by key, and what the scripts share: `lua/numbers.lua`, `head.lua`, `often.lua`,
+//! `lib.lua` and `claims.lua`, function by function.
 //!
 //! A field stands for the key of its name, so that "in exactly one place" is something to check and
 //! nothing that the types give away. [`Ledger`] is what Redis does not remember.

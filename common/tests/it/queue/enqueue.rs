@@ -62,6 +62,29 @@ async fn a_bulk_gives_each_job_its_id_in_order_and_its_time_and_loses_none() {
     queue.adds_up(7 + 3203).await;
 }
 
+/// The first gets its time from the script, the others bear it.
+#[tokio::test]
+async fn jobs_that_are_made_one_by_one_have_their_time_too() {
+    let queue = TestQueue::start();
+    let producer = queue.producer();
+
+    let before = now_ms(&queue).await;
+    let mut ids = Vec::new();
+    for one in brief(0..5) {
+        ids.push(producer.enqueue(&one).await.unwrap());
+    }
+    let after = now_ms(&queue).await;
+
+    for id in ids {
+        let body = queue.body(id).await.unwrap();
+        let rest = body.strip_prefix(r#"{"at":"#).unwrap();
+        let (made, rest) = rest.split_once(',').unwrap();
+        let made: u64 = made.parse().unwrap();
+        assert!((before..=after).contains(&made), "{id}: {body}");
+        assert!(rest.starts_with(r#""task":"test.act""#), "{id}: {body}");
+    }
+}
+
 /// What Redis's clock shows.
 async fn now_ms(queue: &TestQueue) -> u64 {
     let (seconds, micros): (u64, u64) = queue.command(&["TIME"]).await;

@@ -1,0 +1,35 @@
+//! One job at once, without lane and key: the shortest way into a queue, and the most used.
+
+use std::sync::LazyLock;
+
+use super::{EnqueueError, Enqueued, JobId, NUMBERS, Producer, Queue, asked::Asked, clock::Clock};
+use crate::kv::Script;
+
+static ENQUEUE_ONE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "push a job",
+        &[NUMBERS, include_str!("lua/enqueue_one.lua")],
+    )
+});
+
+impl Producer {
+    /// Pushes a job that has neither lane nor key. It bears its time if an answer of Redis told the time just now: to
+    /// have the script write it takes Redis a quarter longer.
+    pub(super) async fn push_plain(
+        &self,
+        queue: Queue,
+        asked: &Asked,
+    ) -> Result<Enqueued, EnqueueError> {
+        let stamped = asked.stamped(self.clock.fresh());
+        let mut call = ENQUEUE_ONE.on(self.keys.prefix());
+        call.arg(queue).arg(u8::from(stamped.is_some()));
+        call.arg(stamped.as_ref().unwrap_or(&asked.body));
+        let pushed = ENQUEUE_ONE.run(&self.redis, &call).await;
+        let (id, now_ms): (JobId, Option<u64>) =
+            pushed.map_err(|source| EnqueueError::refused(queue, source))?;
+        if let Some(now_ms) = now_ms {
+            self.clock.shows(Clock::shows(now_ms));
+        }
+        Ok(Enqueued::new(id))
+    }
+}
