@@ -5,15 +5,20 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use common::id::{MessageId, RoomId};
+use tokio::time::timeout;
 
 use super::lock;
 
+/// How long anybody waits for another's look: about as long as Redis may take to answer. One that asks the archive as well
+/// may take longer, and the room may be warm by then.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// What is asked: the room, `since`, the limit.
-pub(super) type Question = (RoomId, Option<MessageId>, usize);
+pub(super) type InRoom = (RoomId, Option<MessageId>, usize);
 
 /// The looks that are under way, each of which may find a `T`.
 #[derive(Debug)]
@@ -22,7 +27,7 @@ pub(super) struct Looks<T> {
     by_question: Mutex<ByQuestion<T>>,
 }
 
-type ByQuestion<T> = HashMap<Question, (usize, Arc<Shared<T>>)>;
+type ByQuestion<T> = HashMap<InRoom, (usize, Arc<Shared<T>>)>;
 
 /// The last look, for one question. Locked while the next is under way.
 type Shared<T> = tokio::sync::Mutex<Option<Look<T>>>;
@@ -47,7 +52,7 @@ impl<T> Looks<T> {
     /// Those of the look.
     pub(super) async fn share<F, E>(
         &self,
-        question: Question,
+        question: InRoom,
         look: impl FnOnce() -> F,
     ) -> Result<T, E>
     where
@@ -56,7 +61,7 @@ impl<T> Looks<T> {
     {
         let asked = Instant::now();
         let asking = Asking::new(self, question);
-        let mut last = Some(asking.shared.lock().await);
+        let mut last = timeout(PATIENCE, asking.shared.lock()).await.ok();
         match last.as_deref() {
             Some(Some(Look::Found { began, what })) if *began >= asked => return Ok(what.clone()),
             // Who waited in vain looks at once: one after another, the last would wait for all others' patience.
@@ -85,12 +90,12 @@ impl<T> Looks<T> {
 /// One who asks. The last of them for a question takes it out.
 struct Asking<'a, T> {
     looks: &'a Looks<T>,
-    question: Question,
+    question: InRoom,
     shared: Arc<Shared<T>>,
 }
 
 impl<'a, T> Asking<'a, T> {
-    fn new(looks: &'a Looks<T>, question: Question) -> Self {
+    fn new(looks: &'a Looks<T>, question: InRoom) -> Self {
         let mut by_question = looks.by_question();
         let (asking, shared) = by_question.entry(question.clone()).or_default();
         *asking += 1;
@@ -130,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn question(since: i64) -> Question {
+    fn question(since: i64) -> InRoom {
         ("room".parse().unwrap(), Some(MessageId(since)), 100)
     }
 
@@ -207,6 +212,15 @@ mod tests {
         assert_eq!(first.await, Err("no answer"));
         assert!(is_pending(second.as_mut()));
         assert_eq!(third.await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_long_for_anothers_look() {
+        let looks = Looks::default();
+        let mut first = pin!(looks.share(question(1), pending::<Result<u32, ()>>));
+        assert!(is_pending(first.as_mut()));
+
+        assert_eq!(looks.share(question(1), || found(2)).await, Ok(2));
     }
 
     #[tokio::test]

@@ -102,8 +102,19 @@ impl Histories {
     }
 
     /// Where a room's history begins for a joiner. Where only the archive can tell, it is asked; if that
-    /// fails, what the log tells is all there is.
+    /// fails, what the log tells is all there is. Found once for all who ask the same at once.
     pub(crate) async fn beginning(
+        &self,
+        room: &RoomId,
+        since: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Opened, KvError> {
+        let find = || self.find_beginning(room, since, limit);
+        let question = (room.clone(), since, limit);
+        self.inner.looks.share(question, find).await
+    }
+
+    async fn find_beginning(
         &self,
         room: &RoomId,
         since: Option<MessageId>,
@@ -111,7 +122,7 @@ impl Histories {
     ) -> Result<Opened, KvError> {
         let chat = &self.inner.chat;
         let asked_at = Instant::now();
-        let mut opened = self.look(room, since, limit).await?;
+        let mut opened = chat.log.beginning(room, since, limit).await?;
         if opened.warm && !opened.behind {
             return self.unless_lost(room, since, limit, opened).await;
         }
@@ -120,9 +131,9 @@ impl Histories {
         let mut parts = kept.parts.lock().await;
         let mut told = parts.told(since, limit, asked_at, &opened);
         if told.is_none() && waited {
-            // Somebody else was looking: most who waited have it from Redis now.
+            // Somebody else was asking the archive: most who waited have it from Redis now.
             drop(parts);
-            opened = self.look(room, since, limit).await?;
+            opened = chat.log.beginning(room, since, limit).await?;
             if opened.warm && !opened.behind {
                 return self.unless_lost(room, since, limit, opened).await;
             }
@@ -159,18 +170,6 @@ impl Histories {
         }
     }
 
-    /// What the log tells; asked once for all who ask the same at once.
-    async fn look(
-        &self,
-        room: &RoomId,
-        since: Option<MessageId>,
-        limit: usize,
-    ) -> Result<Opened, KvError> {
-        let Inner { chat, looks, .. } = &*self.inner;
-        let look = || chat.log.beginning(room, since, limit);
-        looks.share((room.clone(), since, limit), look).await
-    }
-
     /// Drops what is kept of a room if Redis has lost the end of it.
     async fn unless_lost(
         &self,
@@ -188,7 +187,7 @@ impl Histories {
             return Ok(opened);
         }
         // Or somebody else has read on meanwhile.
-        let again = self.look(room, since, limit).await?;
+        let again = self.inner.chat.log.beginning(room, since, limit).await?;
         if again.top < parts.level {
             parts.by_start.clear();
             parts.level = again.top;
