@@ -60,7 +60,8 @@ pub(crate) async fn look(
     }
     Ok(json(&Shown {
         room_id: &room,
-        members: seen.members,
+        // Redis hears a moment later of who came just now.
+        members: seen.members.max(app.hub.members(&room) as u64),
         top,
         warm: seen.warm,
     }))
