@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::{Consumer, Listening};
+use super::{Consumer, Listening, RETRY};
 use crate::{
     error::Chain,
     kv::KvError,
@@ -65,11 +65,25 @@ impl Consumer {
             .iter()
             .filter(|s| s.verdict == Verdict::Back)
             .count();
-        match self.settle_only().await {
+        match self.settle_until(deadline).await {
             Ok(()) if given_back > 0 => tracing::info!("gave {given_back} unfinished jobs back"),
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "could not settle; another worker will take over what was held");
+            }
+        }
+    }
+
+    /// Settles what is left, when Redis is back if it is away: else others would do again what is done, and count what
+    /// was given back as one more death.
+    async fn settle_until(&mut self, deadline: tokio::time::Instant) -> Result<(), KvError> {
+        loop {
+            match self.settle_only().await {
+                Err(error) if tokio::time::Instant::now() + RETRY < deadline => {
+                    self.complain(&error);
+                    tokio::time::sleep(RETRY).await;
+                }
+                done => return done,
             }
         }
     }

@@ -68,6 +68,27 @@ async fn what_runs_is_given_back_though_the_connection_died_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_finishes_while_redis_is_away_is_settled_when_it_is_back() {
+    let mut server = RedisServer::start(&["--appendfsync", "always"]);
+    let queue = TestQueue::on(&server.url());
+    let stage = Stage::new();
+    let job = act("long", Plot::Hears);
+    queue.producer().enqueue(&job).await.unwrap();
+    let worker = queue.worker(stage.registry(), TestQueue::options("default=1"));
+    stage.has_started("long").await;
+
+    let stopping = tokio::spawn(worker.stop());
+    stage.has_started("the stop").await;
+    server.kill();
+    stage.open();
+    stage.has_ended("long").await;
+    server.restart();
+    stopping.await.unwrap();
+
+    queue.ends_clean().await;
+}
+
+#[tokio::test]
 async fn what_finishes_in_time_is_settled_and_nothing_more_is_claimed() {
     let queue = TestQueue::start();
     let stage = Stage::new();
