@@ -14,7 +14,13 @@ use crate::kv::{KvError, Script};
 static FAN_OUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "add children to a group",
-        &[super::LIB, include_str!("lua/fan_out.lua")],
+        &[
+            super::OFTEN,
+            "local function make_push_new()",
+            super::LANED,
+            "return push_new end",
+            include_str!("lua/fan_out.lua"),
+        ],
     )
 });
 

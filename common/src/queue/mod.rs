@@ -146,6 +146,8 @@ pub(crate) fn makes_jobs() -> &'static str {
 const OFTEN: &str = lua!("numbers", "head", "often");
 /// What a turn needs seldom.
 const SELDOM: &str = lua!("lib", "lanes", "claims", "flow", "cancels", "turn_seldom");
+/// What pushes jobs that may have lanes, below [`OFTEN`].
+const LANED: &str = lua!("lib", "lanes");
 /// What the scripts share.
 const LIB: &str = lua!("numbers", "head", "often", "lib", "lanes", "claims");
 /// What the scripts share that end jobs: what hears of an end may be a flow.

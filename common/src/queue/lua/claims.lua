@@ -3,12 +3,6 @@
 -- it: what one pop took, or what one turn took of jobs that have a record of as many attempts. No id is the end of
 -- another, so a plain search finds one. See docs/decisions/0031. How a claim begins and ends is in often.lua.
 
--- Whether a worker holds a job by a lease.
-local function holds(worker, id, lease)
-  local ids = redis.call('HGET', ns .. 'claims:' .. worker, lease)
-  return ids and string.find(ids, id .. ' ', 1, true) ~= nil
-end
-
 local function end_claim(worker, lease, id) return #end_claims(worker, lease, { id }) == 1 end
 
 -- { lease, ids, ... } job by job: { id, lease, ... }.

@@ -19,9 +19,11 @@ local g = redis.call('HMGET', key, 'sealed', 'total')
 if g[1] == '1' then return { -2, plan, 0, now_ms } end
 local total, first = tonumber(g[2] or 0), tonumber(ARGV[6])
 if first > total then return { -3, '', 0, now_ms } end
-local bodies = { unpack(ARGV, 8 + math.max(0, total - first)) }
+local bodies, stamped = { unpack(ARGV, 8 + math.max(0, total - first)) }, ARGV[7] == '1'
 if #bodies > 0 then
-  local ids = push_new(queue_of(master), bodies, ARGV[7] == '1')
+  -- What is stamped has no lane; that which pushes into lanes is made for others only, as in turn.lua.
+  local push = stamped and push_new or make_push_new()
+  local ids = push(queue_of(master), bodies, stamped)
   in_chunks(ids, function(...) redis.call('SADD', key .. ':left', ...) end)
   total = total + #bodies
   redis.call('HSET', key, 'total', integer(total))

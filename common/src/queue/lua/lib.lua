@@ -32,12 +32,6 @@ local function schedule(id, due)
   if redis.call('ZRANK', scheduled, id) == 0 then ring('look') end
 end
 
-local function in_chunks(items, call)
-  for from = 1, #items, CHUNK do
-    call(unpack(items, from, math.min(from + CHUNK - 1, #items)))
-  end
-end
-
 -- Pushes new jobs at the back of one queue, or into their lanes; returns their ids. What is stamped has no lane.
 local push_plain = push_new
 local function push_new(queue, bodies, stamped)

@@ -1,5 +1,5 @@
 -- What nearly each turn of a worker needs, and other scripts as well. Stands below head.lua. What stands in lib.lua, a
--- turn has only if it asks for it: see turn.lua.
+-- turn has only if it asks for it: see turn.lua; so has fan_out.lua.
 
 local function queue_of(id) return string.match(id, '^%a+') or '' end
 
@@ -24,12 +24,24 @@ local function keep(state)
   if state.moved then redis.call('HSET', ns .. 'mark:' .. state.queue, 'cursor', integer(state.cursor)) end
 end
 
+local function in_chunks(items, call)
+  for from = 1, #items, CHUNK do
+    call(unpack(items, from, math.min(from + CHUNK - 1, #items)))
+  end
+end
+
 -- Children have completed: each counts once, however often it ran. One that was dead and was retried takes
 -- its failure back. Returns whether one was left: then what follows the group may be due.
 local function leave_group_well(group, ids)
   local key = ns .. 'group:' .. group
-  redis.call('HDEL', key .. ':failed', unpack(ids))
+  if redis.call('EXISTS', key .. ':failed') == 1 then redis.call('HDEL', key .. ':failed', unpack(ids)) end
   return redis.call('SREM', key .. ':left', unpack(ids)) > 0
+end
+
+-- Whether a worker holds a job by a lease.
+local function holds(worker, id, lease)
+  local ids = redis.call('HGET', ns .. 'claims:' .. worker, lease)
+  return ids and string.find(ids, id .. ' ', 1, true) ~= nil
 end
 
 -- Notes that a worker holds jobs by a lease. It has that lease already if Redis's clock was set back.
