@@ -18,7 +18,7 @@ use super::lock;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is asked: the room, `since`, the limit.
-pub(super) type InRoom = (RoomId, Option<MessageId>, usize);
+pub(super) type Question = (RoomId, Option<MessageId>, usize);
 
 /// The looks that are under way, each of which may find a `T`.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Looks<T> {
     by_question: Mutex<ByQuestion<T>>,
 }
 
-type ByQuestion<T> = HashMap<InRoom, (usize, Arc<Shared<T>>)>;
+type ByQuestion<T> = HashMap<Question, (usize, Arc<Shared<T>>)>;
 
 /// The last look, for one question. Locked while the next is under way.
 type Shared<T> = tokio::sync::Mutex<Option<Look<T>>>;
@@ -52,7 +52,7 @@ impl<T> Looks<T> {
     /// Those of the look.
     pub(super) async fn share<F, E>(
         &self,
-        question: InRoom,
+        question: Question,
         look: impl FnOnce() -> F,
     ) -> Result<T, E>
     where
@@ -90,12 +90,12 @@ impl<T> Looks<T> {
 /// One who asks. The last of them for a question takes it out.
 struct Asking<'a, T> {
     looks: &'a Looks<T>,
-    question: InRoom,
+    question: Question,
     shared: Arc<Shared<T>>,
 }
 
 impl<'a, T> Asking<'a, T> {
-    fn new(looks: &'a Looks<T>, question: InRoom) -> Self {
+    fn new(looks: &'a Looks<T>, question: Question) -> Self {
         let mut by_question = looks.by_question();
         let (asking, shared) = by_question.entry(question.clone()).or_default();
         *asking += 1;
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn question(since: i64) -> InRoom {
+    fn question(since: i64) -> Question {
         ("room".parse().unwrap(), Some(MessageId(since)), 100)
     }
 
