@@ -9,7 +9,7 @@ use std::{
 
 use super::enqueue::millis;
 
-/// How long an answer tells the time to a producer of single jobs: another Redis may have taken over, with another
+/// How long an answer tells the time to a producer: another Redis may have taken over, with another
 /// clock.
 const FRESH: Duration = Duration::from_secs(1);
 

@@ -18,13 +18,6 @@ static ENQUEUE: LazyLock<Script> =
 /// Calls under way at once in a bulk.
 const PIPELINE: usize = 4;
 
-/// A chunk of a bulk that was pushed.
-struct Pushed {
-    ids: Vec<JobId>,
-    /// What Redis's clock showed, if it was told.
-    clock: Option<Clock>,
-}
-
 impl Producer {
     /// Enqueues many jobs, in chunks that are pipelined. If it fails, an unknown part of them has been
     /// pushed.
@@ -38,7 +31,7 @@ impl Producer {
     ) -> Result<Vec<JobId>, EnqueueError> {
         let queue = options.queue.unwrap_or(T::QUEUE);
         let mut ids = Vec::with_capacity(tasks.len());
-        let (mut under_way, mut clock) = (FuturesOrdered::new(), None::<Clock>);
+        let mut under_way = FuturesOrdered::new();
         let mut tasks = tasks.iter().peekable();
         while tasks.peek().is_some() {
             let (mut chunk, mut bytes) = (Vec::new(), 0);
@@ -51,32 +44,30 @@ impl Producer {
                 chunk.push(asked);
             }
             if under_way.len() == PIPELINE
-                && let Some::<Pushed>(pushed) = under_way.try_next().await?
+                && let Some::<Vec<JobId>>(pushed) = under_way.try_next().await?
             {
-                ids.extend(pushed.ids);
-                clock = pushed.clock.map(|heard| heard.best(clock)).or(clock);
+                ids.extend(pushed);
             }
-            under_way.push_back(self.push_chunk(queue, options.when, chunk, clock));
+            under_way.push_back(self.push_chunk(queue, options.when, chunk));
         }
         while let Some(pushed) = under_way.try_next().await? {
-            ids.extend(pushed.ids);
+            ids.extend(pushed);
         }
         Ok(ids)
     }
 
-    /// Pushes jobs of a bulk. Those that have nothing special bear their time if `clock` tells it.
+    /// Pushes jobs of a bulk. Those that have nothing special bear their time if an answer told it just now.
     async fn push_chunk(
         &self,
         queue: Queue,
         when: When,
         jobs: Vec<Asked>,
-        clock: Option<Clock>,
-    ) -> Result<Pushed, EnqueueError> {
+    ) -> Result<Vec<JobId>, EnqueueError> {
         if !matches!(when, When::Now) || !jobs.iter().all(Asked::is_plain) {
             let made = self.push(queue, when, jobs).await?;
-            let ids = made.into_iter().map(|made| made.id).collect();
-            return Ok(Pushed { ids, clock: None });
+            return Ok(made.into_iter().map(|made| made.id).collect());
         }
+        let clock = self.clock.fresh();
         let mut call = ENQUEUE.on(self.keys.prefix());
         let stamped: Option<Vec<String>> = jobs.iter().map(|asked| asked.stamped(clock)).collect();
         call.arg(queue).arg(u8::from(stamped.is_some()));
@@ -87,10 +78,8 @@ impl Producer {
         let pushed = ENQUEUE.run(&self.redis, &call).await;
         let (first, now_ms): (JobId, u64) =
             pushed.map_err(|source| EnqueueError::refused(queue, source))?;
+        self.clock.shows(Clock::shows(now_ms));
         let numbers = first.number()..first.number() + jobs.len() as u64;
-        Ok(Pushed {
-            ids: numbers.map(|number| first.with_number(number)).collect(),
-            clock: Some(Clock::shows(now_ms)),
-        })
+        Ok(numbers.map(|number| first.with_number(number)).collect())
     }
 }
