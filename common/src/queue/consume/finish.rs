@@ -43,7 +43,7 @@ impl Consumer {
             while let Some(finished) = self.running.try_join_next() {
                 self.finished(finished);
             }
-            // If it fails, it is tried once more below, with the rest.
+            // If it fails, it is tried again below, with the rest.
             let _ = self.settle_only().await;
         }
         // Also those that are no longer in flight, because their claims were lost.

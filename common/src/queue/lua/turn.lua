@@ -38,7 +38,7 @@ local function seldom()
 end
 
 -- Settle what is done and tied to nothing, or to a group as its child: nearly all, so this is short.
-local left_groups
+local left_groups = {}
 for _ = 1, tonumber(next_arg()) do
   local group, lease, n = next_arg(), next_arg(), tonumber(next_arg())
   local done, others = end_claims(worker, lease, { unpack(ARGV, arg, arg + n - 1) })
@@ -47,10 +47,7 @@ for _ = 1, tonumber(next_arg()) do
     redis.call('HDEL', bucket_of(done[1]), unpack(done))
     local queue = queue_of(done[1])
     completed[queue] = completed[queue] + #done
-    if group ~= '' and leave_group_well(group, done) then
-      left_groups = left_groups or {}
-      left_groups[#left_groups + 1] = group
-    end
+    if group ~= '' and leave_group_well(group, done) then left_groups[#left_groups + 1] = group end
   end
   arg = arg + n
 end
@@ -59,7 +56,7 @@ end
 local ends = tonumber(next_arg())
 if ends > 0 then arg = seldom().settle_ends(arg, ends) end
 -- Last: a child may have taken its failure back just now.
-for _, group in ipairs(left_groups or {}) do seldom().fire_if_done(group) end
+for _, group in ipairs(left_groups) do seldom().fire_if_done(group) end
 for queue, n in pairs(completed) do
   if n > 0 then count('completed:' .. queue, n) end
 end

@@ -1,6 +1,7 @@
 -- What few turns need: ends of jobs that are not simply done, ids that are popped out of their order, jobs with a
 -- record. Stands with lib.lua and all below it in the function `make_seldom(turn)`, which a turn calls when it first
--- needs one of these. To make them in each turn took Redis longer than all the rest of a turn of one job (docs/decisions/0041).
+-- needs one of these. To make them in each turn took Redis longer than the rest of a turn of one job
+-- (docs/decisions/0041).
 -- `turn`: what turn.lua keeps of itself.
 local worker = turn.worker
 
@@ -88,8 +89,7 @@ local function called_off(verdict, id, ties, details)
 end
 
 -- Ends the claims of `n` jobs, from ARGV[at] on, and settles those that were this worker's; returns where the next
--- argument is. All claims go before what follows the first
--- group is enqueued, so that it finds them settled.
+-- argument is. All claims go before what follows the first group is enqueued, so that it finds them settled.
 local function settle_ends(at, n)
   local ends, some_laned = {}, false
   for i = at, at + 5 * n - 1, 5 do
