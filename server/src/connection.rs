@@ -1,9 +1,11 @@
-//! A connection: one socket's loop. Frames in are handled one after another; frames out go into the
-//! [`Outbox`], which a [`crate::writer`] empties; a peer that says nothing for long is dead.
+//! A connection: one socket's loop. Frames in are handled one after another, those that have come meanwhile
+//! together; frames out go into the [`Outbox`], which a [`crate::writer`] empties; a peer that says nothing for long is
+//! dead.
 
 use std::{
-    future::Future,
-    io,
+    collections::VecDeque,
+    future::{Future, ready},
+    io, mem,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -11,7 +13,7 @@ use std::{
 };
 
 use common::shutdown::Shutdown;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use rand::RngExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -21,7 +23,7 @@ use tokio::{
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        self, Bytes, Message,
+        self, Bytes, Message, Utf8Bytes,
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
@@ -55,7 +57,13 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a peer that is closed has to take what it is told.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Frames that are handled together at most.
+const TOGETHER: usize = 64;
+/// And bytes of them, and one frame more.
+const BYTES_TOGETHER: usize = 64 * 1024;
+
 /// Why a connection ends.
+#[derive(Debug)]
 enum End {
     /// The peer closed it or is gone.
     Gone,
@@ -63,8 +71,9 @@ enum End {
     Close(CloseCode, &'static str),
 }
 
-/// A frame that is being handled; gives the session back.
-type Handling = Pin<Box<dyn Future<Output = Box<Session>> + Send>>;
+/// Frames that are being handled; gives the session back, and those that are left.
+type Handling = Pin<Box<dyn Future<Output = Handled> + Send>>;
+type Handled = (Box<Session>, VecDeque<Utf8Bytes>);
 
 struct Connection {
     /// The server drains.
@@ -73,8 +82,11 @@ struct Connection {
     closing: Shutdown,
     drain: Drain,
     socket: Socket,
+    /// What was read and is not handled yet, and what was read behind that.
+    texts: VecDeque<Utf8Bytes>,
+    ahead: Option<Result<Message, End>>,
     outbox: Arc<Outbox>,
-    /// None while a frame is being handled.
+    /// None while frames are being handled.
     session: Option<Box<Session>>,
     handling: Option<Handling>,
     /// When the token is no longer believed that the frame under way came with.
@@ -104,6 +116,8 @@ pub(crate) fn serve(
         closing,
         drain,
         socket,
+        texts: VecDeque::new(),
+        ahead: None,
         outbox,
         session: Some(Box::new(session)),
         handling: None,
@@ -151,21 +165,23 @@ impl Connection {
             let rings_at = self.session.as_ref().and_then(|session| session.rings_at());
             // A peer that does not read what it is told is not heard either.
             let is_full = outbox.is_full();
+            let listens = self.handling.is_none() && !is_full;
             tokio::select! {
-                frame = self.socket.next(), if self.handling.is_none() && !is_full => {
-                    let frame = match frame {
-                        Some(Ok(frame)) => frame,
-                        Some(Err(error)) => return broken(&error),
-                        None => return End::Gone,
-                    };
+                () = ready(()), if !self.texts.is_empty() && listens => self.handle(),
+                frame = next(&mut self.ahead, &mut self.socket), if self.texts.is_empty() && listens => {
                     self.heard = Instant::now();
-                    if let Err(end) = self.take(frame).await {
+                    let taken = match frame {
+                        Ok(frame) => self.take(frame).await,
+                        Err(end) => Err(end),
+                    };
+                    if let Err(end) = taken {
                         return end;
                     }
                 }
-                session = handled(&mut self.handling), if self.handling.is_some() => {
+                (session, left) = handled(&mut self.handling), if self.handling.is_some() => {
                     self.handling = None;
                     self.session = Some(session);
+                    self.texts = left;
                     self.heard = Instant::now(); // it was not listened to
                 }
                 () = outbox.news() => match outbox.standing() {
@@ -179,7 +195,6 @@ impl Connection {
                 () = outbox.unblock(), if self.blocked.is_some() => self.blocked = None,
                 () = &mut ping => {
                     let is_stuck = self.blocked.is_some_and(|since| since.elapsed() > SILENCE);
-                    let listens = self.handling.is_none() && !is_full;
                     if is_stuck || (listens && self.heard.elapsed() > SILENCE) {
                         return End::Gone;
                     }
@@ -213,7 +228,7 @@ impl Connection {
     /// Ends a connection that the client has not left: what is being handled is answered first.
     async fn send_away(&mut self) -> End {
         if self.handling.is_some()
-            && let Ok(session) = timeout(LAST_WORDS, handled(&mut self.handling)).await
+            && let Ok((session, _)) = timeout(LAST_WORDS, handled(&mut self.handling)).await
         {
             self.session = Some(session);
             self.handling = None;
@@ -221,9 +236,9 @@ impl Connection {
         End::Close(CloseCode::Away, "the server is stopping; reconnect")
     }
 
-    /// Begins to handle a frame.
+    /// Takes a frame in.
     async fn take(&mut self, frame: Message) -> Result<(), End> {
-        let Some(mut session) = self.session.take() else {
+        let Some(session) = &mut self.session else {
             return Ok(());
         };
         if !session.take_frame() {
@@ -231,29 +246,77 @@ impl Connection {
         }
         match frame {
             Message::Text(text) => {
-                // After its end only what may renew it is answered.
-                self.ends_at = session.ends_at().filter(|at| *at > Instant::now());
-                self.handling = Some(Box::pin(session.handle(text)));
+                self.texts.push_back(text);
+                self.take_behind();
+                self.handle();
             }
             Message::Binary(_) => {
                 let refusal = Refusal::new("bad_frame", "frames are JSON texts, not binary");
                 session.refuse(&None, &refusal);
-                self.session = Some(session);
             }
             Message::Close(_) => {
                 // The answer was queued by the library when it read the close.
                 let _ = self.socket.flush().await;
                 return Err(End::Gone);
             }
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => self.session = Some(session),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
         Ok(())
+    }
+
+    /// Takes the texts in that have come behind the first.
+    fn take_behind(&mut self) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let mut bytes = 0;
+        while self.texts.len() < TOGETHER && bytes < BYTES_TOGETHER {
+            match next(&mut self.ahead, &mut self.socket).now_or_never() {
+                Some(Ok(Message::Text(text))) if session.take_frame() => {
+                    bytes += text.len();
+                    self.texts.push_back(text);
+                }
+                Some(Ok(Message::Text(_))) => {
+                    self.ahead = Some(Err(FLOOD));
+                    return;
+                }
+                other => {
+                    self.ahead = other;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Begins to handle the texts that were taken in.
+    fn handle(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        // After its end only what may renew it is answered.
+        self.ends_at = session.ends_at().filter(|at| *at > Instant::now());
+        self.handling = Some(Box::pin(session.handle(mem::take(&mut self.texts))));
     }
 }
 
 const FLOOD: End = End::Close(CloseCode::Library(4429), "too many frames: send fewer");
 
-async fn handled(handling: &mut Option<Handling>) -> Box<Session> {
+/// The next frame: one that was read already, or from the socket.
+async fn next(
+    ahead: &mut Option<Result<Message, End>>,
+    socket: &mut Socket,
+) -> Result<Message, End> {
+    if let Some(frame) = ahead.take() {
+        return frame;
+    }
+    match socket.next().await {
+        Some(Ok(frame)) => Ok(frame),
+        Some(Err(error)) => Err(broken(&error)),
+        None => Err(End::Gone),
+    }
+}
+
+async fn handled(handling: &mut Option<Handling>) -> Handled {
     match handling {
         Some(handling) => handling.await,
         None => std::future::pending().await,

@@ -1,8 +1,10 @@
 //! Posting: the one way by which a message gets from a client into its room, whether it came as a frame or
 //! over HTTP. When this returns, the message is kept.
 
+use std::slice;
+
 use common::{
-    chat::{Appended, Content},
+    chat::{Appended, Content, Posting},
     error::Chain,
     id::RoomId,
     kv::KvError,
@@ -39,26 +41,79 @@ pub(crate) fn fresh_client_id() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), 20)
 }
 
-/// Checks a message, and has it kept and published.
+/// A message that was found good, on its way into its room.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) room_id: RoomId,
+    pub(crate) client_id: String,
+    text: String,
+}
+
+impl Said {
+    /// Checks a message. One that came without an id of its sender's gets one of ours.
+    pub(crate) fn new(
+        limits: &Limits,
+        room_id: RoomId,
+        client_id: Option<String>,
+        text: String,
+    ) -> Result<Self, Refusal> {
+        let client_id = client_id.unwrap_or_else(fresh_client_id);
+        check_client_id(&client_id)?;
+        check_text(limits, &text)?;
+        Ok(Self {
+            room_id,
+            client_id,
+            text,
+        })
+    }
+}
+
+/// Has a message kept and published.
 pub(crate) async fn post(
     app: &App,
     person: &Person,
-    room_id: &RoomId,
-    client_id: &str,
-    message: &str,
+    said: &Said,
     via: Via,
 ) -> Result<Appended, Refusal> {
-    check_client_id(client_id)?;
-    check_text(&app.limits, message)?;
-    app.premium.mark(&app.chat, person, room_id).await;
-    let content = content(person, client_id, message);
-    let kept = app.chat.post(room_id, &content).await;
-    let appended = kept.map_err(|error| not_kept(&error, room_id))?;
-    via.meter().increment(1);
-    if appended.duplicate {
-        meter::RESENDS.increment(1);
+    let mut kept = post_row(app, person, slice::from_ref(said), via).await;
+    let ended = || {
+        Err(Refusal::unavailable(
+            "the server is stopping; send it again",
+        ))
+    };
+    kept.pop().unwrap_or_else(ended)
+}
+
+/// Has what one person said in a row kept and published, in this order.
+pub(crate) async fn post_row(
+    app: &App,
+    person: &Person,
+    said: &[Said],
+    via: Via,
+) -> Vec<Result<Appended, Refusal>> {
+    let mut row = Vec::with_capacity(said.len());
+    for Said {
+        room_id,
+        client_id,
+        text,
+    } in said
+    {
+        app.premium.mark(&app.chat, person, room_id).await;
+        row.push(Posting {
+            room: room_id,
+            content: content(person, client_id, text),
+        });
     }
-    Ok(appended)
+    let kept = app.chat.post_row(&row).await;
+    let told = |(said, kept): (&Said, Result<Appended, KvError>)| {
+        let appended = kept.map_err(|error| not_kept(&error, &said.room_id))?;
+        via.meter().increment(1);
+        if appended.duplicate {
+            meter::RESENDS.increment(1);
+        }
+        Ok(appended)
+    };
+    said.iter().zip(kept).map(told).collect()
 }
 
 /// What somebody writes, as the log has it.

@@ -6,27 +6,70 @@ use common::{
     chat::{Appended, ChangeError, archived::NotArchived},
     error::Chain,
     id::{MessageId, RoomId},
+    queue::span::Request,
 };
 
 use crate::{
     frame::{self, AckLevel, Change, FrameId, Post, Refusal},
     meter,
-    post::{self, Via, check_client_id, check_text, content, not_kept},
+    post::{self, Said, Via, check_client_id, check_text, content, not_kept, post_row},
     session::Session,
 };
 
 /// An archive that cannot be reached may be back soon, in ms.
 const ARCHIVE_AGAIN: u64 = 2000;
 
+/// Messages of a connection that came in a row: they are kept together.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    said: Vec<Said>,
+    /// Of each, its frame's id and when to answer it.
+    asked: Vec<(FrameId, AckLevel)>,
+}
+
+impl Row {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.said.is_empty()
+    }
+
+    fn push(&mut self, id: FrameId, level: AckLevel, said: Said) {
+        self.said.push(said);
+        self.asked.push((id, level));
+    }
+}
+
 impl Session {
-    pub(crate) async fn post(&self, id: &FrameId, said: Post) -> Result<(), Refusal> {
-        let begun = Instant::now();
-        let room = self.room_of(said.room_id)?;
-        let client_id = said.client_id.unwrap_or_else(post::fresh_client_id);
-        let (app, person, text) = (&self.app, &self.person, &said.message);
-        let appended = post::post(app, person, &room, &client_id, text, Via::Socket).await?;
-        self.acknowledge(id, room, client_id, appended, said.ack, begun);
+    /// Checks a message; it is kept with the others of the row.
+    pub(crate) fn add(&self, row: &mut Row, id: &FrameId, post: Post) -> Result<(), Refusal> {
+        let room_id = self.room_of(post.room_id)?;
+        let said = Said::new(&self.app.limits, room_id, post.client_id, post.message)?;
+        row.push(id.clone(), post.ack, said);
         Ok(())
+    }
+
+    /// Has the messages of a row kept in their order, and answers each.
+    pub(crate) async fn post(&self, row: Row) {
+        let Row { said, asked } = row;
+        if said.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        let posting = async {
+            let kept = post_row(&self.app, &self.person, &said, Via::Socket).await;
+            if kept.iter().all(Result::is_ok) {
+                Ok(kept)
+            } else {
+                Err(kept)
+            }
+        };
+        let (Ok(kept) | Err(kept)) = Request::new("message", None).answer(posting).await;
+        for ((said, (id, level)), kept) in said.into_iter().zip(asked).zip(kept) {
+            let (room, client_id) = (said.room_id, said.client_id);
+            match kept {
+                Ok(appended) => self.acknowledge(&id, room, client_id, appended, level, begun),
+                Err(refusal) => self.refuse(&id, &refusal),
+            }
+        }
     }
 
     pub(crate) async fn edit(&self, id: &FrameId, edit: Change) -> Result<(), Refusal> {

@@ -1,9 +1,10 @@
 //! A session: what one connection may ask, and the answers. It knows no socket.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use common::{id::RoomId, queue::span::Request};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     app::App,
@@ -16,6 +17,7 @@ use crate::{
     outbox::Outbox,
     person::{Person, Proof},
     room::Room,
+    say::Row,
     standing::Standing,
 };
 
@@ -51,21 +53,38 @@ impl Session {
         }
     }
 
-    /// Does what a frame asks and puts the answer into the outbox.
-    pub(crate) async fn handle(mut self: Box<Self>, text: impl AsRef<str> + Send) -> Box<Self> {
-        let (id, ask) = frame::read(text.as_ref());
-        let allowed = ask.and_then(|ask| {
-            self.standing.may(&self.app, &self.person, &ask)?;
-            Ok(ask)
-        });
-        let done = match allowed {
-            Ok(ask) => self.answer(&id, ask).await,
-            Err(refusal) => Err(refusal),
-        };
-        if let Err(refusal) = done {
-            self.refuse(&id, &refusal);
+    /// Does what the first of these frames asks and puts the answer into the outbox; if it is a message, those that
+    /// follow it are kept together with it: one by one, each would wait for the one before it. Gives back what is left.
+    pub(crate) async fn handle(
+        mut self: Box<Self>,
+        mut texts: VecDeque<Utf8Bytes>,
+    ) -> (Box<Self>, VecDeque<Utf8Bytes>) {
+        let mut row = Row::default();
+        while let Some(text) = texts.pop_front() {
+            let (id, ask) = frame::read(&text);
+            let is_message = matches!(ask, Ok(Ask::Post(_)));
+            if !is_message && !row.is_empty() {
+                texts.push_front(text);
+                break;
+            }
+            let allowed = ask.and_then(|ask| {
+                self.standing.may(&self.app, &self.person, &ask)?;
+                Ok(ask)
+            });
+            let done = match allowed {
+                Ok(ask) => self.answer(&mut row, &id, ask).await,
+                Err(refusal) => Err(refusal),
+            };
+            if let Err(refusal) = done {
+                self.post(mem::take(&mut row)).await; // the answers are in the order of what they answer
+                self.refuse(&id, &refusal);
+            }
+            if !is_message {
+                break;
+            }
         }
-        self
+        self.post(row).await;
+        (self, texts)
     }
 
     /// Tells the client that something cannot be done.
@@ -74,11 +93,11 @@ impl Session {
         self.outbox.push(frame::error(id, refusal));
     }
 
-    async fn answer(&mut self, id: &FrameId, ask: Ask) -> Result<(), Refusal> {
+    async fn answer(&mut self, row: &mut Row, id: &FrameId, ask: Ask) -> Result<(), Refusal> {
         match ask {
             Ask::Auth(auth) => self.authenticate(id, &auth.token).await,
             Ask::Join(join) => self.join(id, join).await,
-            Ask::Post(post) => asked("message").answer(self.post(id, post)).await,
+            Ask::Post(post) => self.add(row, id, post),
             Ask::Edit(edit) => asked("edit").answer(self.edit(id, edit)).await,
             Ask::Delete(delete) => asked("delete").answer(self.delete(id, delete)).await,
             Ask::Leave(leave) => {
@@ -168,7 +187,7 @@ impl Session {
                 self.refuse(&None, &Refusal::new("expired", message));
             }
             Some(Ring::Over) => {
-                for room in std::mem::take(&mut self.rooms) {
+                for room in mem::take(&mut self.rooms) {
                     self.app.hub.leave(room.id(), self.connection);
                     self.outbox.push(frame::left(&None, room.id()));
                 }

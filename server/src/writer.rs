@@ -29,10 +29,12 @@ use crate::{
 /// So long on average a call is to be after the one before it. It takes some 7 µs, so a busy writer spends
 /// a seventh of its time in calls.
 const BETWEEN_CALLS: Duration = Duration::from_micros(50);
+/// And so much longer for each frame in it: where much is said, more is to wait for the next.
+const BETWEEN_FRAMES: Duration = Duration::from_micros(5);
 /// So much a writer may be ahead of that before it pauses: a burst is written at once.
 const BURST: Duration = Duration::from_millis(2);
 /// The longest that a copy waits for others.
-const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+const LONGEST_PAUSE: Duration = Duration::from_millis(24);
 /// Outboxes that are written before other tasks of the thread have their turn.
 const AT_ONCE: usize = 64;
 /// Packets that one system call writes at most.
@@ -94,7 +96,7 @@ impl Writer {
             last = now;
             for outbox in turn.drain(..) {
                 outbox.write(&mut batch);
-                ahead += BETWEEN_CALLS;
+                ahead += BETWEEN_CALLS + BETWEEN_FRAMES * mem::take(&mut batch.frames);
                 written = written.wrapping_add(1);
                 if written % AT_ONCE == 0 {
                     yield_now().await;
@@ -114,6 +116,8 @@ pub(crate) struct Batch {
     items: Vec<Item>,
     /// How much of the first was written before.
     before: usize,
+    /// Frames that were written since somebody asked.
+    frames: u32,
 }
 
 impl Batch {
@@ -156,6 +160,9 @@ impl Batch {
             queue.standing = Standing::Blocked;
         } else if written == all {
             meter::WRITTEN.increment(frames);
+            self.frames = self
+                .frames
+                .saturating_add(u32::try_from(frames).unwrap_or(u32::MAX));
         }
         queue.standing
     }

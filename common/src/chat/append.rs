@@ -4,6 +4,8 @@
 //! transaction in the append-only file; and a room of which several messages are in one call costs little more
 //! than one. So what comes while two batches are under way goes with the next one; and who makes very many calls, or
 //! appends very many messages, pauses between them, so that more gathers. Elsewhere a message goes at once.
+//!
+//! Batches under way may overtake one another. So what one sender said in a row is never in two of them.
 
 use std::{
     mem,
@@ -37,7 +39,7 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
 /// Batches under way at once: with one, a message would wait for the answers to those before it, too.
 const UNDER_WAY: usize = 2;
 /// Messages of one call at most: some ms of Redis's time.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 /// And bytes of them: Redis publishes each again, and cuts off who has 32 MB to read.
 const BATCH_BYTES: usize = 1 << 19;
 /// So long on average a call is to be after the one before it.
@@ -47,7 +49,7 @@ const BETWEEN_MESSAGES: Duration = Duration::from_micros(100);
 /// So much the appends may be ahead of that before there is a pause.
 const BURST: Duration = Duration::from_millis(2);
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+const LONGEST_PAUSE: Duration = Duration::from_millis(24);
 
 /// What an append did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,15 @@ pub struct Appended {
     pub duplicate: bool,
     /// Messages in the room since the last flush was asked for.
     pub fresh: u64,
+}
+
+/// A message on its way into a room.
+#[derive(Debug, Clone)]
+pub struct Posting<'a> {
+    /// Where to.
+    pub room: &'a RoomId,
+    /// What its sender wrote.
+    pub content: Content<'a>,
 }
 
 type Answer = Result<Appended, KvError>;
@@ -73,7 +84,7 @@ pub(super) struct Appends {
 
 #[derive(Debug)]
 struct Gathered {
-    waiting: Vec<Waiting>,
+    waiting: Vec<Row>,
     /// How many tasks append them.
     under_way: usize,
     /// When the last batch was taken, and how much the appends are ahead of their time.
@@ -81,12 +92,18 @@ struct Gathered {
     ahead: Duration,
 }
 
+/// What one sender said in a row.
+#[derive(Debug)]
+struct Row {
+    messages: Vec<Waiting>,
+    answer: oneshot::Sender<Vec<Answer>>,
+}
+
 #[derive(Debug)]
 struct Waiting {
     room: RoomId,
     own_id: String,
     content: String,
-    answer: oneshot::Sender<Answer>,
 }
 
 impl Gathered {
@@ -101,29 +118,44 @@ impl Gathered {
     }
 
     /// The next batch; none if nothing has gathered, and then one task less appends.
-    fn take(&mut self) -> Option<Vec<Waiting>> {
+    fn take(&mut self) -> Option<Vec<Row>> {
         if self.waiting.is_empty() {
             self.under_way -= 1;
             return None;
         }
-        let mut bytes = 0;
-        let fitting = self.waiting.iter().take(BATCH).take_while(|message| {
-            let is_first = bytes == 0;
-            bytes += message.content.len();
-            is_first || bytes <= BATCH_BYTES
+        let (mut messages, mut bytes) = (0, 0);
+        let fitting = self.waiting.iter().take_while(|row| {
+            let is_first = messages == 0;
+            messages += row.messages.len();
+            bytes += row.bytes();
+            is_first || (messages <= BATCH && bytes <= BATCH_BYTES)
         });
         let rest = self.waiting.split_off(fitting.count());
-        let mut batch = mem::replace(&mut self.waiting, rest);
-        let messages = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        let time = BETWEEN_CALLS.max(BETWEEN_MESSAGES * messages);
+        let batch = mem::replace(&mut self.waiting, rest);
+        let messages: usize = batch.iter().map(|row| row.messages.len()).sum();
+        let time = BETWEEN_MESSAGES * u32::try_from(messages).unwrap_or(u32::MAX);
         self.ahead = if self.waiting.is_empty() {
-            (self.ahead() + time).min(LONGEST_PAUSE)
+            (self.ahead() + time.max(BETWEEN_CALLS)).min(LONGEST_PAUSE)
         } else {
             Duration::ZERO // a call's worth has gathered: what is left goes at once
         };
         self.last = Instant::now();
-        batch.sort_by(|one, next| one.room.cmp(&next.room)); // each room's stay in their order
         Some(batch)
+    }
+}
+
+impl Row {
+    fn bytes(&self) -> usize {
+        self.messages.iter().map(|said| said.content.len()).sum()
+    }
+
+    fn answer(self, answers: Vec<Answer>) {
+        let _ = self.answer.send(answers); // whoever asked may be gone
+    }
+
+    fn fail(self, error: &KvError) {
+        let answers = self.messages.iter().map(|_| Err(error.clone())).collect();
+        self.answer(answers);
     }
 }
 
@@ -143,18 +175,24 @@ impl Appends {
         }
     }
 
-    /// Appends a message with the next batch.
-    pub(super) async fn append(&self, room: &RoomId, content: &Content<'_>) -> Answer {
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting {
-            room: room.clone(),
+    /// Appends what one sender said in a row with the next batch, and gives an answer to each.
+    pub(super) async fn append(&self, said: &[Posting<'_>]) -> Vec<Answer> {
+        if said.is_empty() {
+            return Vec::new();
+        }
+        let waiting = said.iter().map(|Posting { room, content }| Waiting {
+            room: RoomId::clone(room),
             own_id: format!("{} {}", content.user_id, content.client_id),
             content: content.write(),
+        });
+        let (answer, answered) = oneshot::channel();
+        let row = Row {
+            messages: waiting.collect(),
             answer,
         };
         let is_one_more = {
             let mut gathered = self.gathered();
-            gathered.waiting.push(waiting);
+            gathered.waiting.push(row);
             let is_one_more = gathered.under_way < UNDER_WAY;
             gathered.under_way += usize::from(is_one_more);
             is_one_more
@@ -163,7 +201,8 @@ impl Appends {
             // A task of its own: whoever asks may be gone before its message is kept, the others are not.
             tokio::spawn(self.clone().append_all());
         }
-        answered.await.unwrap_or(Err(KvError::ConnectTimeout)) // the process ends
+        let ended = || said.iter().map(|_| Err(KvError::ConnectTimeout)).collect(); // as the process ends
+        answered.await.unwrap_or_else(|_| ended())
     }
 
     /// Appends what has gathered until nothing is left.
@@ -171,8 +210,10 @@ impl Appends {
         while let Some(batch) = self.take() {
             match self.run(&batch).await {
                 Ok(answers) => {
-                    for (waiting, answer) in batch.into_iter().zip(answers) {
-                        let _ = waiting.answer.send(answer);
+                    let mut answers = answers.into_iter();
+                    for row in batch {
+                        let of_row = answers.by_ref().take(row.messages.len()).collect();
+                        row.answer(of_row);
                     }
                 }
                 Err(error) => {
@@ -182,8 +223,8 @@ impl Appends {
                     } else {
                         Vec::new()
                     };
-                    for waiting in batch.into_iter().chain(others) {
-                        let _ = waiting.answer.send(Err(error.clone()));
+                    for row in batch.into_iter().chain(others) {
+                        row.fail(&error);
                     }
                 }
             }
@@ -196,19 +237,27 @@ impl Appends {
         }
     }
 
-    /// Appends a batch, room by room, and gives an answer to each.
-    async fn run(&self, batch: &[Waiting]) -> Result<Vec<Answer>, KvError> {
+    /// Appends a batch, room by room, and gives an answer to each message, in the batch's order.
+    async fn run(&self, batch: &[Row]) -> Result<Vec<Answer>, KvError> {
+        let messages = batch.iter().flat_map(|row| &row.messages);
+        let mut by_room: Vec<(usize, &Waiting)> = messages.enumerate().collect();
+        by_room.sort_by(|(_, one), (_, next)| one.room.cmp(&next.room)); // each room's stay in their order
         let mut call = APPEND.on(self.keys.prefix());
         call.arg(millis(self.resend_window));
-        for of_a_room in batch.chunk_by(|one, next| one.room == next.room) {
-            call.arg(&of_a_room[0].room).arg(of_a_room.len());
-            for message in of_a_room {
-                call.arg(&message.own_id).arg(&message.content);
+        for of_a_room in by_room.chunk_by(|(_, one), (_, next)| one.room == next.room) {
+            call.arg(&of_a_room[0].1.room).arg(of_a_room.len());
+            for (_, said) in of_a_room {
+                call.arg(&said.own_id).arg(&said.content);
             }
         }
         let answers: Vec<(Value, u8, u64)> = APPEND.run(&self.redis, &call).await?;
-        let answers = answers.into_iter().map(|answer| self.read(answer));
-        Ok(answers.collect())
+        let places = by_room.into_iter().map(|(place, _)| place);
+        let mut answers: Vec<_> = places.zip(answers).collect();
+        answers.sort_unstable_by_key(|(place, _)| *place);
+        Ok(answers
+            .into_iter()
+            .map(|(_, answer)| self.read(answer))
+            .collect())
     }
 
     /// Reads what the script answers to one message.
@@ -228,7 +277,7 @@ impl Appends {
         })
     }
 
-    fn take(&self) -> Option<Vec<Waiting>> {
+    fn take(&self) -> Option<Vec<Row>> {
         self.gathered().take()
     }
 
@@ -243,18 +292,21 @@ mod tests {
 
     use super::*;
 
-    fn message(bytes: usize) -> Waiting {
-        Waiting {
+    fn row(messages: usize, bytes: usize) -> Row {
+        let message = || Waiting {
             room: "room".parse().unwrap(),
             own_id: String::new(),
             content: "x".repeat(bytes),
+        };
+        Row {
+            messages: repeat_with(message).take(messages).collect(),
             answer: oneshot::channel().0,
         }
     }
 
-    fn gathered(messages: usize, bytes: usize) -> Gathered {
+    fn gathered(rows: usize, messages: usize, bytes: usize) -> Gathered {
         Gathered {
-            waiting: repeat_with(|| message(bytes)).take(messages).collect(),
+            waiting: repeat_with(|| row(messages, bytes)).take(rows).collect(),
             under_way: 1,
             last: Instant::now(),
             ahead: Duration::ZERO,
@@ -263,7 +315,7 @@ mod tests {
 
     #[test]
     fn few_are_followed_at_once_many_after_a_pause() {
-        let (mut few, mut many) = (gathered(10, 1), gathered(BATCH, 1));
+        let (mut few, mut many) = (gathered(10, 1, 1), gathered(BATCH, 1, 1));
 
         assert_eq!(few.take().unwrap().len(), 10);
         assert_eq!(few.pause(), None);
@@ -277,12 +329,22 @@ mod tests {
     #[test]
     fn what_one_call_cannot_take_waits_for_no_pause() {
         for (mut gathered, first) in [
-            (gathered(BATCH + 1, 1), BATCH),
-            (gathered(3, BATCH_BYTES / 2), 2),
+            (gathered(BATCH + 1, 1, 1), BATCH),
+            (gathered(3, 1, BATCH_BYTES / 2), 2),
         ] {
             assert_eq!(gathered.take().unwrap().len(), first);
             assert_eq!(gathered.pause(), None);
             assert_eq!(gathered.take().unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn what_was_said_in_a_row_is_in_one_call() {
+        let mut gathered = gathered(3, BATCH / 2 - 1, 1);
+        gathered.waiting.push(row(BATCH + 1, 1));
+
+        let rows = [(); 3].map(|()| gathered.take().unwrap().len());
+
+        assert_eq!(rows, [2, 1, 1]);
     }
 }

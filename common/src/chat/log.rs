@@ -6,7 +6,7 @@ use redis::{FromRedisValue, ParsingError, Value};
 
 use super::{
     Content, Entry, IdRange, Settings,
-    append::{Appended, Appends},
+    append::{Appended, Appends, Posting},
 };
 use crate::{
     id::{MessageId, RoomId},
@@ -128,7 +128,15 @@ impl RoomLog {
     /// # Errors
     /// If Redis fails; the message may have been appended then, and sending it again is safe.
     pub async fn append(&self, room: &RoomId, content: &Content<'_>) -> Result<Appended, KvError> {
-        self.appends.append(room, content).await
+        let content = content.clone();
+        let mut answers = self.append_row(&[Posting { room, content }]).await;
+        answers.pop().unwrap_or(Err(KvError::ConnectTimeout))
+    }
+
+    /// As [`Self::append`], what one sender said in a row: all in one step, in this order. Gives an answer to each, as
+    /// a room that fails is no matter of the others.
+    pub async fn append_row(&self, said: &[Posting<'_>]) -> Vec<Result<Appended, KvError>> {
+        self.appends.append(said).await
     }
 
     /// Reads a room for somebody who joins it: what came since the last id seen, or the newest.

@@ -44,7 +44,7 @@ use crate::{
     },
 };
 
-pub use append::Appended;
+pub use append::{Appended, Posting};
 pub use archive::Archive;
 pub use change::ChangeError;
 pub use log::RoomLog;
@@ -185,10 +185,30 @@ impl Chat {
     /// # Errors
     /// If Redis fails; the message may have been kept then, and posting it again is safe.
     pub async fn post(&self, room: &RoomId, content: &Content<'_>) -> Result<Appended, KvError> {
+        let content = content.clone();
+        let mut kept = self.post_row(&[Posting { room, content }]).await;
+        kept.pop().unwrap_or(Err(KvError::ConnectTimeout))
+    }
+
+    /// As [`Self::post`], what one sender said in a row: it is kept in this order. Gives an answer to each.
+    pub async fn post_row(&self, said: &[Posting<'_>]) -> Vec<Result<Appended, KvError>> {
         let span = Span::part("append", SpanKind::Client);
-        let appended = spanned(span, self.log.append(room, content)).await?;
-        self.ask_flush_of_many(room, appended).await;
-        Ok(appended)
+        let appending = async {
+            let kept = self.log.append_row(said).await;
+            // A span has failed if something was not kept; the answers are the same.
+            if kept.iter().all(Result::is_ok) {
+                Ok(kept)
+            } else {
+                Err(kept)
+            }
+        };
+        let (Ok(kept) | Err(kept)) = spanned(span, appending).await;
+        for (Posting { room, .. }, kept) in said.iter().zip(&kept) {
+            if let Ok(kept) = kept {
+                self.ask_flush_of_many(room, *kept).await;
+            }
+        }
+        kept
     }
 
     /// Asks for a flush when enough entries are new.

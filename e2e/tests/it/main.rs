@@ -34,6 +34,7 @@ mod restore;
 mod resume;
 mod rolling;
 mod rooms_over_http;
+mod rows;
 mod server_death;
 mod shutdown;
 mod slow_readers;

@@ -19,7 +19,7 @@ use crate::{
     error::ApiError,
     frame::{AckLevel, MAX_FRAME, Post, Refusal},
     person::Person,
-    post::{self, Via, post},
+    post::{self, Said, Via, post},
     say::not_archived,
 };
 
@@ -95,18 +95,18 @@ pub(crate) async fn say<B: Buf>(
     })?;
     let message = understand(&body, &room)?;
     let client_id = client_id(message.client_id, &headers)?;
-    let text = &message.message;
+    let said = Said::new(&app.limits, room, Some(client_id), message.message)?;
     let request = Request::new("POST /rooms/{room}/messages", trace_of(&headers));
-    let posting = post(&app, &person, &room, &client_id, text, Via::Http);
+    let posting = post(&app, &person, &said, Via::Http);
     let appended = request.answer(posting).await?;
     let archived = message.ack == AckLevel::Db;
     if archived {
-        let told = app.waits.archived(&room, appended.id).await;
+        let told = app.waits.archived(&said.room_id, appended.id).await;
         told.map_err(not_archived)?;
     }
     let kept = Kept {
-        room_id: &room,
-        client_id: &client_id,
+        room_id: &said.room_id,
+        client_id: &said.client_id,
         message_id: appended.id,
         duplicate: appended.duplicate,
         archived,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::{
-    chat::Settings,
+    chat::{Posting, Settings},
     id::MessageId,
     testing::{RedisServer, TestChat, TestDatabase, TestQueue},
 };
@@ -44,6 +44,52 @@ async fn messages_that_come_at_once_go_in_few_calls() {
             expected,
             "they are in the order in which they came"
         );
+    }
+}
+
+#[tokio::test]
+async fn what_one_sender_says_in_a_row_stays_in_order_and_goes_in_few_calls() {
+    let server = RedisServer::start(&[]);
+    let queue = TestQueue::on(&server.url());
+    let chat = TestChat::on(queue, TestDatabase::start().await, Settings::default());
+    let rooms = [room("a"), room("b")];
+    // Each row is far more than half a call takes, so that some go in calls that are under way at once.
+    let said = |speaker: usize| (0..300).map(move |number: usize| format!("{speaker} {number}"));
+
+    let speaking = (0..8).map(|speaker| {
+        let (chat, rooms) = (&chat.chat, &rooms);
+        async move {
+            let texts: Vec<_> = said(speaker).collect();
+            let row: Vec<_> = texts
+                .iter()
+                .enumerate()
+                .map(|(n, text)| Posting {
+                    room: &rooms[n % 2],
+                    content: by_ada(text),
+                })
+                .collect();
+            chat.post_row(&row).await
+        }
+    });
+    let kept = join_all(speaking).await;
+
+    let stats: String = chat.queue.command(&["INFO", "commandstats"]).await;
+    let calls = stats.split("cmdstat_evalsha:calls=").nth(1).unwrap();
+    let calls: usize = calls.split(',').next().unwrap().parse().unwrap();
+    assert!(calls < 20, "{calls} calls for 2,400 messages");
+    for (n, room) in rooms.iter().enumerate() {
+        let log = chat.log(room).await;
+        assert_chain(&log, MessageId::ZERO);
+        let heard = texts(&log);
+        for (speaker, kept) in kept.iter().enumerate() {
+            let expected: Vec<_> = said(speaker).skip(n).step_by(2).collect();
+            let begins = format!("{speaker} ");
+            let of_one = heard.iter().filter(|text| text.starts_with(&begins));
+            assert!(of_one.eq(&expected), "what speaker {speaker} said");
+            let told = kept.iter().map(|kept| kept.as_ref().unwrap().id);
+            let told: Vec<_> = told.skip(n).step_by(2).collect();
+            assert!(told.is_sorted(), "each is told its own id");
+        }
     }
 }
 
