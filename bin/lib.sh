@@ -216,7 +216,7 @@ explain_install() {
     shift
     for package; do
         case $package in
-            gcc) fedora+=' gcc' ;; # macOS asks for its compiler by itself
+            gcc | make) fedora+=" $package" ;; # macOS asks for its compiler and what belongs to it by itself
             redis-server) fedora+=' redis' macos+=' redis' ;;
             postgresql) fedora+=' postgresql-server' macos+=' postgresql@17' ;;
             chromium) fedora+=' chromium' macos+=' chromium' ;;

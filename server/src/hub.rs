@@ -24,9 +24,11 @@ use common::{
 use tokio::{
     net::tcp::OwnedWriteHalf,
     sync::{Semaphore, mpsc},
+    time::Instant,
 };
 
 use crate::{
+    alarm::until,
     frame,
     history::READ,
     outbox::Outbox,
@@ -36,6 +38,8 @@ use crate::{
 
 /// After a failed read of a room's log.
 const RETRY: Duration = Duration::from_millis(250);
+/// After how long a room's members hear how many they are: where people come by several servers, each of these tells.
+const GATHER: Duration = Duration::from_millis(25);
 /// Rooms whose logs are read at once after the subscription was lost.
 const CATCH_UPS: usize = 64;
 /// Events that are heard before other tasks of the thread have their turn.
@@ -67,6 +71,20 @@ struct Inner {
     changed: mpsc::UnboundedSender<RoomId>,
 }
 
+/// How many members rooms have by what was heard last, to be told.
+#[derive(Debug, Default)]
+struct Counts {
+    by_room: HashMap<RoomId, u64>,
+    due: Option<Instant>,
+}
+
+impl Counts {
+    fn hear(&mut self, room: RoomId, total: u64) {
+        self.by_room.insert(room, total);
+        self.due.get_or_insert_with(|| Instant::now() + GATHER);
+    }
+}
+
 impl Hub {
     /// A hub that delivers what the bus hears. `changed` gets each room whose number of local members
     /// has changed.
@@ -94,10 +112,14 @@ impl Hub {
         };
         let listening = hub.clone();
         tokio::spawn(async move {
-            let mut heard = Vec::with_capacity(EVENTS);
-            while events.recv_many(&mut heard, EVENTS).await > 0 {
+            let (mut heard, mut counts) = (Vec::with_capacity(EVENTS), Counts::default());
+            loop {
+                tokio::select! {
+                    events = events.recv_many(&mut heard, EVENTS) => if events == 0 { return },
+                    () = until(counts.due) => listening.tell(&mut counts),
+                }
                 for event in heard.drain(..) {
-                    listening.hear(event);
+                    listening.hear(event, &mut counts);
                 }
             }
         });
@@ -203,7 +225,17 @@ impl Hub {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hear(&self, event: BusEvent) {
+    /// Tells the members of rooms how many they are.
+    fn tell(&self, counts: &mut Counts) {
+        counts.due = None;
+        for (room_id, total) in counts.by_room.drain() {
+            if let Some(room) = self.room(&room_id) {
+                room.tell_presence(&frame::presence(&room_id, total));
+            }
+        }
+    }
+
+    fn hear(&self, event: BusEvent, counts: &mut Counts) {
         match event {
             BusEvent::Messages(room, entries) => {
                 if let Some(room) = self.room(&room)
@@ -212,11 +244,7 @@ impl Hub {
                     self.catch_up(room);
                 }
             }
-            BusEvent::Members(room_id, total) => {
-                if let Some(room) = self.room(&room_id) {
-                    room.tell_presence(&frame::presence(&room_id, total));
-                }
-            }
+            BusEvent::Members(room, total) => counts.hear(room, total),
             BusEvent::Typing(room, typing) => {
                 if let Some(room) = self.room(&room) {
                     room.tell_typing(&typing);
