@@ -3,7 +3,9 @@ FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
 # Static, so that what runs them needs nothing. Named, so that procedural macros are built as ever.
+# The allocator is built for the largest pages that a kernel of the machine's kind may have.
 RUN target="$(uname -m)-unknown-linux-gnu" \
+ && if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi \
  && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" -p server -p worker --bins \
  && mkdir /out && cp "target/$target/release/server" "target/$target/release/worker" "target/$target/release/queuectl" /out/
 

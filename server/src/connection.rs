@@ -59,7 +59,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Frames that are handled together at most.
 const TOGETHER: usize = 64;
-/// And bytes of them, and one frame more.
+/// And bytes of them, and one frame more, of which no more is kept than shows that it is too large.
 const BYTES_TOGETHER: usize = 64 * 1024;
 
 /// Why a connection ends.
@@ -82,14 +82,15 @@ struct Connection {
     closing: Shutdown,
     drain: Drain,
     socket: Socket,
-    /// What was read and is not handled yet, and what was read behind that.
+    /// What was taken in and is not handled yet.
     texts: VecDeque<Utf8Bytes>,
+    /// What was read behind that.
     ahead: Option<Result<Message, End>>,
     outbox: Arc<Outbox>,
     /// None while frames are being handled.
     session: Option<Box<Session>>,
     handling: Option<Handling>,
-    /// When the token is no longer believed that the frame under way came with.
+    /// When the token is no longer believed that the frames under way came with.
     ends_at: Option<Instant>,
     heard: Instant,
     /// Since when the peer has taken nothing of what waits for it.
@@ -161,7 +162,7 @@ impl Connection {
         // When the server closes it, once it drains and if the client stays.
         let mut cut_at = None;
         loop {
-            // While a frame is handled the session is not at hand.
+            // While frames are handled the session is not at hand.
             let rings_at = self.session.as_ref().and_then(|session| session.rings_at());
             // A peer that does not read what it is told is not heard either.
             let is_full = outbox.is_full();
@@ -181,7 +182,8 @@ impl Connection {
                 (session, left) = handled(&mut self.handling), if self.handling.is_some() => {
                     self.handling = None;
                     self.session = Some(session);
-                    self.texts = left;
+                    // An idle connection keeps no room for texts.
+                    self.texts = if left.is_empty() { VecDeque::new() } else { left };
                     self.heard = Instant::now(); // it was not listened to
                 }
                 () = outbox.news() => match outbox.standing() {
@@ -199,7 +201,9 @@ impl Connection {
                         return End::Gone;
                     }
                     ping.as_mut().reset(Instant::now() + PING_EVERY);
-                    if self.socket.send(Message::Ping(Bytes::new())).await.is_err() {
+                    // Who has closed behind what is handled takes none, and is to have its answers.
+                    let may_end = self.ahead.is_some();
+                    if !may_end && self.socket.send(Message::Ping(Bytes::new())).await.is_err() {
                         return End::Gone;
                     }
                 }
@@ -269,12 +273,16 @@ impl Connection {
         let Some(session) = &mut self.session else {
             return;
         };
-        let mut bytes = 0;
+        let mut bytes = self.texts.iter().map(|text| text.len()).sum::<usize>();
         while self.texts.len() < TOGETHER && bytes < BYTES_TOGETHER {
             match next(&mut self.ahead, &mut self.socket).now_or_never() {
                 Some(Ok(Message::Text(text))) if session.take_frame() => {
                     bytes += text.len();
-                    self.texts.push_back(text);
+                    self.texts.push_back(frame::shortened(text));
+                }
+                Some(Ok(Message::Binary(_))) => {
+                    self.ahead = Some(Ok(Message::Binary(Bytes::new()))); // what is in it does not matter
+                    return;
                 }
                 Some(Ok(Message::Text(_))) => {
                     self.ahead = Some(Err(FLOOD));

@@ -225,13 +225,18 @@ impl Hub {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the members of rooms how many they are.
+    /// Tells the members of rooms how many they are, of so many rooms as events are heard in one go.
     fn tell(&self, counts: &mut Counts) {
-        counts.due = None;
-        for (room_id, total) in counts.by_room.drain() {
+        let rooms = counts.by_room.extract_if(|_, _| true).take(EVENTS);
+        for (room_id, total) in rooms {
             if let Some(room) = self.room(&room_id) {
+                // Who came since this was heard knows of itself, and would see the number fall.
+                let total = total.max(room.members() as u64);
                 room.tell_presence(&frame::presence(&room_id, total));
             }
+        }
+        if counts.by_room.is_empty() {
+            counts.due = None;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Posting: the one way by which a message gets from a client into its room, whether it came as a frame or
 //! over HTTP. When this returns, the message is kept.
 
-use std::slice;
+use std::{collections::HashSet, slice};
 
 use common::{
     chat::{Appended, Content, Posting},
@@ -9,6 +9,7 @@ use common::{
     id::RoomId,
     kv::KvError,
 };
+use futures_util::future::join_all;
 use metrics::Counter;
 use rand::distr::{Alphanumeric, SampleString};
 
@@ -91,19 +92,16 @@ pub(crate) async fn post_row(
     said: &[Said],
     via: Via,
 ) -> Vec<Result<Appended, Refusal>> {
-    let mut row = Vec::with_capacity(said.len());
-    for Said {
-        room_id,
-        client_id,
-        text,
-    } in said
-    {
-        app.premium.mark(&app.chat, person, room_id).await;
-        row.push(Posting {
-            room: room_id,
-            content: content(person, client_id, text),
-        });
-    }
+    let rooms: HashSet<_> = said.iter().map(|said| &said.room_id).collect();
+    let marks = rooms.into_iter();
+    join_all(marks.map(|room| app.premium.mark(&app.chat, person, room))).await;
+    let row: Vec<_> = said
+        .iter()
+        .map(|said| Posting {
+            room: &said.room_id,
+            content: content(person, &said.client_id, &said.text),
+        })
+        .collect();
     let kept = app.chat.post_row(&row).await;
     let told = |(said, kept): (&Said, Result<Appended, KvError>)| {
         let appended = kept.map_err(|error| not_kept(&error, &said.room_id))?;

@@ -32,7 +32,7 @@ const BETWEEN_CALLS: Duration = Duration::from_micros(50);
 /// And so much longer for each frame in it: where much is said, more is to wait for the next.
 const BETWEEN_FRAMES: Duration = Duration::from_micros(5);
 /// So much a writer may be ahead of that before it pauses: a burst is written at once.
-const BURST: Duration = Duration::from_millis(2);
+const BURST: Duration = Duration::from_millis(12);
 /// The longest that a copy waits for others.
 const LONGEST_PAUSE: Duration = Duration::from_millis(24);
 /// Outboxes that are written before other tasks of the thread have their turn.

@@ -251,6 +251,10 @@ impl Appends {
             }
         }
         let answers: Vec<(Value, u8, u64)> = APPEND.run(&self.redis, &call).await?;
+        if answers.len() != by_room.len() {
+            let error = redis::make_extension_error("ANSWERS".to_owned(), None);
+            return Err(self.redis.failed(DOING, error)); // else some would wait for ever
+        }
         let places = by_room.into_iter().map(|(place, _)| place);
         let mut answers: Vec<_> = places.zip(answers).collect();
         answers.sort_unstable_by_key(|(place, _)| *place);

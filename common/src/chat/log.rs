@@ -133,8 +133,8 @@ impl RoomLog {
         answers.pop().unwrap_or(Err(KvError::ConnectTimeout))
     }
 
-    /// As [`Self::append`], what one sender said in a row: all in one step, in this order. Gives an answer to each, as
-    /// a room that fails is no matter of the others.
+    /// As [`Self::append`], what one sender said in a row, a thousand messages at most: all in one step, in this order.
+    /// Gives an answer to each, as a room that fails is no matter of the others.
     pub async fn append_row(&self, said: &[Posting<'_>]) -> Vec<Result<Appended, KvError>> {
         self.appends.append(said).await
     }

@@ -190,7 +190,8 @@ impl Chat {
         kept.pop().unwrap_or(Err(KvError::ConnectTimeout))
     }
 
-    /// As [`Self::post`], what one sender said in a row: it is kept in this order. Gives an answer to each.
+    /// As [`Self::post`], what one sender said in a row, a thousand messages at most: it is kept in this order. Gives an
+    /// answer to each.
     pub async fn post_row(&self, said: &[Posting<'_>]) -> Vec<Result<Appended, KvError>> {
         let span = Span::part("append", SpanKind::Client);
         let appending = async {

@@ -115,7 +115,7 @@ pub const METRICS: &[Metric] = &[
     metric("rhubarb_resends_total", Counter, &[], Server, "Messages that had been kept before, and got the first one's id"),
     metric("rhubarb_edits_total", Counter, &[], Server, "Edits that were kept"),
     metric("rhubarb_deletions_total", Counter, &[], Server, "Deletions that were kept"),
-    metric("rhubarb_ack_seconds", Histogram(QUICK), &[Label { name: "level", values: &["redis", "db"] }], Server, "From a message's frame to its ack, by what was asked for"),
+    metric("rhubarb_ack_seconds", Histogram(QUICK), &[Label { name: "level", values: &["redis", "db"] }], Server, "From when a message's frame is handled to its ack, by what was asked for"),
     metric("rhubarb_delivered_total", Counter, &[], Server, "Copies of messages that were given to members"),
     metric("rhubarb_socket_writes_total", Counter, &[], Server, "System calls that wrote to sockets"),
     metric("rhubarb_socket_packets_total", Counter, &[], Server, "Frames that those wrote"),

@@ -1,6 +1,7 @@
 //! Frames in a row, sent without waiting for an answer: they are done and answered in their order.
 
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::harness::{Client, Stack};
 
@@ -43,6 +44,55 @@ async fn what_is_sent_in_a_row_is_done_and_answered_in_its_order() {
     assert_eq!(answers, wanted);
     ada.hears(ROOM, "6").await;
     assert_eq!(ada.texts(ROOM), ["1", "2", "3", "4", "5", "6"]);
+}
+
+#[tokio::test]
+async fn what_comes_behind_messages_is_done_after_them() {
+    let stack = Stack::start().await;
+    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
+    let mut ada = server.client("ada").await;
+    ada.join(ROOM).await;
+    let say = |id: u64, text: &str| {
+        let frame = json!({"type": "message", "id": id, "payload": {"message": text}});
+        Message::text(frame.to_string())
+    };
+
+    ada.send_together(vec![
+        say(101, "1"),
+        Message::Ping(Bytes::new()),
+        say(102, "2"),
+        Message::binary(vec![7; 200_000]),
+        say(103, &"x".repeat(200_000)),
+        say(104, "3"),
+        Message::Close(None),
+    ])
+    .await;
+
+    assert_eq!(answer(&mut ada).await, (101, "ack".to_owned()));
+    assert_eq!(answer(&mut ada).await, (102, "ack".to_owned()));
+    assert_eq!(ada.error_code().await, "bad_frame");
+    assert_eq!(ada.error_code().await, "too_large");
+    assert_eq!(answer(&mut ada).await, (104, "ack".to_owned()));
+    ada.closed().await;
+    let mut bob = server.client("bob").await;
+    bob.join(ROOM).await;
+    assert_eq!(bob.texts(ROOM), ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn what_came_before_a_flood_is_answered() {
+    let stack = Stack::start().await.with("FRAME_RATE", "1:20");
+    let server = stack.server().await;
+    let mut ada = server.client("ada").await;
+    let ping = |id| Message::text(json!({"type": "ping", "id": id}).to_string());
+
+    ada.send_together((0..60).map(ping).collect()).await;
+
+    for id in 0..20 {
+        assert_eq!(answer(&mut ada).await, (id, "pong".to_owned()));
+    }
+    let end = ada.closed().await.expect("a reason");
+    assert_eq!(u16::from(end.code), 4429, "{}", end.reason);
 }
 
 /// The next answer to a frame: its id, and its type or the code of the error.

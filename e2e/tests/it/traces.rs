@@ -5,6 +5,7 @@ use common::testing::eventually;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{
     Stack,
@@ -125,6 +126,33 @@ async fn first(collector: &Collector, trace: &str) -> Span {
             .find(|span| span.trace == trace)
     })
     .await
+}
+
+#[tokio::test]
+async fn messages_that_come_together_are_kept_together() {
+    let collector = Collector::start().await;
+    let stack = traced(&collector.url, "1").await;
+    let (server, _worker) = tokio::join!(stack.server(), stack.worker());
+    let mut ada = server.client("ada").await;
+    ada.join(ROOM).await;
+    let said = (0..20).map(|id| json!({"type": "message", "id": id, "payload": {"message": "hi"}}));
+    let said: Vec<_> = said.map(|frame| Message::text(frame.to_string())).collect();
+
+    ada.send_together(said).await;
+    for id in 0..20 {
+        assert_eq!(ada.reply(id).await["type"], "ack");
+    }
+    drop(ada);
+    stack.archived(ROOM, 20).await;
+
+    let row = collector.below(None, "message").await;
+    collector.below(Some(&row), "append").await;
+    let spans = collector.spans();
+    let rows = spans.iter().filter(|span| span.name == "message").count();
+    assert!(
+        rows < 5,
+        "{rows} rows of 20 messages that came in one piece"
+    );
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use common::id::RoomId;
 use serde_json::value::RawValue;
 
 pub(crate) use read::{
-    AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, MAX_MISSED, Post, read,
+    AckLevel, Ask, Change, Join, MAX_CLIENT_ID, MAX_FRAME, MAX_MISSED, Post, read, shortened,
 };
 pub(crate) use write::{
     ack, authed, error, goaway, history, joined, left, pong, presence, render_all, reset, resume,

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use common::id::{MessageId, RoomId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{FrameId, Refusal};
 
@@ -133,13 +134,19 @@ struct Raw<'a> {
     payload: Option<&'a RawValue>,
 }
 
+/// A text that waits: of one that is too large, just enough to see that.
+pub(crate) fn shortened(text: Utf8Bytes) -> Utf8Bytes {
+    if text.len() <= MAX_FRAME {
+        return text;
+    }
+    let end = (MAX_FRAME + 1..text.len()).find(|at| text.is_char_boundary(*at));
+    text[..end.unwrap_or(text.len())].into()
+}
+
 /// Reads a client's frame. A refusal comes with the frame's id, if that much could be read.
 pub(crate) fn read(text: &str) -> (FrameId, Result<Ask, Refusal>) {
     if text.len() > MAX_FRAME {
-        let message = format!(
-            "the frame has {} bytes; {MAX_FRAME} is the most",
-            text.len()
-        );
+        let message = format!("the frame has more than {MAX_FRAME} bytes");
         return (None, Err(Refusal::new("too_large", message)));
     }
     let raw: Raw<'_> = match serde_json::from_str(text) {
@@ -275,6 +282,20 @@ mod tests {
             code(&format!(r#"{{"type":"{}"}}"#, "x".repeat(MAX_FRAME))),
             "too_large"
         );
+    }
+
+    #[test]
+    fn what_waits_of_a_text_that_is_too_large_is_too_large_still() {
+        for letter in ["x", "ä", "💬"] {
+            let text: Utf8Bytes = letter.repeat(2 * MAX_FRAME).into();
+
+            let waits = shortened(text);
+
+            assert!(waits.len() <= MAX_FRAME + 4, "{} bytes wait", waits.len());
+            assert_eq!(code(&waits), "too_large");
+        }
+        let just: Utf8Bytes = "x".repeat(MAX_FRAME).into();
+        assert_eq!(shortened(just.clone()), just);
     }
 
     #[test]

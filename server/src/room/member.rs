@@ -11,7 +11,7 @@ use super::{
 use crate::{frame, meter, outbox::Outbox, packet::Packet};
 
 /// Messages that are kept back for one joiner at most, or while one hole is filled. More are read again.
-pub(super) const KEPT_BACK: usize = if cfg!(test) { 2 } else { 256 };
+pub(super) const KEPT_BACK: usize = if cfg!(test) { 2 } else { 512 };
 
 #[derive(Debug)]
 pub(super) struct Member {

@@ -231,6 +231,14 @@ impl Client {
         let _ = self.sink.send(message).await;
     }
 
+    /// Sends frames in one piece, so that they come together.
+    pub(crate) async fn send_together(&mut self, frames: Vec<tungstenite::Message>) {
+        for frame in frames {
+            let _ = self.sink.feed(frame).await;
+        }
+        let _ = self.sink.flush().await;
+    }
+
     /// Asks anything; gives the whole answer.
     pub(crate) async fn request(&mut self, kind: &str, payload: &Value) -> Value {
         let id = self.ask(kind, payload).await;
