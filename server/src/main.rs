@@ -4,6 +4,7 @@
 //! [`session`], [`hub`].
 
 mod alarm;
+mod allocator;
 mod api;
 mod app;
 mod auth;
@@ -80,10 +81,6 @@ use crate::{
     premium::Premium,
     presence::Presence,
 };
-
-// A connection comes with some hundred small allocations, for which glibc asks the system again and again.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
 /// and /rooms/ROOM/events, /events, /health and /metrics; and /jobs and /ops, if it has tokens for them. Any number of these
