@@ -1,7 +1,7 @@
 //! Posting: the one way by which a message gets from a client into its room, whether it came as a frame or
 //! over HTTP. When this returns, the message is kept.
 
-use std::{collections::HashSet, slice};
+use std::slice;
 
 use common::{
     chat::{Appended, Content, Posting},
@@ -9,7 +9,6 @@ use common::{
     id::RoomId,
     kv::KvError,
 };
-use futures_util::future::join_all;
 use metrics::Counter;
 use rand::distr::{Alphanumeric, SampleString};
 
@@ -58,8 +57,7 @@ impl Said {
         client_id: Option<String>,
         text: String,
     ) -> Result<Self, Refusal> {
-        let client_id = client_id.unwrap_or_else(fresh_client_id);
-        check_client_id(&client_id)?;
+        let client_id = own_id(client_id)?;
         check_text(limits, &text)?;
         Ok(Self {
             room_id,
@@ -92,9 +90,8 @@ pub(crate) async fn post_row(
     said: &[Said],
     via: Via,
 ) -> Vec<Result<Appended, Refusal>> {
-    let rooms: HashSet<_> = said.iter().map(|said| &said.room_id).collect();
-    let marks = rooms.into_iter();
-    join_all(marks.map(|room| app.premium.mark(&app.chat, person, room))).await;
+    let rooms = said.iter().map(|said| &said.room_id);
+    app.premium.mark_all(&app.chat, person, rooms).await;
     let row: Vec<_> = said
         .iter()
         .map(|said| Posting {
@@ -124,7 +121,14 @@ pub(crate) fn content<'a>(person: &'a Person, client_id: &'a str, text: &'a str)
     }
 }
 
-pub(crate) fn check_client_id(client_id: &str) -> Result<(), Refusal> {
+/// The sender's own id; one of ours if it gave none.
+pub(crate) fn own_id(given: Option<String>) -> Result<String, Refusal> {
+    let client_id = given.unwrap_or_else(fresh_client_id);
+    check_client_id(&client_id)?;
+    Ok(client_id)
+}
+
+fn check_client_id(client_id: &str) -> Result<(), Refusal> {
     if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID || !client_id.is_ascii() {
         let text = format!("clientId has 1 to {MAX_CLIENT_ID} ASCII characters");
         return Err(Refusal::new("bad_message", text));

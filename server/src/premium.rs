@@ -2,12 +2,13 @@
 //! others'. Here is kept when each was marked last, so that not every message does it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use common::{chat::Chat, error::Chain, id::RoomId};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::person::{Person, Tier};
@@ -40,6 +41,19 @@ impl Premium {
         if let Err(error) = chat.mark_premium(room).await {
             tracing::warn!(error = %Chain(&error), room.id = %room, "cannot mark a room as premium");
             self.marked().rooms.remove(room);
+        }
+    }
+
+    /// As [`Self::mark`], each of these rooms once, and all together: while Redis is away each takes its time.
+    pub(crate) async fn mark_all(
+        &self,
+        chat: &Chat,
+        person: &Person,
+        rooms: impl Iterator<Item = &RoomId>,
+    ) {
+        if person.tier == Tier::Premium {
+            let rooms: HashSet<_> = rooms.collect();
+            join_all(rooms.into_iter().map(|room| self.mark(chat, person, room))).await;
         }
     }
 

@@ -6,13 +6,13 @@ use common::{
     chat::{Appended, ChangeError, archived::NotArchived},
     error::Chain,
     id::{MessageId, RoomId},
-    queue::span::Request,
+    queue::span::{Request, as_one},
 };
 
 use crate::{
     frame::{self, AckLevel, Change, FrameId, Post, Refusal},
     meter,
-    post::{self, Said, Via, check_client_id, check_text, content, not_kept, post_row},
+    post::{Said, Via, check_text, content, not_kept, own_id, post_row},
     session::Session,
 };
 
@@ -56,11 +56,7 @@ impl Session {
         let begun = Instant::now();
         let posting = async {
             let kept = post_row(&self.app, &self.person, &said, Via::Socket).await;
-            if kept.iter().all(Result::is_ok) {
-                Ok(kept)
-            } else {
-                Err(kept)
-            }
+            as_one(kept)
         };
         let (Ok(kept) | Err(kept)) = Request::new("message", None).answer(posting).await;
         for ((said, (id, level)), kept) in said.into_iter().zip(asked).zip(kept) {
@@ -145,13 +141,6 @@ impl Session {
 /// It is kept, and will be archived, but not in time for its ack.
 pub(crate) fn not_archived(late: NotArchived) -> Refusal {
     Refusal::later("not_archived", late.to_string(), ARCHIVE_AGAIN)
-}
-
-/// The sender's own id; one of ours if it gave none.
-fn own_id(given: Option<String>) -> Result<String, Refusal> {
-    let client_id = given.unwrap_or_else(post::fresh_client_id);
-    check_client_id(&client_id)?;
-    Ok(client_id)
 }
 
 fn not_changed(error: ChangeError, message: MessageId, room: &RoomId) -> Refusal {

@@ -40,7 +40,7 @@ use crate::{
     pg::PgError,
     queue::{
         Producer,
-        span::{Span, SpanKind, spanned},
+        span::{Span, SpanKind, as_one, spanned},
     },
 };
 
@@ -194,15 +194,7 @@ impl Chat {
     /// answer to each.
     pub async fn post_row(&self, said: &[Posting<'_>]) -> Vec<Result<Appended, KvError>> {
         let span = Span::part("append", SpanKind::Client);
-        let appending = async {
-            let kept = self.log.append_row(said).await;
-            // A span has failed if something was not kept; the answers are the same.
-            if kept.iter().all(Result::is_ok) {
-                Ok(kept)
-            } else {
-                Err(kept)
-            }
-        };
+        let appending = async { as_one(self.log.append_row(said).await) };
         let (Ok(kept) | Err(kept)) = spanned(span, appending).await;
         for (Posting { room, .. }, kept) in said.iter().zip(&kept) {
             if let Ok(kept) = kept {

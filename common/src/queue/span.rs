@@ -88,6 +88,22 @@ pub async fn spanned<T, E>(
     done
 }
 
+/// Several outcomes as one, so that a step with several can be told: it has failed if one of them has.
+///
+/// # Errors
+/// The outcomes themselves, if one is an error.
+#[expect(
+    clippy::type_complexity,
+    reason = "the same on both sides: whoever asks goes on with each outcome"
+)]
+pub fn as_one<T, E>(outcomes: Vec<Result<T, E>>) -> Result<Vec<Result<T, E>>, Vec<Result<T, E>>> {
+    if outcomes.iter().all(Result::is_ok) {
+        Ok(outcomes)
+    } else {
+        Err(outcomes)
+    }
+}
+
 /// The beginning of what a process was asked for: a frame or a request.
 #[derive(Debug)]
 #[must_use]
