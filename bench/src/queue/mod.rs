@@ -26,6 +26,10 @@ pub(crate) use worker::{WorkerOptions, be_worker};
 /// What to measure of the queue, and how.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
+    /// Measure only these
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    only: Vec<Step>,
+
     /// About how long each measurement takes
     #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = crate::chat::seconds)]
     seconds: f64,
@@ -51,6 +55,12 @@ pub(crate) enum Side {
 }
 
 impl Options {
+    /// What is measured, in the order of [`Step::ALL`].
+    fn steps(&self) -> impl Iterator<Item = Step> {
+        let wanted = |step: &Step| self.only.is_empty() || self.only.contains(step);
+        Step::ALL.into_iter().filter(wanted)
+    }
+
     /// How many threads a worker's runtime has.
     fn threads(&self, side: Side) -> u32 {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -70,9 +80,9 @@ impl Side {
     /// bounds the same.
     const fn has(self, step: Step) -> bool {
         match step {
-            Step::BulkAndDrain | Step::Both => true,
+            Step::Drain | Step::Both => true,
             Step::Single | Step::Pickup => !matches!(self, Self::BoundWithIds),
-            Step::Call => matches!(self, Self::Queue),
+            Step::Call | Step::Group => matches!(self, Self::Queue),
         }
     }
 
@@ -86,7 +96,7 @@ impl Side {
     }
 }
 
-/// Rates of one run, to be set against each other.
+/// Jobs a second in one run, to be set against each other; 0 of what was not measured.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rates {
     single: f64,
@@ -95,9 +105,32 @@ struct Rates {
     both: f64,
 }
 
+impl Rates {
+    /// By the names of their figures.
+    fn by_name(self) -> [(&'static str, f64); 4] {
+        [
+            ("enqueue_single", self.single),
+            ("enqueue_bulk", self.bulk),
+            ("drain", self.drain),
+            ("both_at_once", self.both),
+        ]
+    }
+
+    /// Adds what they are of another side's, where both were measured.
+    fn compare(self, bound: Self, of: &str, figures: &mut Figures) {
+        for ((name, ours), (_, its)) in self.by_name().into_iter().zip(bound.by_name()) {
+            if ours > 0.0 && its > 0.0 {
+                figures.add(format!("queue.{name}.{of}"), "%", 100.0 * ours / its);
+            }
+        }
+    }
+}
+
 /// Measures the queue `how.runs()` times.
 pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures) -> Result<()> {
-    figures.expect_steps(3 + how.runs() * 12);
+    let each = |step| Side::ALL.into_iter().filter(|side| side.has(step)).count();
+    let steps: usize = options.steps().map(each).sum();
+    figures.expect_steps(3 + how.runs() * u32::try_from(steps)?);
     let redis = RedisSide::start(how.redis_url.as_deref()).await?;
     let bench = steps::Bench {
         redis,
@@ -106,30 +139,20 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
 
     // The warm-up also tells how many jobs last for the time asked.
     let mut jobs = [0; 3];
-    for (side, jobs) in Side::ALL.into_iter().zip(&mut jobs) {
+    for side in Side::ALL {
         figures.begin(format!("warm-up: {}", side.figure("drain")));
-        *jobs = bench.jobs_that_last(side).await?;
+        jobs[side as usize] = bench.jobs_that_last(side).await?;
     }
-    for run in 1..=how.runs() {
-        let mut rates = [Rates::default(); 3];
-        for step in Step::ALL {
-            for (side, (jobs, rates)) in Side::ALL.into_iter().zip(jobs.into_iter().zip(&mut rates))
-            {
-                if !side.has(step) {
-                    continue;
-                }
-                figures.begin(format!(
-                    "run {run} of {}: {}",
-                    how.runs(),
-                    side.figure(step.name())
-                ));
+    // Each step's runs follow one another, those of latency first: for half a minute after the steps that push
+    // millions of jobs, the disk takes what these have written, and everything waits for longer.
+    let mut rates = vec![[Rates::default(); 3]; usize::try_from(how.runs())?];
+    for step in options.steps() {
+        for (run, rates) in (1..).zip(&mut rates) {
+            for side in Side::ALL.into_iter().filter(|side| side.has(step)) {
+                let name = side.figure(step.name());
+                figures.begin(format!("run {run} of {}: {name}", how.runs()));
+                let (jobs, rates) = (jobs[side as usize], &mut rates[side as usize]);
                 match step {
-                    Step::Single => rates.single = bench.single(side, figures).await?,
-                    Step::BulkAndDrain => {
-                        (rates.bulk, rates.drain) =
-                            bench.bulk_and_drain(side, jobs, figures).await?;
-                    }
-                    Step::Both => rates.both = bench.both(side, jobs, figures).await?,
                     Step::Pickup => {
                         bench.pickup(side, figures).await?;
                         if side == Side::Queue {
@@ -137,58 +160,59 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
                         }
                     }
                     Step::Call => bench.call(figures).await?,
+                    Step::Single => rates.single = bench.single(side, figures).await?,
+                    Step::Drain => {
+                        (rates.bulk, rates.drain) =
+                            bench.bulk_and_drain(side, jobs, figures).await?;
+                    }
+                    Step::Both => rates.both = bench.both(side, jobs, figures).await?,
+                    Step::Group => bench.group(rates.drain, figures).await?,
                 }
             }
         }
-        let [queue, bound, with_ids] = rates;
-        figures.begin(format!("run {run} of {}: queue.group", how.runs()));
-        bench.group(queue.drain, figures).await?;
-        for (name, queue, bound) in [
-            ("enqueue_single", queue.single, bound.single),
-            ("enqueue_bulk", queue.bulk, bound.bulk),
-            ("drain", queue.drain, bound.drain),
-            ("both_at_once", queue.both, bound.both),
-        ] {
-            figures.add(format!("queue.{name}.of_bound"), "%", 100.0 * queue / bound);
-        }
-        for (name, queue, bound) in [
-            ("enqueue_bulk", queue.bulk, with_ids.bulk),
-            ("drain", queue.drain, with_ids.drain),
-            ("both_at_once", queue.both, with_ids.both),
-        ] {
-            let name = format!("queue.{name}.of_bound_with_ids");
-            figures.add(name, "%", 100.0 * queue / bound);
-        }
+    }
+    for [queue, bound, with_ids] in rates {
+        queue.compare(bound, "of_bound", figures);
+        queue.compare(with_ids, "of_bound_with_ids", figures);
     }
     Ok(())
 }
 
-/// The measurements of a run, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Single,
-    BulkAndDrain,
-    Both,
+/// What is measured, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// Enqueue at a light load onto an idle worker, at once and for a time
     Pickup,
+    /// The same, and await what the job gives back
     Call,
+    /// Enqueue one job after another
+    Single,
+    /// Enqueue many at once, then run them
+    Drain,
+    /// Enqueue many at once beside a worker that runs them
+    Both,
+    /// A master with many children
+    Group,
 }
 
 impl Step {
-    const ALL: [Self; 5] = [
-        Self::Single,
-        Self::BulkAndDrain,
-        Self::Both,
+    const ALL: [Self; 6] = [
         Self::Pickup,
         Self::Call,
+        Self::Single,
+        Self::Drain,
+        Self::Both,
+        Self::Group,
     ];
 
     const fn name(self) -> &'static str {
         match self {
-            Self::Single => "enqueue_single",
-            Self::BulkAndDrain => "enqueue_bulk and drain",
-            Self::Both => "both_at_once",
             Self::Pickup => "pickup",
             Self::Call => "call",
+            Self::Single => "enqueue_single",
+            Self::Drain => "enqueue_bulk and drain",
+            Self::Both => "both_at_once",
+            Self::Group => "group",
         }
     }
 }

@@ -142,8 +142,10 @@ pub(crate) fn makes_jobs() -> &'static str {
     HEAD
 }
 
-/// What a turn needs nearly always (`turn.lua`).
+/// What a turn needs nearly always (`turn.lua`), and others as well.
 const OFTEN: &str = lua!("numbers", "head", "often");
+/// What a turn begins with.
+const TURN: &str = lua!("numbers", "turn_alone", "head", "often");
 /// What a turn needs seldom.
 const SELDOM: &str = lua!("lib", "lanes", "claims", "flow", "cancels", "turn_seldom");
 /// What pushes jobs that may have lanes, below [`OFTEN`].

@@ -1,14 +1,15 @@
 //! Turns, on a real Redis.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::value::RawValue;
 
 use super::{
     LIB, Options, Queue,
+    enqueue::millis,
     limits::Demand,
     settle::{Settlement, Verdict},
-    turn::{Lease, Turns},
+    turn::{Lease, Popped, Turns},
 };
 use crate::testing::TestQueue;
 
@@ -182,4 +183,78 @@ async fn what_a_claim_that_falls_behind_gives_back_keeps_its_order() {
     let reply = turns.take(&[], None, &demand).await.unwrap();
     let claimed: Vec<_> = reply.claimed.iter().map(|job| job.id.number()).collect();
     assert_eq!(claimed, [9001, 9002, 9003]);
+}
+
+/// Has a known worker take a turn with an id that BRPOP popped; returns whether it was the short one, and the numbers
+/// of what it claimed. Only the long one, if it claims, raises a deadline that is far enough away.
+async fn popped(queue: &TestQueue, turns: &Turns, free: usize) -> (bool, Vec<u64>) {
+    let (workers, worker) = (queue.keys.workers(), turns.worker.to_string());
+    let (seconds, _): (u64, u64) = queue.command(&["TIME"]).await;
+    let deadline = (seconds * 1000 + millis(turns.time_to_live) * 9 / 10).to_string();
+    let _: usize = queue.command(&["ZADD", &workers, &deadline, &worker]).await;
+    let list = queue.keys.queue(Queue::Default);
+    let id: String = queue.command(&["RPOP", &list]).await;
+    let popped = Popped::Take(id.parse().unwrap());
+    let reply = turns.take(&[], Some(popped), &wants(free)).await.unwrap();
+    for job in &reply.claimed {
+        assert_eq!((job.lease.attempt(), job.deaths), (1, 0));
+        assert!(queue.held(turns.worker).await.contains_key(&job.id));
+        assert!(!job.body.is_empty());
+    }
+    let after: String = queue.command(&["ZSCORE", &workers, &worker]).await;
+    let claimed = reply.claimed.iter().map(|job| job.id.number());
+    (after == deadline, claimed.collect())
+}
+
+#[tokio::test]
+async fn a_job_that_is_popped_alone_is_claimed_by_a_short_turn_and_any_other_by_a_long_one() {
+    let queue = TestQueue::start();
+    let turns = Turns {
+        time_to_live: Duration::from_secs(3600),
+        ..Turns::on(&queue)
+    };
+    let list = queue.keys.queue(Queue::Default);
+
+    waiting(&queue, 1).await;
+    assert_eq!(popped(&queue, &turns, 9).await, (true, vec![1]));
+    let _: usize = queue.command(&["RPUSH", &list, "default-1"]).await;
+    assert_eq!(popped(&queue, &turns, 9).await.1, [0; 0], "twice");
+    waiting(&queue, 3).await;
+    let of_more = popped(&queue, &turns, 2).await;
+    assert_eq!(of_more, (false, vec![2, 3]), "another is listed");
+    assert_eq!(popped(&queue, &turns, 9).await, (true, vec![4]));
+
+    waiting(&queue, 1).await;
+    let paused = queue.keys.paused();
+    let _: usize = queue.command(&["HSET", &paused, "default", "1"]).await;
+    assert_eq!(popped(&queue, &turns, 9).await.1, [0; 0], "paused");
+    let listed: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
+    assert_eq!(listed, ["default-5"]);
+    let _: usize = queue.command(&["DEL", &paused]).await;
+
+    let attempts = queue.keys.attempts();
+    let _: usize = queue.command(&["HSET", &attempts, "low-9", "1 0"]).await;
+    assert_eq!(popped(&queue, &turns, 9).await, (false, vec![5]), "records");
+    let _: usize = queue.command(&["DEL", &attempts]).await;
+
+    waiting(&queue, 2).await;
+    let bucket = queue.keys.bucket("default-6".parse().unwrap());
+    let _: usize = queue.command(&["HDEL", &bucket, "default-6"]).await;
+    let ids: String = queue.command(&["RPOP", &list]).await;
+    let take = Popped::Take(ids.parse().unwrap());
+    let discarded = turns.take(&[], Some(take), &wants(1)).await.unwrap();
+    assert_eq!(discarded.claimed, []);
+    assert_eq!(popped(&queue, &turns, 9).await, (true, vec![7]));
+
+    let stranger = Turns::on(&queue);
+    waiting(&queue, 1).await;
+    let _: String = queue.command(&["RPOP", &list]).await;
+    let take = Popped::Take("default-8".parse().unwrap());
+    let claimed = stranger.take(&[], Some(take), &wants(1)).await.unwrap();
+    assert_eq!(claimed.claimed.len(), 1);
+    let worker = stranger.worker.to_string();
+    let known: Option<String> = queue
+        .command(&["ZSCORE", &queue.keys.workers(), &worker])
+        .await;
+    assert!(known.is_some(), "who holds something is known");
 }

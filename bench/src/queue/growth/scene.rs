@@ -192,6 +192,7 @@ impl Scene<'_> {
         let waiting = self.depth.waiting + 2 * MORE;
         let all = waiting + WARM + THROUGH;
         let options = Options {
+            only: Vec::new(),
             seconds: 1.0,
             concurrency: 200,
             worker_threads: None,
