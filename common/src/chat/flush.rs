@@ -296,7 +296,7 @@ impl RoomLog {
             .arg(self.settings.hot_window)
             .arg(millis(self.settings.room_ttl))
             .arg(shown)
-            .arg(self.settings.flush_count)
+            .arg(self.settings.enough_in(room))
             .arg(millis(AGAIN))
             .arg(next)
             .arg(range.after);

@@ -27,6 +27,7 @@ pub mod reflush;
 pub mod rehydrate;
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -67,7 +68,7 @@ pub struct Settings {
     #[arg(long, env = "FLUSH_CHUNK", default_value_t = 1000, value_name = "MESSAGES", value_parser = chunk)]
     pub flush_chunk: usize,
 
-    /// Flush a room when so many of its messages are new
+    /// Flush a room when so many of its messages are new, or up to a quarter fewer, another number for each room
     #[arg(
         long,
         env = "FLUSH_COUNT",
@@ -120,6 +121,17 @@ fn chunk(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|n| (1..=5000).contains(n))
         .ok_or_else(|| "a number from 1 to 5000 is expected".to_owned())
+}
+
+impl Settings {
+    /// New messages of a room after which it is flushed. Rooms differ in it, or those that talk alike would be flushed
+    /// all at once, again and again, and everything else would wait.
+    pub(super) fn enough_in(&self, room: &RoomId) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        room.hash(&mut hasher);
+        let spread = self.flush_count / 4 + 1;
+        self.flush_count - hasher.finish() % spread
+    }
 }
 
 impl Default for Settings {
@@ -206,7 +218,8 @@ impl Chat {
 
     /// Asks for a flush when enough entries are new.
     async fn ask_flush_of_many(&self, room: &RoomId, appended: Appended) {
-        if appended.fresh > 0 && appended.fresh.is_multiple_of(self.settings.flush_count) {
+        let enough = self.settings.enough_in(room);
+        if appended.fresh > 0 && appended.fresh.is_multiple_of(enough) {
             // The entry is kept all the same, and the sweep asks again.
             if let Err(error) = self.ask_flush(room).await {
                 tracing::warn!(error = %Chain(&error), room.id = %room, "cannot ask for a flush");
@@ -219,3 +232,29 @@ impl Chat {
 const LIB: &str = include_str!("lua/lib.lua");
 /// What those share that read and write entries.
 const ENTRY: &str = include_str!("lua/entry.lua");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn rooms_differ_in_how_many_new_messages_are_enough_by_a_quarter_at_most() {
+        let enough = |flush_count: u64| -> BTreeSet<u64> {
+            let settings = Settings {
+                flush_count,
+                ..Settings::default()
+            };
+            let rooms = (0..100).map(|n| format!("room-{n}").parse().unwrap());
+            rooms.map(|room| settings.enough_in(&room)).collect()
+        };
+
+        let of_many = enough(500);
+        assert!(of_many.len() > 50, "{of_many:?}");
+        assert!(of_many.iter().all(|n| (375..=500).contains(n)));
+        for few in 1..=3 {
+            assert_eq!(enough(few), [few].into());
+        }
+    }
+}

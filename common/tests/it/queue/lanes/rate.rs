@@ -109,7 +109,9 @@ async fn new_limits_hold_at_once_for_what_an_old_rate_held_up() {
         .unwrap();
 
     stage.have_ended(4).await;
-    assert_eq!(stage.started(), ["0", "1", "2", "last"]);
+    let mut started = stage.started();
+    started.sort(); // those that one turn claims begin in any order
+    assert_eq!(started, ["0", "1", "2", "last"]);
     queue.ends_clean().await;
     worker.stop().await;
 }
