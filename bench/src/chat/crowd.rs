@@ -95,7 +95,6 @@ impl Crowd {
         let rooms: Vec<Arc<str>> = (0..shape.rooms)
             .map(|n| format!("{name}-{n}").into())
             .collect();
-        let (mut members, mut writers) = (Vec::new(), Vec::new());
         let mut connecting = stream::iter(0..shape.rooms * shape.size)
             .map(|n| {
                 let room = &rooms[n / shape.size];
@@ -105,20 +104,21 @@ impl Crowd {
                     let user = format!("{name}-{n}");
                     let mut client = Client::connect_from(from, port, &user).await?;
                     let joined = client.join(room, 1).await?;
-                    anyhow::Ok((client.into_socket(), joined.top))
+                    anyhow::Ok((n, client.into_socket(), joined.top))
                 }
             })
-            .buffered(IN_FLIGHT);
-        while let Some((socket, top)) = connecting.try_next().await? {
-            writers.push(socket.writer());
+            .buffer_unordered(IN_FLIGHT);
+        let mut came = Vec::new();
+        while let Some((n, socket, top)) = connecting.try_next().await? {
+            let writer = socket.writer();
             let seen = Arc::new(Mutex::new(Seen::from(site.side(), top)?));
             let reading = read(socket, Arc::clone(&seen), Arc::clone(&measure_from));
-            members.push(Member {
-                seen,
-                reader: tokio::spawn(reading),
-            });
+            let reader = tokio::spawn(reading);
+            came.push((n, (Member { seen, reader }, writer)));
         }
         drop(connecting);
+        came.sort_unstable_by_key(|(n, _)| *n);
+        let (members, writers) = came.into_iter().map(|(_, member)| member).unzip();
         Ok(Self {
             shape,
             side: site.side(),
