@@ -1,11 +1,19 @@
 //! Enqueue: single, in bulk, for later; what is refused.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
 
 use common::{
-    queue::{EnqueueError, JobId, Options, Queue, When, enqueue::MAX_BODY},
+    queue::{
+        EnqueueError, JobContext, JobId, Lane, Options, Queue, Registry, Task, TaskError, Unique,
+        When, enqueue::MAX_BODY,
+    },
     testing::{TestQueue, eventually},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Act, Look, Plot, Stage, act, brief, names, onto, sorted};
 
@@ -89,6 +97,60 @@ async fn jobs_that_are_made_one_by_one_have_their_time_too() {
 async fn now_ms(queue: &TestQueue) -> u64 {
     let (seconds, micros): (u64, u64) = queue.command(&["TIME"]).await;
     seconds * 1000 + micros / 1000
+}
+
+/// From 2,200 on each second one has a lane, and each tenth one the same key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Mixed {
+    n: u32,
+}
+
+impl Task for Mixed {
+    const NAME: &'static str = "test.mixed";
+    type Context = Mutex<Vec<u32>>;
+    type Output = ();
+
+    async fn run(self, ran: &Self::Context, _job: &JobContext) -> Result<(), TaskError> {
+        ran.lock().unwrap().push(self.n);
+        Ok(())
+    }
+
+    fn lane(&self) -> Option<Lane> {
+        (self.n >= 2200 && self.n.is_multiple_of(2)).then(|| Lane::new("even", 2))
+    }
+
+    fn unique(&self) -> Option<Unique> {
+        (self.n >= 2200 && self.n.is_multiple_of(10)).then(|| Unique::until_done("ten"))
+    }
+}
+
+/// The first four chunks are plain, the others are not.
+#[tokio::test]
+async fn a_bulk_may_have_lanes_and_keys_in_its_later_chunks_only() {
+    let queue = TestQueue::start();
+    let tasks: Vec<_> = (0..3000).map(|n| Mixed { n }).collect();
+
+    let ids = queue
+        .producer()
+        .enqueue_all(&tasks, &Options::default())
+        .await
+        .unwrap();
+
+    // One job for all that have the key: each of their ids is that of the first.
+    let is_first = |n: &u32| *n < 2200 || !n.is_multiple_of(10) || *n == 2200;
+    let distinct: BTreeSet<_> = ids.iter().collect();
+    assert_eq!((ids.len(), distinct.len()), (3000, 3000 - 79));
+    for n in (2200..3000).step_by(10) {
+        assert_eq!(ids[n], ids[2200]);
+    }
+    let ran = Arc::<Mutex<Vec<u32>>>::default();
+    let registry = Registry::new().with::<Mixed>(&ran);
+    let worker = queue.worker(registry, TestQueue::options("default=50"));
+    queue.ends_clean().await;
+    worker.stop().await;
+    let mut ran = ran.lock().unwrap().clone();
+    ran.sort_unstable();
+    assert_eq!(ran, (0..3000).filter(is_first).collect::<Vec<_>>());
 }
 
 #[tokio::test]
