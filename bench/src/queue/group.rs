@@ -44,9 +44,8 @@ impl Task for Spread {
 
 impl Bench {
     /// Has one master fan out, from its enqueue until what follows its children was executed; returns how
-    /// many children a second that is, and what of `drain` if that is known (above 0). Looks at the memory of Redis
-    /// and of the worker meanwhile.
-    pub(super) async fn group(&self, drain: f64, figures: &mut Figures) -> Result<()> {
+    /// many children a second that is. Looks at the memory of Redis and of the worker meanwhile.
+    pub(super) async fn group(&self, figures: &mut Figures) -> Result<f64> {
         let namespace = self.redis.namespace()?;
         let mut worker = self.worker(Side::Queue, &namespace, CHILDREN + 1)?;
         self.until_warm(&mut worker).await?;
@@ -78,12 +77,9 @@ impl Bench {
         let rate = per_second(CHILDREN, Duration::from_nanos(report.last_ns - begun));
         let mib = float(1 << 20);
         figures.add("queue.group", "children/s", rate);
-        if drain > 0.0 {
-            figures.add("queue.group.of_drain", "%", 100.0 * rate / drain);
-        }
         figures.add("queue.group.redis_memory", "MiB", most_redis / mib);
         let grown = float(most_worker.saturating_sub(memory));
         figures.add("queue.group.worker_memory", "MiB", grown / mib);
-        Ok(())
+        Ok(rate)
     }
 }

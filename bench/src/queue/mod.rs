@@ -103,6 +103,7 @@ struct Rates {
     bulk: f64,
     drain: f64,
     both: f64,
+    group: f64,
 }
 
 impl Rates {
@@ -166,12 +167,16 @@ pub(crate) async fn measure(how: &How, options: &Options, figures: &mut Figures)
                             bench.bulk_and_drain(side, jobs, figures).await?;
                     }
                     Step::Both => rates.both = bench.both(side, jobs, figures).await?,
-                    Step::Group => bench.group(rates.drain, figures).await?,
+                    Step::Group => rates.group = bench.group(figures).await?,
                 }
             }
         }
     }
     for [queue, bound, with_ids] in rates {
+        if queue.group > 0.0 && queue.drain > 0.0 {
+            let of_drain = 100.0 * queue.group / queue.drain;
+            figures.add("queue.group.of_drain", "%", of_drain);
+        }
         queue.compare(bound, "of_bound", figures);
         queue.compare(with_ids, "of_bound_with_ids", figures);
     }
@@ -187,12 +192,12 @@ pub(crate) enum Step {
     Call,
     /// Enqueue one job after another
     Single,
+    /// A master with many children
+    Group,
     /// Enqueue many at once, then run them
     Drain,
     /// Enqueue many at once beside a worker that runs them
     Both,
-    /// A master with many children
-    Group,
 }
 
 impl Step {
@@ -200,9 +205,9 @@ impl Step {
         Self::Pickup,
         Self::Call,
         Self::Single,
+        Self::Group,
         Self::Drain,
         Self::Both,
-        Self::Group,
     ];
 
     const fn name(self) -> &'static str {

@@ -125,8 +125,9 @@ fn chunk(text: &str) -> Result<usize, String> {
 
 impl Settings {
     /// New messages of a room after which it is flushed. Rooms differ in it, or those that talk alike would be flushed
-    /// all at once, again and again, and everything else would wait.
-    pub(super) fn enough_in(&self, room: &RoomId) -> u64 {
+    /// all at once, again and again, and everything else would wait. Programs that differ in it do no harm: what one
+    /// does not ask for, another or the sweep does.
+    fn enough_in(&self, room: &RoomId) -> u64 {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);
         let spread = self.flush_count / 4 + 1;

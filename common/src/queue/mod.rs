@@ -145,7 +145,7 @@ pub(crate) fn makes_jobs() -> &'static str {
 /// What a turn needs nearly always (`turn.lua`), and others as well.
 const OFTEN: &str = lua!("numbers", "head", "often");
 /// What a turn begins with.
-const TURN: &str = lua!("numbers", "turn_alone", "head", "often");
+const TURN_HEAD: &str = lua!("numbers", "turn_alone", "head", "often");
 /// What a turn needs seldom.
 const SELDOM: &str = lua!("lib", "lanes", "claims", "flow", "cancels", "turn_seldom");
 /// What pushes jobs that may have lanes, below [`OFTEN`].

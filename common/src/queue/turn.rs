@@ -24,7 +24,7 @@ static TURN: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full(
         "settle and claim jobs",
         &[
-            super::TURN,
+            super::TURN_HEAD,
             "local function make_seldom(turn)",
             super::SELDOM,
             "end",

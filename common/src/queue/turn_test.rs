@@ -187,7 +187,7 @@ async fn what_a_claim_that_falls_behind_gives_back_keeps_its_order() {
 
 /// Has a known worker take a turn with an id that BRPOP popped; returns whether it was the short one, and the numbers
 /// of what it claimed. Only the long one, if it claims, raises a deadline that is far enough away.
-async fn popped(queue: &TestQueue, turns: &Turns, free: usize) -> (bool, Vec<u64>) {
+async fn popped(queue: &TestQueue, turns: &Turns, demand: &Demand) -> (bool, Vec<u64>) {
     let (workers, worker) = (queue.keys.workers(), turns.worker.to_string());
     let (seconds, _): (u64, u64) = queue.command(&["TIME"]).await;
     let deadline = (seconds * 1000 + millis(turns.time_to_live) * 9 / 10).to_string();
@@ -195,15 +195,14 @@ async fn popped(queue: &TestQueue, turns: &Turns, free: usize) -> (bool, Vec<u64
     let list = queue.keys.queue(Queue::Default);
     let id: String = queue.command(&["RPOP", &list]).await;
     let popped = Popped::Take(id.parse().unwrap());
-    let reply = turns.take(&[], Some(popped), &wants(free)).await.unwrap();
-    for job in &reply.claimed {
-        assert_eq!((job.lease.attempt(), job.deaths), (1, 0));
-        assert!(queue.held(turns.worker).await.contains_key(&job.id));
-        assert!(!job.body.is_empty());
+    let claimed = turns.take(&[], Some(popped), demand).await.unwrap().claimed;
+    let held = queue.held(turns.worker).await;
+    for job in &claimed {
+        assert!(held.contains_key(&job.id) && !job.body.is_empty());
     }
     let after: String = queue.command(&["ZSCORE", &workers, &worker]).await;
-    let claimed = reply.claimed.iter().map(|job| job.id.number());
-    (after == deadline, claimed.collect())
+    let numbers = claimed.iter().map(|job| job.id.number());
+    (after == deadline, numbers.collect())
 }
 
 #[tokio::test]
@@ -214,47 +213,73 @@ async fn a_job_that_is_popped_alone_is_claimed_by_a_short_turn_and_any_other_by_
         ..Turns::on(&queue)
     };
     let list = queue.keys.queue(Queue::Default);
+    let some = wants(9);
 
     waiting(&queue, 1).await;
-    assert_eq!(popped(&queue, &turns, 9).await, (true, vec![1]));
+    assert_eq!(popped(&queue, &turns, &some).await, (true, vec![1]));
     let _: usize = queue.command(&["RPUSH", &list, "default-1"]).await;
-    assert_eq!(popped(&queue, &turns, 9).await.1, [0; 0], "twice");
+    assert_eq!(popped(&queue, &turns, &some).await.1, [0; 0], "twice");
     waiting(&queue, 3).await;
-    let of_more = popped(&queue, &turns, 2).await;
+    let of_more = popped(&queue, &turns, &wants(2)).await;
     assert_eq!(of_more, (false, vec![2, 3]), "another is listed");
-    assert_eq!(popped(&queue, &turns, 9).await, (true, vec![4]));
+    assert_eq!(popped(&queue, &turns, &some).await, (true, vec![4]));
+
+    let reserved = Demand {
+        shared: 8,
+        own: vec![(Queue::Default, 1)],
+        ..wants(9)
+    };
+    waiting(&queue, 2).await;
+    assert_eq!(popped(&queue, &turns, &reserved).await, (false, vec![5, 6]));
+    waiting(&queue, 1).await;
+    assert_eq!(popped(&queue, &turns, &reserved).await, (true, vec![7]));
 
     waiting(&queue, 1).await;
     let paused = queue.keys.paused();
     let _: usize = queue.command(&["HSET", &paused, "default", "1"]).await;
-    assert_eq!(popped(&queue, &turns, 9).await.1, [0; 0], "paused");
+    assert_eq!(popped(&queue, &turns, &some).await.1, [0; 0], "paused");
     let listed: Vec<String> = queue.command(&["LRANGE", &list, "0", "-1"]).await;
-    assert_eq!(listed, ["default-5"]);
+    assert_eq!(listed, ["default-8"]);
     let _: usize = queue.command(&["DEL", &paused]).await;
 
     let attempts = queue.keys.attempts();
-    let _: usize = queue.command(&["HSET", &attempts, "low-9", "1 0"]).await;
-    assert_eq!(popped(&queue, &turns, 9).await, (false, vec![5]), "records");
-    let _: usize = queue.command(&["DEL", &attempts]).await;
+    let _: usize = queue
+        .command(&["HSET", &attempts, "low-9", "1 0", "default-9", "1 0"])
+        .await;
+    assert_eq!(popped(&queue, &turns, &some).await, (true, vec![8]));
+    waiting(&queue, 1).await;
+    let of_record = popped(&queue, &turns, &some).await;
+    assert_eq!(of_record, (false, vec![9]), "it has a record");
 
-    waiting(&queue, 2).await;
-    let bucket = queue.keys.bucket("default-6".parse().unwrap());
-    let _: usize = queue.command(&["HDEL", &bucket, "default-6"]).await;
-    let ids: String = queue.command(&["RPOP", &list]).await;
-    let take = Popped::Take(ids.parse().unwrap());
-    let discarded = turns.take(&[], Some(take), &wants(1)).await.unwrap();
-    assert_eq!(discarded.claimed, []);
-    assert_eq!(popped(&queue, &turns, 9).await, (true, vec![7]));
+    waiting(&queue, 1).await;
+    let bucket = queue.keys.bucket("default-10".parse().unwrap());
+    let _: usize = queue.command(&["HDEL", &bucket, "default-10"]).await;
+    assert_eq!(popped(&queue, &turns, &some).await.1, [0; 0], "discarded");
+    waiting(&queue, 1).await;
+    assert_eq!(popped(&queue, &turns, &some).await, (true, vec![11]));
 
+    let held = queue.held(turns.worker).await;
+    let (id, lease) = held.last_key_value().unwrap();
+    assert_eq!(id.number(), 11);
+    let back = Settlement::of(*id, &Lease::from(lease.as_str()), Verdict::Back);
+    turns.take(&[back], None, &Demand::default()).await.unwrap();
+    let out_of_order = popped(&queue, &turns, &some).await;
+    assert_eq!(out_of_order, (false, vec![11]), "it was given back");
+}
+
+#[tokio::test]
+async fn who_claims_is_known() {
+    let queue = TestQueue::start();
     let stranger = Turns::on(&queue);
     waiting(&queue, 1).await;
-    let _: String = queue.command(&["RPOP", &list]).await;
-    let take = Popped::Take("default-8".parse().unwrap());
-    let claimed = stranger.take(&[], Some(take), &wants(1)).await.unwrap();
-    assert_eq!(claimed.claimed.len(), 1);
-    let worker = stranger.worker.to_string();
-    let known: Option<String> = queue
-        .command(&["ZSCORE", &queue.keys.workers(), &worker])
-        .await;
-    assert!(known.is_some(), "who holds something is known");
+    let list = queue.keys.queue(Queue::Default);
+    let id: String = queue.command(&["RPOP", &list]).await;
+
+    let popped = Some(Popped::Take(id.parse().unwrap()));
+    let reply = stranger.take(&[], popped, &wants(1)).await.unwrap();
+
+    assert_eq!(reply.claimed.len(), 1);
+    let (workers, worker) = (queue.keys.workers(), stranger.worker.to_string());
+    let known: Option<String> = queue.command(&["ZSCORE", &workers, &worker]).await;
+    assert!(known.is_some());
 }

@@ -12,15 +12,12 @@ local function add(room, news, window, floor)
   local meta, log, sent = room_key(room, 'meta'), room_key(room, 'log'), room_key(room, 'sent')
   local m = redis.call('HMGET', meta, 'top', 'fresh', 'watermark', 'sent_until', 'born', 'resting', 'hydrated_from')
   local top, fresh, watermark = tonumber(m[1] or 0), tonumber(m[2] or 0), tonumber(m[3] or 0)
-  local count = #news / 2
-  -- What need not be done for each entry is done for the first after a flush and now and then: so what was
-  -- deleted by hand is mended.
-  local tidy = math.floor((fresh + count - 1) / 64) > math.floor((fresh - 1) / 64)
-  -- A warm log that was deleted by hand would end with the newest message again, and look complete.
-  local is_gone = m[7] and top > 0 and (redis.call('EXISTS', log) == 0 or tidy and newest_of(log) ~= top)
+  -- A warm log that was deleted by hand would end with the newest message again, and look complete. To count from the
+  -- newest id on is to ask for the newest entry, without its text.
+  local is_gone = m[7] and top > 0 and redis.call('ZCOUNT', log, m[1], '+inf') ~= 1
   -- Above the watermark too, which is ahead of a clock that was set back: what is below it counts as archived.
   local first = math.max(now_us, top + 1, floor + 1, watermark + 1)
-  local last, entries, to_log, to_sent = integer(top), {}, {}, {}
+  local last, count, entries, to_log, to_sent = integer(top), #news / 2, {}, {}, {}
   for i = 1, count do
     local id, k = integer(first + i - 1), 2 * i
     local entry = id .. ' ' .. last .. ' ' .. news[k]
@@ -36,6 +33,9 @@ local function add(room, news, window, floor)
   redis.call('HSET', meta, 'top', last, 'fresh', integer(fresh + count))
   if is_gone then redis.call('HDEL', meta, 'hydrated_from') end
   if is_gone or not (m[1] and m[5]) then redis.call('HSET', meta, 'born', integer(first)) end
+  -- What need not be done for each entry is done for the first after a flush and now and then: so what was
+  -- deleted by hand is mended.
+  local tidy = math.floor((fresh + count - 1) / 64) > math.floor((fresh - 1) / 64)
   if tidy or top <= watermark then redis.call('ZADD', dirty, 'NX', integer(now_ms), room) end
   if tidy or now_ms + window > tonumber(m[4] or 0) then
     redis.call('ZREMRANGEBYSCORE', sent, '-inf', integer(now_us - window * 1000))

@@ -2,15 +2,15 @@
 -- nothing else listed. Stands before what other turns need, so that it makes none of that (docs/decisions/0044).
 -- ARGV and what it returns: as in turn.lua. It leaves the turn to that before it has written anything.
 
--- Whether nothing is paused or has a record, and the lists that it may take from are empty.
+-- Whether no queue is paused, and the lists that it may take from are empty.
 local function is_alone()
   if ARGV[4] ~= '0' or ARGV[5] ~= '0' or ARGV[7] ~= 'take' then return false end
-  local keys = { ns .. 'paused', ns .. 'attempts' }
+  local keys = { ns .. 'paused' }
   for arg = 11 + 2 * ARGV[10], #ARGV, 2 do keys[#keys + 1] = ns .. 'queue:' .. ARGV[arg] end
   return redis.call('EXISTS', unpack(keys)) == 0
 end
 
--- Claims it if it is the next id; returns { { lease, { id }, { body } } }, or nil.
+-- Claims it if it is the next id and was never claimed; returns { { lease, { id }, { body } } }, or nil.
 local function claim_next(worker, id)
   local queue, number = string.match(id, '^(%a+)%-([1-9]%d*)$')
   if not queue then return end
@@ -18,16 +18,18 @@ local function claim_next(worker, id)
   local last, cursor = unpack(redis.call('HMGET', mark, 'last', 'cursor'))
   local next_one = (cursor or 0) + 1
   if tonumber(number) ~= next_one or next_one > tonumber(last or 0) then return end
+  if redis.call('HEXISTS', ns .. 'attempts', id) == 1 then return end
   local body = redis.pcall('HGET', bucket_at(queue .. '-', next_one), id)
   if type(body) ~= 'string' then return end
   local time = redis.call('TIME')
   local lives_until = redis.call('ZSCORE', ns .. 'workers', worker)
-  if not lives_until or lives_until - ARGV[2] / 2 < time[1] * 1000 then return end
-  local lease = string.format('1@%d', time[1] * 1000000 + time[2])
+  local now_us = time[1] * 1000000 + time[2]
+  if not lives_until or lives_until - ARGV[2] / 2 < now_us / 1000 then return end
+  local lease = string.format('1@%d', now_us)
   if redis.call('HSETNX', ns .. 'claims:' .. worker, lease, id .. ' ') == 0 then return end
   redis.call('HSET', mark, 'cursor', number)
   return { { lease, { id }, { body } } }
 end
 
-local first_time = is_alone() and claim_next(ARGV[1], ARGV[6])
-if first_time then return { {}, first_time, {}, {} } end
+local claimed = is_alone() and claim_next(ARGV[1], ARGV[6])
+if claimed then return { {}, claimed, {}, {} } end

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `Enqueue` | `enqueue_one.lua`, `schedule.lua` |
 //! | `Pop` | BRPOP, answered; the id is in the worker's memory alone |
-//! | `Turn`, `Finish`, `Abort` | `turn.lua`: done; with `turn_seldom.lua`: retry, retry later, bury, back; then the claim |
+//! | `Turn`, `Finish`, `Abort` | `turn.lua`: done; with `turn_seldom.lua`: retry, retry later, bury, back; then the claim, of a job that was popped alone by `turn_alone.lua` |
 //! | `Split` | `fan_out.lua` (the plan, then a chunk of one child), `seal.lua` |
 //! | `Reconcile` | `held.lua`: the worker finds claims whose answer was lost |
 //! | `Beat`, `Retire`, `Boot` | `beat.lua`, `retire.lua`, a process that starts |

@@ -171,3 +171,27 @@ async fn a_room_whose_archived_log_went_is_cold_though_a_message_comes_before_an
     let opened = chat.chat.log.open(&lobby, None, 10).await.unwrap();
     assert_eq!(ids(&opened.entries), said);
 }
+
+/// What is left of such a log may be a piece that a late child of a rehydration has put there.
+#[tokio::test]
+async fn a_room_of_whose_log_only_a_piece_is_left_is_cold_when_a_message_follows() {
+    let chat = TestChat::start().await;
+    let lobby = room("lobby");
+    let worker = chat.worker();
+    chat.say_many(&lobby, 3).await;
+    chat.flush(&lobby).await;
+    chat.warm(&lobby).await;
+    worker.stop().await;
+    let (log, meta) = (chat.queue.keys.log(&lobby), chat.queue.keys.meta(&lobby));
+    let _: Vec<String> = chat.queue.command(&["ZPOPMAX", &log]).await;
+
+    chat.say(&lobby, "next").await;
+
+    let from: Option<MessageId> = chat.queue.command(&["HGET", &meta, "hydrated_from"]).await;
+    assert_eq!(from, None);
+    let _worker = chat.worker();
+    chat.warm(&lobby).await;
+    let log = chat.log(&lobby).await;
+    assert_eq!(log.len(), 4);
+    assert_chain(&log[1..], log[0].id);
+}
