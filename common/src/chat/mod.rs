@@ -219,8 +219,8 @@ impl Chat {
 
     /// Asks for a flush when enough entries are new.
     async fn ask_flush_of_many(&self, room: &RoomId, appended: Appended) {
-        let enough = self.settings.enough_in(room);
-        if appended.fresh > 0 && appended.fresh.is_multiple_of(enough) {
+        let fresh = appended.fresh;
+        if fresh > 0 && fresh.is_multiple_of(self.settings.enough_in(room)) {
             // The entry is kept all the same, and the sweep asks again.
             if let Err(error) = self.ask_flush(room).await {
                 tracing::warn!(error = %Chain(&error), room.id = %room, "cannot ask for a flush");

@@ -245,9 +245,9 @@ local function end_as(how, id, ties, reason)
   finish(id, ties, how, reason)
 end
 
--- Takes a popped id if it waits, also out of its order (the next ones: turn_alone.lua, turn.lua). Ids that it jumps over become loose. If they
--- are too many for one step (a long list was deleted), the state is `behind`, and the caller lists the id
--- again for the next.
+-- Takes a popped id if it waits, also out of its order (the next ones: turn_alone.lua, turn.lua). Ids that it
+-- jumps over become loose. If they are too many for one step (a long list was deleted), the state is `behind`,
+-- and the caller lists the id again for the next.
 local function take(state, id)
   if is_next(state, id) then
     state.cursor, state.moved = state.cursor + 1, true

@@ -7,14 +7,20 @@ use common::{
 
 use super::{Look, assert_chain, by_ada, ids, room};
 
-/// A warm room with archived messages and two that are not.
-async fn half_flushed(chat: &TestChat) -> RoomId {
+/// A warm room with three messages, all of them archived.
+async fn flushed(chat: &TestChat) -> RoomId {
     let lobby = room("lobby");
     let worker = chat.worker();
     chat.say_many(&lobby, 3).await;
     chat.flush(&lobby).await;
     chat.warm(&lobby).await;
     worker.stop().await;
+    lobby
+}
+
+/// The same, and two that are not.
+async fn half_flushed(chat: &TestChat) -> RoomId {
+    let lobby = flushed(chat).await;
     chat.say(&lobby, "new").await;
     chat.say(&lobby, "newer").await;
     lobby
@@ -176,12 +182,7 @@ async fn a_room_whose_archived_log_went_is_cold_though_a_message_comes_before_an
 #[tokio::test]
 async fn a_room_of_whose_log_only_a_piece_is_left_is_cold_when_a_message_follows() {
     let chat = TestChat::start().await;
-    let lobby = room("lobby");
-    let worker = chat.worker();
-    chat.say_many(&lobby, 3).await;
-    chat.flush(&lobby).await;
-    chat.warm(&lobby).await;
-    worker.stop().await;
+    let lobby = flushed(&chat).await;
     let (log, meta) = (chat.queue.keys.log(&lobby), chat.queue.keys.meta(&lobby));
     let _: Vec<String> = chat.queue.command(&["ZPOPMAX", &log]).await;
 
