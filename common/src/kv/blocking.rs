@@ -8,15 +8,20 @@
 //! Redis was away ([`Waiting::abandon`]).
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use super::{CONNECT_TIMEOUT, Redis};
 use crate::error::Chain;
@@ -30,6 +35,8 @@ pub const GRACE: Duration = Duration::from_millis(750);
 const PROBE: Duration = Duration::from_millis(200);
 /// Between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
+/// Between two attempts to cut a question short.
+const CUT_AGAIN: Duration = Duration::from_millis(5);
 
 /// A list and the element that was popped from it: bytes, for anybody can push anything.
 pub type Popped = (String, Vec<u8>);
@@ -38,124 +45,154 @@ pub type Popped = (String, Vec<u8>);
 #[derive(Debug)]
 pub struct Inbox {
     redis: Redis,
-    connection: Option<MultiplexedConnection>,
-    state: Arc<State>,
+    connection: Option<Connection>,
+    health: BlockingHealth,
 }
 
-/// What others may know of an [`Inbox`] while it waits.
-#[derive(Debug, Default)]
-struct State {
-    /// Redis's number for the connection; 0 while there is none.
-    client: AtomicI64,
-    healthy: AtomicBool,
+/// A connection that blocks, and Redis's number for it.
+#[derive(Debug)]
+struct Connection {
+    line: MultiplexedConnection,
+    client: i64,
 }
 
 /// A question under way.
 #[derive(Debug)]
 pub struct Waiting {
     answer: oneshot::Receiver<(Inbox, Option<Popped>)>,
-    state: Arc<State>,
+    cut: Arc<Notify>,
     redis: Redis,
+    health: BlockingHealth,
     task: tokio::task::AbortHandle,
 }
 
 /// Tells whether the blocking connection works.
 #[derive(Debug, Clone)]
-pub struct BlockingHealth(Arc<State>);
+pub struct BlockingHealth(Arc<AtomicBool>);
 
 impl BlockingHealth {
     /// Whether the last question was answered in time (or none was asked yet).
     pub fn is_healthy(&self) -> bool {
-        self.0.healthy.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Inbox {
-    /// An inbox that connects when first asked.
+    /// An inbox that connects when first asked. Its questions are cut short over other connections of `redis`.
     pub fn new(redis: Redis) -> Self {
-        let state = State {
-            healthy: AtomicBool::new(true),
-            ..State::default()
-        };
         Self {
             redis,
             connection: None,
-            state: Arc::new(state),
+            health: BlockingHealth(Arc::new(AtomicBool::new(true))),
         }
     }
 
     /// Tells of this inbox's connection, from now on.
     pub fn health(&self) -> BlockingHealth {
-        BlockingHealth(Arc::clone(&self.state))
+        self.health.clone()
     }
 
     /// Asks for the rightmost element of the first non-empty list of `lists`.
     pub fn wait(mut self, lists: Vec<String>) -> Waiting {
-        let (state, redis) = (Arc::clone(&self.state), self.redis.clone());
+        let (redis, health) = (self.redis.clone(), self.health());
         let (give, answer) = oneshot::channel();
+        let cut = Arc::new(Notify::new());
+        let is_cut = Arc::clone(&cut);
         let task = tokio::spawn(async move {
-            let popped = self.pop(&lists).await;
+            let popped = self.pop(&lists, &is_cut).await;
             // Nobody listens any more: the id that was popped is found by the sweep.
             let _ = give.send((self, popped));
         });
         Waiting {
             answer,
-            state,
+            cut,
             redis,
+            health,
             task: task.abort_handle(),
         }
     }
 
-    async fn pop(&mut self, lists: &[String]) -> Option<Popped> {
-        match self.try_pop(lists).await {
-            Ok(popped) => {
-                self.state.healthy.store(true, Ordering::Relaxed);
-                popped
-            }
+    async fn pop(&mut self, lists: &[String], cut: &Notify) -> Option<Popped> {
+        match self.try_pop(lists, cut).await {
+            Ok(popped) => popped,
             Err(error) => {
-                if self.state.healthy.swap(false, Ordering::Relaxed) {
+                if self.health.0.swap(false, Ordering::Relaxed) {
                     tracing::warn!(error = %Chain(&error), "the blocking connection to Redis failed; connecting anew");
                 }
                 if self.connection.take().is_some() {
                     count_replacement();
                 }
-                self.state.client.store(0, Ordering::Relaxed);
                 tokio::time::sleep(RETRY).await;
                 None
             }
         }
     }
 
-    async fn try_pop(&mut self, lists: &[String]) -> redis::RedisResult<Option<Popped>> {
+    async fn try_pop(
+        &mut self,
+        lists: &[String],
+        cut: &Notify,
+    ) -> redis::RedisResult<Option<Popped>> {
         if self.connection.is_none() {
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(Some(PATIENCE + GRACE));
-            let mut fresh = self
-                .redis
-                .client()
-                .get_multiplexed_async_connection_with_config(&config)
-                .await?;
-            let client = redis::cmd("CLIENT")
-                .arg("ID")
-                .query_async(&mut fresh)
-                .await?;
-            self.state.client.store(client, Ordering::Relaxed);
-            self.connection = Some(fresh);
+            self.connection = tokio::select! {
+                fresh = connect(&self.redis) => Some(fresh?),
+                () = cut.notified() => None,
+            };
         }
-        let Some(connection) = &mut self.connection else {
+        let Some(Connection { line, client }) = &mut self.connection else {
             return Ok(None);
         };
-        let patience = if self.state.healthy.load(Ordering::Relaxed) {
+        if cut.notified().now_or_never().is_some() {
+            return Ok(None);
+        }
+        let patience = if self.health.is_healthy() {
             PATIENCE
         } else {
             PROBE
         };
-        redis::cmd("BRPOP")
-            .arg(lists)
-            .arg(patience.as_secs_f64())
-            .query_async(connection)
-            .await
+        let mut question = redis::cmd("BRPOP");
+        question.arg(lists).arg(patience.as_secs_f64());
+        // Never dropped: what it pops would be lost until the sweep finds it.
+        let mut answer = pin!(question.query_async(line));
+        let answer = tokio::select! {
+            answer = &mut answer => answer?,
+            () = cut.notified() => loop {
+                unblock(&self.redis, *client).await;
+                // Redis may have heard that before the question, which goes by another connection.
+                if let Ok(answer) = timeout(CUT_AGAIN, &mut answer).await {
+                    break answer?;
+                }
+            },
+        };
+        self.health.0.store(true, Ordering::Relaxed);
+        Ok(answer)
+    }
+}
+
+async fn connect(redis: &Redis) -> redis::RedisResult<Connection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(PATIENCE + GRACE));
+    let mut line = redis
+        .client()
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    let client = redis::cmd("CLIENT")
+        .arg("ID")
+        .query_async(&mut line)
+        .await?;
+    Ok(Connection { line, client })
+}
+
+/// Has Redis answer what a connection waits for, with nothing, if it waits.
+async fn unblock(redis: &Redis, client: i64) {
+    if let Ok(mut connection) = redis.connection().await {
+        // If it fails the answer comes by itself, within PATIENCE.
+        let _: Result<i64, _> = redis::cmd("CLIENT")
+            .arg("UNBLOCK")
+            .arg(client)
+            .query_async(&mut connection)
+            .await;
     }
 }
 
@@ -175,27 +212,44 @@ impl Waiting {
     pub fn abandon(self) -> Inbox {
         self.task.abort();
         count_replacement();
-        self.state.client.store(0, Ordering::Relaxed);
         Inbox {
             redis: self.redis,
             connection: None,
-            state: self.state,
+            health: self.health,
         }
     }
 
-    /// Has Redis answer now, with nothing, so that another question can be asked.
-    pub async fn cut_short(&self, redis: &Redis) {
-        let client = self.state.client.load(Ordering::Relaxed);
-        if client == 0 {
-            return;
-        }
-        if let Ok(mut connection) = redis.connection().await {
-            // If it fails the answer comes by itself, within PATIENCE.
-            let _: Result<i64, _> = redis::cmd("CLIENT")
-                .arg("UNBLOCK")
-                .arg(client)
-                .query_async(&mut connection)
-                .await;
+    /// Has the answer come now, with nothing unless something was just popped, so that another question can be
+    /// asked.
+    pub fn cut_short(&self) {
+        self.cut.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestQueue;
+
+    #[tokio::test]
+    async fn a_question_that_is_cut_short_is_answered_whenever_that_is() {
+        let queue = TestQueue::start();
+        let list = vec![format!("{}list", queue.keys.prefix())];
+        let mut inbox = Inbox::new(queue.redis.clone());
+        // Before it connects, while it does, before Redis has the question, and while it waits there.
+        for polls in (0..20).chain([100, 1000]) {
+            let mut waiting = inbox.wait(list.clone());
+            for _ in 0..polls {
+                tokio::task::yield_now().await;
+            }
+            waiting.cut_short();
+            let answer = timeout(PATIENCE / 2, waiting.answer()).await;
+            let (rested, popped) = answer.expect("it waits on").unwrap();
+            assert_eq!(popped, None);
+            inbox = rested;
+            if polls % 7 == 3 {
+                inbox.connection = None;
+            }
         }
     }
 }

@@ -100,6 +100,8 @@ pub struct Worker {
     id: BootId,
     redis_url: String,
     redis: Redis,
+    /// Connections of the thread of the loop.
+    own: Redis,
     keys: Keys,
     registry: Arc<Registry>,
     options: WorkerOptions,
@@ -121,12 +123,14 @@ impl Worker {
         let (weights, reserve) = (options.weights.as_ref(), &options.reserve);
         share::check(&options.limits, options.concurrency, weights, reserve)?;
         let redis = Redis::new(redis_url)?;
-        let inbox = Inbox::new(redis.clone());
+        let own = Redis::new(redis_url)?;
+        let inbox = Inbox::new(own.clone());
         let beats = Beats::new(options.time_to_live);
         Ok(Self {
             id: BootId::fresh(),
             redis_url: redis_url.to_owned(),
             redis,
+            own,
             keys,
             registry: Arc::new(registry),
             options,
@@ -160,6 +164,7 @@ impl Worker {
             id,
             redis_url,
             redis,
+            own,
             keys,
             registry,
             options,
@@ -212,8 +217,6 @@ impl Worker {
             time_to_live: options.time_to_live,
             max_deaths: options.max_deaths,
         };
-        // Its connection belongs to the thread of the loop.
-        let own = turns(Redis::new(&redis_url)?);
         let runner = Runner {
             registry,
             turns: turns(redis.clone()),
@@ -225,7 +228,15 @@ impl Worker {
         };
         let slots = Slots::new(options.limits, options.concurrency, options.starvation)
             .shared(options.weights, options.reserve);
-        let mut consumer = Consumer::new(own, runner, slots, inbox, heartbeat.news(), listed, bell);
+        let mut consumer = Consumer::new(
+            turns(own),
+            runner,
+            slots,
+            inbox,
+            heartbeat.news(),
+            listed,
+            bell,
+        );
         let until = shutdown.clone();
         let consuming = async move { consumer.run(&until, options.shutdown_patience).await };
         let ended = consume::alone(consuming).await;

@@ -1,13 +1,20 @@
 //! What Redis says that a worker holds, compared with what it runs: so claims are found whose answer was
 //! lost on the way.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Consumer, Listening};
-use crate::queue::{
-    settle::{Settlement, Verdict},
-    tail::Event,
+use crate::{
+    kv::blocking,
+    queue::{
+        settle::{Settlement, Verdict},
+        tail::Event,
+    },
 };
+
+/// How long something is listed before a blocking connection that does not bring it counts as dead: for as long it may
+/// still connect, or what care saw may have been claimed without it.
+pub(super) const OVERHEARD: Duration = blocking::GRACE;
 
 impl Consumer {
     /// A beat tells how many jobs Redis says this worker holds, and which queues are paused, and whether
@@ -28,19 +35,23 @@ impl Consumer {
     }
 
     /// Care tells which queues hold something. If this worker waits for one of them, its blocking connection
-    /// may be dead: it claims without it, and if it is so once more, connects anew.
+    /// may be dead: it claims without it, and if it is still so a moment later, connects anew.
     pub(super) fn cared(&mut self) {
         let listed = self.listed.borrow_and_update().clone();
-        if let Listening::On(question) = &mut self.listening
-            && listed.iter().any(|queue| question.queues.contains(queue))
-        {
-            self.hungry = true;
-            if std::mem::replace(&mut question.overheard, true) {
-                tracing::warn!(
-                    "the blocking connection does not bring what is listed; connecting anew"
-                );
-                self.listen_anew();
-            }
+        let Listening::On(question) = &mut self.listening else {
+            return;
+        };
+        if !listed.iter().any(|queue| question.queues.contains(queue)) {
+            question.overheard = None;
+            return;
+        }
+        self.hungry = true;
+        let since = *question.overheard.get_or_insert_with(Instant::now);
+        if since.elapsed() >= OVERHEARD {
+            tracing::warn!(
+                "the blocking connection does not bring what is listed; connecting anew"
+            );
+            self.listen_anew();
         }
     }
 

@@ -25,7 +25,7 @@ impl Consumer {
         let deadline = tokio::time::Instant::now() + patience;
         if let Listening::On(mut question) = std::mem::replace(&mut self.listening, Listening::Gone)
         {
-            question.waiting.cut_short(&self.turns.redis).await;
+            question.waiting.cut_short();
             let answer = question.waiting.answer().await;
             self.answered(answer);
         }
@@ -104,56 +104,5 @@ impl Consumer {
         self.unsettled.clear();
         self.popped = None;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use tokio::sync::watch;
-
-    use super::*;
-    use crate::{
-        kv::blocking::Inbox,
-        queue::{
-            Registry, bell::Bell, heartbeat::News, limits::Slots, run::Runner, tail::Tail,
-            turn::Turns, watch::Polls,
-        },
-        shutdown::Shutdown,
-        testing::TestQueue,
-    };
-
-    #[tokio::test]
-    async fn a_worker_whose_heartbeat_ended_stops() {
-        let queue = TestQueue::start();
-        let (_stop, shutdown) = Shutdown::manual();
-        let runner = Runner {
-            tail: Tail::default(),
-            registry: Arc::new(Registry::new()),
-            turns: Turns::on(&queue),
-            closures: Arc::default(),
-            polls: Polls::default(),
-            shutdown: shutdown.clone(),
-            news: watch::channel(News::default()).1,
-        };
-        let options = TestQueue::options("default=1");
-        let slots = Slots::new(options.limits, 1, options.starvation);
-        let (tell, news) = watch::channel(News::default());
-        let inbox = Inbox::new(queue.redis.clone());
-        let listed = watch::channel(Vec::new()).1;
-        let (turns, bell) = (Turns::on(&queue), Bell::default());
-        let mut consumer = Consumer::new(turns, runner, slots, inbox, news, listed, bell);
-
-        let run = consumer.run(&shutdown, Duration::ZERO);
-        let end = async {
-            tokio::task::yield_now().await;
-            drop(tell);
-        };
-        let both = async { tokio::join!(run, end) };
-        let stopped = tokio::time::timeout(Duration::from_secs(20), both).await;
-
-        assert!(stopped.is_ok(), "it goes on");
-        assert!(!shutdown.is_asked());
     }
 }

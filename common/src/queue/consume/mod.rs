@@ -7,6 +7,8 @@
 //! worker.
 
 mod compare;
+#[cfg(test)]
+mod consumer_test;
 mod finish;
 mod thread;
 
@@ -62,8 +64,8 @@ enum Listening {
 struct Question {
     waiting: Waiting,
     queues: Vec<Queue>,
-    /// Whether care saw something on one of the queues meanwhile.
-    overheard: bool,
+    /// Since when care has seen something on one of the queues.
+    overheard: Option<Instant>,
 }
 
 /// A turn that has ended, with what it was for.
@@ -166,7 +168,7 @@ impl Consumer {
             }
             let used = u32::try_from(self.in_flight.len());
             self.slots_used.set(used.unwrap_or(u32::MAX));
-            self.listen().await;
+            self.listen();
             self.wait(shutdown).await;
         }
         if !shutdown.is_asked() {
@@ -301,13 +303,9 @@ impl Consumer {
     }
 
     /// Waits in BRPOP on the queues that have a free slot, when the last turn found nothing more in them.
-    async fn listen(&mut self) {
-        let free: Vec<Queue> = self
-            .slots
-            .free_by_queue()
-            .into_iter()
-            .map(|(queue, _)| queue)
-            .collect();
+    fn listen(&mut self) {
+        let free = self.slots.free_by_queue().into_iter();
+        let free: Vec<Queue> = free.map(|(queue, _)| queue).collect();
         match std::mem::replace(&mut self.listening, Listening::Gone) {
             Listening::No(inbox) if !free.is_empty() && !self.hungry && self.popped.is_none() => {
                 let lists = free
@@ -317,16 +315,17 @@ impl Consumer {
                 self.listening = Listening::On(Question {
                     waiting: inbox.wait(lists),
                     queues: free,
-                    overheard: false,
+                    overheard: None,
                 });
             }
             Listening::On(question) => {
                 // A queue has a free slot that it had not when the question was asked, or one was paused: ask
                 // anew.
                 let asked = &question.queues;
-                let is_paused = asked.iter().any(|queue| self.slots.is_paused(*queue));
-                if is_paused || free.iter().any(|queue| !asked.contains(queue)) {
-                    question.waiting.cut_short(&self.turns.redis).await;
+                if asked.iter().any(|queue| self.slots.is_paused(*queue))
+                    || free.iter().any(|queue| !asked.contains(queue))
+                {
+                    question.waiting.cut_short();
                 }
                 self.listening = Listening::On(question);
             }

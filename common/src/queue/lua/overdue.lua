@@ -6,7 +6,7 @@
 -- Returns { how many were pushed, ms until the next job or lane is due or -1, names of dead workers, now, ms,
 --           some of the kinds of jobs that are parked, how many left an inbox, 1 if more are in it,
 --           1 if a pop may be lost: what comes next in some list is not what comes next in line,
---           queues whose list holds something }
+--           queues whose list held something before that: who waits for one of them is not heard }
 local LANES, SOME = 100, 3 -- lanes that let go by the clock at most; lanes at random whose slots are looked at
 local KINDS = 50 -- of parked jobs, at random: in a few looks each has had its turn
 local time_to_live = tonumber(ARGV[2])
@@ -17,6 +17,11 @@ if not redis.call('SET', ns .. 'looked', 1, 'PX', math.floor(time_to_live / 2), 
   for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
     redis.call('ZADD', workers, 'GT', now_ms + time_to_live, worker)
   end
+end
+
+local listed = {}
+for _, queue in ipairs({ 'high', 'default', 'low' }) do
+  if (on_list('LLEN', queue) or 0) > 0 then listed[#listed + 1] = queue end
 end
 
 lanes.in_care = true -- this script tells itself when care is to come again
@@ -41,12 +46,11 @@ local next_due = tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
 next_due = math.min(next_due, tonumber(redis.call('ZRANGE', ns .. 'lanes', 0, 0, 'WITHSCORES')[2] or 'inf'))
 local wait = next_due < math.huge and math.max(0, next_due - now_ms) or -1
 
-local to_sweep, listed = 0, {}
+local to_sweep = 0
 for _, queue in ipairs({ 'high', 'default', 'low' }) do
   local state = state_of(queue)
   local tail = on_list('LINDEX', queue, -1)
   local in_line = tail and is_next(state, tail) or not tail and state.cursor == state.last
-  if tail then listed[#listed + 1] = queue end
   if not in_line or redis.call('EXISTS', ns .. 'loose:' .. queue) == 1 then to_sweep = 1 end
 end
 local from_inbox, more = empty_inboxes(tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]))

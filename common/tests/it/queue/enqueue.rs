@@ -9,7 +9,7 @@ use std::{
 use common::{
     queue::{
         EnqueueError, JobContext, JobId, Lane, Options, Queue, Registry, Task, TaskError, Unique,
-        When, enqueue::MAX_BODY,
+        When, care::Care, enqueue::MAX_BODY,
     },
     testing::{TestQueue, eventually},
 };
@@ -245,6 +245,33 @@ async fn many_jobs_that_are_due_at_once_are_promoted_by_many_workers_once() {
     }
 
     assert_eq!(sorted(stage.started()), names(0..1300));
+}
+
+#[tokio::test]
+async fn care_tells_what_was_listed_before_it_pushed() {
+    let queue = TestQueue::start();
+    let due = Options {
+        when: When::In(Duration::from_millis(1)),
+        ..Options::default()
+    };
+    let producer = queue.producer();
+    producer
+        .enqueue_with(&act("later", Plot::Brief), &due)
+        .await
+        .unwrap();
+    let options = TestQueue::options("default=1");
+    let mut care = Care::new(queue.redis.clone(), queue.keys.clone(), &options);
+
+    let pushed = eventually("it is due", async || {
+        let cared = care.look().await.unwrap();
+        (cared.promoted == 1).then_some(cared)
+    })
+    .await;
+    let after = care.look().await.unwrap();
+
+    // Who waits for the list gets it only after the script.
+    assert_eq!(pushed.listed, []);
+    assert_eq!(after.listed, [Queue::Default]);
 }
 
 #[tokio::test]
