@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Side,
-    steps::Bench,
+    steps::{Bench, micros_each},
     tally::{Noop, Tally},
 };
 use crate::{
     figure::Figures,
-    machine::{now_ns, resident_memory},
+    machine::{cpu_time, now_ns, resident_memory},
     number::{float, per_second},
 };
 
 /// Children of the group.
 const CHILDREN: u64 = 100_000;
-/// Between two looks at the memory that is in use.
-const LOOK: Duration = Duration::from_millis(10);
+/// Between two looks at the memory that is in use. Each takes some of Redis's time.
+const LOOK: Duration = Duration::from_millis(40);
 
 /// A master: as many children as it says, then one more job.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ impl Bench {
         let redis = common::kv::Redis::new(self.redis.url())?;
         let producer = Producer::new(redis, namespace.keys.clone());
         let (account, pid) = (self.redis.account().await?, worker.pid()?);
-        let memory = resident_memory(pid)?;
+        let (memory, worker_cpu) = (resident_memory(pid)?, cpu_time(pid)?);
 
         worker.order(CHILDREN + 1).await?;
         let begun = now_ns();
@@ -72,11 +72,19 @@ impl Bench {
                 }
             }
         };
+        let after = self.redis.account().await?;
+        let worker_cpu = cpu_time(pid)?.saturating_sub(worker_cpu);
         self.finish(worker, &namespace).await?;
 
         let rate = per_second(CHILDREN, Duration::from_nanos(report.last_ns - begun));
         let mib = float(1 << 20);
         figures.add("queue.group", "children/s", rate);
+        let cpu = micros_each(after.cpu_since(&account), CHILDREN);
+        figures.add("queue.group.redis_cpu", "µs/child", cpu);
+        let cpu = micros_each(worker_cpu, CHILDREN);
+        figures.add("queue.group.worker_cpu", "µs/child", cpu);
+        let commands = after.commands_each(&account, CHILDREN);
+        figures.add("queue.group.commands", "per child", commands);
         figures.add("queue.group.redis_memory", "MiB", most_redis / mib);
         let grown = float(most_worker.saturating_sub(memory));
         figures.add("queue.group.worker_memory", "MiB", grown / mib);

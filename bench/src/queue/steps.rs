@@ -317,6 +317,6 @@ impl Bench {
     }
 }
 
-fn micros_each(time: Duration, things: u64) -> f64 {
+pub(super) fn micros_each(time: Duration, things: u64) -> f64 {
     time.as_secs_f64() * 1e6 / float(things)
 }
