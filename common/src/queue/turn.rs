@@ -179,6 +179,7 @@ pub(super) async fn held_by(
 }
 
 /// Claims as the scripts return them: id, lease, `<attempts> <deaths>` so far, body, and so on.
+#[derive(Default)]
 struct OnRecord(Vec<Claimed>);
 
 impl FromRedisValue for OnRecord {
@@ -205,6 +206,14 @@ impl FromRedisValue for OnRecord {
 /// Claims of jobs that were never claimed before: a lease, the ids that share it, their bodies.
 type FirstTime = (String, Vec<JobId>, Vec<Vec<u8>>);
 
+/// What `turn.lua` answers, if `turn_alone.lua` did not.
+type Whole = (
+    Option<Vec<JobId>>,
+    Option<Vec<FirstTime>>,
+    Option<OnRecord>,
+    Option<Vec<String>>,
+);
+
 fn first_time((lease, ids, bodies): FirstTime) -> impl Iterator<Item = Claimed> {
     let lease = Lease::from(&*lease);
     ids.into_iter().zip(bodies).map(move |(id, body)| Claimed {
@@ -217,14 +226,27 @@ fn first_time((lease, ids, bodies): FirstTime) -> impl Iterator<Item = Claimed> 
 
 impl FromRedisValue for TurnReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (refused, firsts, again, paused): (_, Vec<FirstTime>, OnRecord, Vec<String>) =
-            FromRedisValue::from_redis_value(value)?;
-        let mut claimed: Vec<_> = firsts.into_iter().flat_map(first_time).collect();
-        claimed.extend(again.0);
+        if matches!(&value, Value::Array(parts) if parts.len() == 3) {
+            let (id, lease, body): (_, String, _) = FromRedisValue::from_redis_value(value)?;
+            let alone = Claimed {
+                id,
+                lease: Lease::from(&*lease),
+                deaths: 0,
+                body,
+            };
+            return Ok(Self {
+                claimed: vec![alone],
+                ..Self::default()
+            });
+        }
+        let (refused, firsts, again, paused): Whole = FromRedisValue::from_redis_value(value)?;
+        let firsts = firsts.unwrap_or_default().into_iter();
+        let mut claimed: Vec<_> = firsts.flat_map(first_time).collect();
+        claimed.extend(again.unwrap_or_default().0);
         Ok(Self {
-            refused,
+            refused: refused.unwrap_or_default(),
             claimed,
-            paused: known_queues(&paused),
+            paused: known_queues(&paused.unwrap_or_default()),
         })
     }
 }

@@ -1,7 +1,7 @@
 -- Make one job waiting that has no lane, at the back of its queue. By itself, because half of the time of enqueue.lua
 -- would go into making what one job does not need.
 -- KEYS 1 namespace     ARGV 1 queue, 2 1 if the body begins with its time already, else 0, 3 body
--- Returns { its id, now, ms (not if the body began with its time) }, or the error DRAINING.
+-- Returns { its id, now, ms }, or its id alone if the body began with its time, or the error DRAINING.
 local queue, body, now_ms = ARGV[1], ARGV[3], false
 if redis.call('HEXISTS', ns .. 'draining', queue) == 1 then return refuse_draining(queue) end
 if ARGV[2] == '0' then
@@ -14,4 +14,4 @@ local id = string.format('%s-%d', queue, number)
 redis.call('HSET', bucket_at(queue .. '-', number), id, body)
 redis.pcall('LPUSH', ns .. 'queue:' .. queue, id) -- an audit finds what has taken the list's place
 redis.call('HINCRBY', stats, 'enqueued:' .. queue, '1')
-return { id, now_ms }
+return now_ms and { id, now_ms } or id

@@ -22,7 +22,7 @@ local function bucket_at(kind, number) return string.format('%sjobs:%s%d', ns, k
 -- jump for lost pops; the old ids that waited are in no place then, until an audit puts them back.
 local function draw(queue, counter, n)
   local mark = ns .. 'mark:' .. queue
-  local number = redis.call('HINCRBY', mark, counter, string.format('%d', n))
+  local number = redis.call('HINCRBY', mark, counter, n)
   if number == n and redis.call('HLEN', mark) == 1 then
     local used = tonumber(redis.call('HGET', stats, 'enqueued:' .. queue) or 0)
     if used > 0 then

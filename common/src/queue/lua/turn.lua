@@ -12,7 +12,8 @@
 --      then how many to claim in all, what was popped included; how many of these in slots that any
 --      queue may use; the number of queues that have free slots of their own, and for each: name, how many
 --      then for each queue in order: name, how many to claim
--- Returns { ids whose settlement was refused (the claim is no longer this worker's),
+-- Returns, each of these nil if it is empty (see turn_alone.lua, which returns something else):
+--         { ids whose settlement was refused (the claim is no longer this worker's),
 --           { { lease, { ids }, { bodies } }, ... } of what was claimed for the first time,
 --           { id, lease, attempts so far, body, ... } of what has a record,
 --           { queues that are paused: nothing was taken from them } }
@@ -171,4 +172,5 @@ if claimed > 0 then
   -- A worker that was given up must be known again before it holds anything; and it lives.
   redis.call('ZADD', ns .. 'workers', 'GT', now_ms + tonumber(ARGV[2]), worker)
 end
-return { refused, first_time, again, paused }
+local function unless_empty(list) return #list > 0 and list end
+return { unless_empty(refused), unless_empty(first_time), unless_empty(again), unless_empty(paused) }

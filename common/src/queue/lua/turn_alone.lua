@@ -1,6 +1,7 @@
 -- The turn by which a worker with little to do gets most of its jobs: nothing to settle, one popped id to claim, and
 -- nothing else listed. Stands before what other turns need, so that it makes none of that (docs/decisions/0044).
--- ARGV and what it returns: as in turn.lua. It leaves the turn to that before it has written anything.
+-- ARGV: as in turn.lua, to which it leaves the turn before it has written anything.
+-- Returns { the job's id, its lease, its body }: each table more in an answer takes Redis as long as a command.
 
 -- Whether no queue is paused, and the lists that it may take from are empty.
 local function is_alone()
@@ -10,7 +11,7 @@ local function is_alone()
   return redis.call('EXISTS', unpack(keys)) == 0
 end
 
--- Claims it if it is the next id and was never claimed; returns { { lease, { id }, { body } } }, or nil.
+-- Claims it if it is the next id and was never claimed; returns { id, lease, body }, or nil.
 local function claim_next(worker, id)
   local queue, number = string.match(id, '^(%a+)%-([1-9]%d*)$')
   if not queue then return end
@@ -28,8 +29,8 @@ local function claim_next(worker, id)
   local lease = string.format('1@%d', now_us)
   if redis.call('HSETNX', ns .. 'claims:' .. worker, lease, id .. ' ') == 0 then return end
   redis.call('HSET', mark, 'cursor', number)
-  return { { lease, { id }, { body } } }
+  return { id, lease, body }
 end
 
 local claimed = is_alone() and claim_next(ARGV[1], ARGV[6])
-if claimed then return { {}, claimed, {}, {} } end
+if claimed then return claimed end
