@@ -1,14 +1,15 @@
 //! The blocking connection: the only place that runs BRPOP.
 //!
 //! It is a type of its own for three reasons. redis-rs 1.x gives up an answer after 500 ms, which a
-//! BRPOP outlasts (redis-rs issues 1924, 2269). A dropped BRPOP still pops, so it must never be raced in
-//! a `select!`: it runs in a task of its own and its answer always arrives. And a socket that died
+//! BRPOP outlasts (redis-rs issues 1924, 2269). A dropped BRPOP still pops, so it must never be dropped:
+//! it runs in a task of its own and its answer always arrives. And a socket that died
 //! without a word looks like an empty queue: the answer is due [`PATIENCE`] plus [`GRACE`] after the
 //! question, and a connection that misses that is replaced; so it is as soon as somebody else notices that
 //! Redis was away ([`Waiting::abandon`]).
 
 use std::{
-    pin::pin,
+    convert::Infallible,
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,10 +19,7 @@ use std::{
 
 use futures_util::FutureExt;
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
-use tokio::{
-    sync::{Notify, oneshot},
-    time::timeout,
-};
+use tokio::sync::{Notify, oneshot};
 
 use super::{CONNECT_TIMEOUT, Redis};
 use crate::error::Chain;
@@ -153,16 +151,18 @@ impl Inbox {
         let mut question = redis::cmd("BRPOP");
         question.arg(lists).arg(patience.as_secs_f64());
         // Never dropped: what it pops would be lost until the sweep finds it.
-        let mut answer = pin!(question.query_async(line));
+        let answer = question.query_async(line);
+        let cut_short = async {
+            cut.notified().await;
+            // Redis may have heard that before the question, which goes by another connection.
+            while !unblock(&self.redis, *client).await {
+                tokio::time::sleep(CUT_AGAIN).await;
+            }
+            pending::<Infallible>().await
+        };
         let answer = tokio::select! {
-            answer = &mut answer => answer?,
-            () = cut.notified() => loop {
-                unblock(&self.redis, *client).await;
-                // Redis may have heard that before the question, which goes by another connection.
-                if let Ok(answer) = timeout(CUT_AGAIN, &mut answer).await {
-                    break answer?;
-                }
-            },
+            answer = answer => answer?,
+            never = cut_short => match never {},
         };
         self.health.0.store(true, Ordering::Relaxed);
         Ok(answer)
@@ -184,16 +184,12 @@ async fn connect(redis: &Redis) -> redis::RedisResult<Connection> {
     Ok(Connection { line, client })
 }
 
-/// Has Redis answer what a connection waits for, with nothing, if it waits.
-async fn unblock(redis: &Redis, client: i64) {
-    if let Ok(mut connection) = redis.connection().await {
-        // If it fails the answer comes by itself, within PATIENCE.
-        let _: Result<i64, _> = redis::cmd("CLIENT")
-            .arg("UNBLOCK")
-            .arg(client)
-            .query_async(&mut connection)
-            .await;
-    }
+/// Has Redis answer what a connection waits for, with nothing. False if it waits for nothing, or that is not known.
+async fn unblock(redis: &Redis, client: i64) -> bool {
+    let mut command = redis::cmd("CLIENT");
+    command.arg("UNBLOCK").arg(client);
+    let unblocked: Result<i64, _> = redis.read("cut a question short", &command).await;
+    unblocked.is_ok_and(|unblocked| unblocked == 1)
 }
 
 fn count_replacement() {
@@ -228,28 +224,84 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::testing::TestQueue;
+
+    fn list(queue: &TestQueue) -> String {
+        format!("{}list", queue.keys.prefix())
+    }
+
+    /// Asks, and cuts the question short when its task has been polled so often.
+    async fn ask_and_cut(inbox: Inbox, list: &str, polls: usize) -> (Inbox, Option<Popped>) {
+        let mut waiting = inbox.wait(vec![list.to_owned()]);
+        for _ in 0..polls {
+            tokio::task::yield_now().await;
+        }
+        waiting.cut_short();
+        let answer = timeout(PATIENCE / 2, waiting.answer()).await;
+        answer.expect("it waits on").expect("its task has ended")
+    }
 
     #[tokio::test]
     async fn a_question_that_is_cut_short_is_answered_whenever_that_is() {
         let queue = TestQueue::start();
-        let list = vec![format!("{}list", queue.keys.prefix())];
-        let mut inbox = Inbox::new(queue.redis.clone());
-        // Before it connects, while it does, before Redis has the question, and while it waits there.
+        let list = list(&queue);
+
+        // Before it connects, and while it does.
+        for polls in 0..20 {
+            let inbox = Inbox::new(queue.redis.clone());
+            assert_eq!(ask_and_cut(inbox, &list, polls).await.1, None);
+        }
+        // Before Redis has the question, and while it waits there.
+        let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
+        let mut waiting = Inbox::new(queue.redis.clone()).wait(vec![list.clone()]);
+        let (mut inbox, popped) = waiting.answer().await.unwrap();
+        assert_eq!(popped, Some((list.clone(), b"first".to_vec())));
         for polls in (0..20).chain([100, 1000]) {
-            let mut waiting = inbox.wait(list.clone());
-            for _ in 0..polls {
-                tokio::task::yield_now().await;
-            }
-            waiting.cut_short();
-            let answer = timeout(PATIENCE / 2, waiting.answer()).await;
-            let (rested, popped) = answer.expect("it waits on").unwrap();
+            let (rested, popped) = ask_and_cut(inbox, &list, polls).await;
             assert_eq!(popped, None);
+            assert!(rested.connection.is_some(), "it is the same connection");
             inbox = rested;
-            if polls % 7 == 3 {
-                inbox.connection = None;
-            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_is_cut_short_though_the_other_connection_died_unused() {
+        let queue = TestQueue::start();
+        let list = list(&queue);
+        let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
+        let own = Redis::new(&queue.url).unwrap();
+        let mut connection = own.connection().await.unwrap();
+        let mut waiting = Inbox::new(own).wait(vec![list.clone()]);
+        let (inbox, _) = waiting.answer().await.unwrap();
+        let mut client_id = redis::cmd("CLIENT");
+        client_id.arg("ID");
+        let id: u64 = client_id.query_async(&mut connection).await.unwrap();
+        let id = id.to_string();
+        let _: usize = queue.command(&["CLIENT", "KILL", "ID", &id]).await;
+
+        let (_, popped) = ask_and_cut(inbox, &list, 100).await;
+
+        assert_eq!(popped, None);
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_question_is_cut_short_is_in_its_answer_or_waits() {
+        let queue = TestQueue::start();
+        let list = list(&queue);
+        let mut inbox = Inbox::new(queue.redis.clone());
+        for n in 0..50 {
+            let element = n.to_string();
+            let pushed = async {
+                let _: usize = queue.command(&["LPUSH", &list, &element]).await;
+            };
+            let ((rested, popped), ()) = tokio::join!(ask_and_cut(inbox, &list, n), pushed);
+            inbox = rested;
+            let listed: Option<String> = queue.command(&["RPOP", &list]).await;
+            let popped = popped.map(|(_, element)| String::from_utf8(element).unwrap());
+            assert_eq!(popped.or(listed), Some(element));
         }
     }
 }

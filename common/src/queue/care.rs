@@ -53,7 +53,7 @@ static REAP: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// What `overdue.lua` tells: how many were pushed, ms until the next, dead workers, now, kinds of parked jobs,
-/// how many left an inbox, whether more are in it, whether a pop may be lost, queues whose list holds something.
+/// how many left an inbox, whether more are in it, whether a pop may be lost, queues whose list held something before.
 pub(super) type Overdue = (
     usize,
     i64,
@@ -121,7 +121,7 @@ pub struct Cared {
     pub returned: usize,
     /// Until the next scheduled job or periodic task is due.
     pub next_due: Option<Duration>,
-    /// Queues whose list held something.
+    /// Queues whose list held something before this look pushed.
     pub listed: Vec<Queue>,
     /// Whether a pop may be lost.
     pub(super) to_sweep: bool,
@@ -172,7 +172,7 @@ impl Care {
     }
 
     /// Looks again and again until the shutdown; at once when `look` asks for it. Tells `listed` which
-    /// queues hold something.
+    /// queues held something before.
     pub(super) async fn run(
         mut self,
         shutdown: Shutdown,

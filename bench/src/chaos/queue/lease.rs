@@ -125,6 +125,11 @@ mod tests {
             ]
         );
         assert_eq!(refused, ["low-2".parse().unwrap()]);
+
+        let alone = Value::of_texts(&["high-4", "1@9", "{}"]);
+        assert_eq!(read_answer(&alone).0, [claim("high-4", "1@9")]);
+        let nothing = Value::List(vec![Value::Nil, Value::Nil, Value::Nil, Value::Nil]);
+        assert_eq!(read_answer(&nothing), (vec![], vec![]));
     }
 
     #[test]

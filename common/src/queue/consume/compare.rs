@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use super::{Consumer, Listening};
 use crate::{
-    kv::blocking,
+    kv::CONNECT_TIMEOUT,
     queue::{
         settle::{Settlement, Verdict},
         tail::Event,
     },
 };
 
-/// How long something is listed before a blocking connection that does not bring it counts as dead: for as long it may
-/// still connect, or what care saw may have been claimed without it.
-pub(super) const OVERHEARD: Duration = blocking::GRACE;
+/// How long something is listed before a blocking connection that does not bring it counts as dead: it may still
+/// connect, or what care saw may have been claimed without it.
+pub(super) const OVERHEARD: Duration = CONNECT_TIMEOUT;
 
 impl Consumer {
     /// A beat tells how many jobs Redis says this worker holds, and which queues are paused, and whether
@@ -34,7 +34,7 @@ impl Consumer {
         }
     }
 
-    /// Care tells which queues hold something. If this worker waits for one of them, its blocking connection
+    /// Care tells which queues held something before it pushed. If this worker waits for one of them, its blocking connection
     /// may be dead: it claims without it, and if it is still so a moment later, connects anew.
     pub(super) fn cared(&mut self) {
         let listed = self.listed.borrow_and_update().clone();

@@ -27,7 +27,7 @@ local function draw(queue, counter, n)
     local used = tonumber(redis.call('HGET', stats, 'enqueued:' .. queue) or 0)
     if used > 0 then
       redis.call('HSET', mark, 'last', used, 'cursor', used, 'later', used)
-      number = redis.call('HINCRBY', mark, counter, string.format('%d', n))
+      number = redis.call('HINCRBY', mark, counter, n)
     end
   end
   return number - n

@@ -6,7 +6,7 @@
 -- Returns { how many were pushed, ms until the next job or lane is due or -1, names of dead workers, now, ms,
 --           some of the kinds of jobs that are parked, how many left an inbox, 1 if more are in it,
 --           1 if a pop may be lost: what comes next in some list is not what comes next in line,
---           queues whose list held something before that: who waits for one of them is not heard }
+--           queues whose list held something before this pushed: who waits for one of them is not heard }
 local LANES, SOME = 100, 3 -- lanes that let go by the clock at most; lanes at random whose slots are looked at
 local KINDS = 50 -- of parked jobs, at random: in a few looks each has had its turn
 local time_to_live = tonumber(ARGV[2])
