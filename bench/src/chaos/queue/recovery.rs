@@ -23,6 +23,10 @@ pub(super) struct Recovery {
     pub(super) held_by_killed_amid_more: Spread,
     /// From the pop of an id whose worker never heard of it to its claim.
     pub(super) lost_pops: Spread,
+    /// From a worker's order to stop to its end.
+    pub(super) stops: Spread,
+    /// The same of those for which Redis was away meanwhile.
+    pub(super) stops_amid_more: Spread,
     /// From the end of an outage to the first job that began, by kind.
     pub(super) first_job: BTreeMap<&'static str, Spread>,
     /// The same for each worker that lived through it.
@@ -33,6 +37,7 @@ impl Recovery {
     /// Measures.
     pub(super) fn of(history: &History, remains: &Remains) -> Self {
         let (quiet, amid_more) = held_by_killed(history, remains);
+        let (stops, stops_amid_more) = stops(history);
         let (first_job, each_worker) = after_outages(history);
         let lost = history.lost_pops.iter().filter_map(|(t, id)| {
             let next = next_claim(history, *id, *t)?;
@@ -42,6 +47,8 @@ impl Recovery {
             held_by_killed: Spread::of(quiet),
             held_by_killed_amid_more: Spread::of(amid_more),
             lost_pops: Spread::of(lost.collect()),
+            stops: Spread::of(stops),
+            stops_amid_more: Spread::of(stops_amid_more),
             first_job,
             each_worker,
         }
@@ -69,6 +76,23 @@ fn held_by_killed(history: &History, remains: &Remains) -> (Vec<u64>, Vec<u64>) 
             } else {
                 quiet.push(time);
             }
+        }
+    }
+    (quiet, amid_more)
+}
+
+/// Of those that were not killed meanwhile.
+fn stops(history: &History) -> (Vec<u64>, Vec<u64>) {
+    let (mut quiet, mut amid_more) = (Vec::new(), Vec::new());
+    for life in history.lives.values() {
+        let (Some(asked), Some((ended, None, _))) = (life.stopped, life.exit) else {
+            continue;
+        };
+        let time = ended.saturating_sub(asked);
+        if is_disturbed(history, asked, ended) {
+            amid_more.push(time);
+        } else {
+            quiet.push(time);
         }
     }
     (quiet, amid_more)

@@ -89,7 +89,8 @@ pub(crate) fn be_worker(options: &ProcessOptions) -> Result<()> {
         ledger: options.begin()?,
         dies_at: Mutex::new(None),
     });
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let shutdown = Shutdown::on_signal().context("listen for signals")?;
         let limits = "high=24,default=24,low=12".parse()?;
         let worker_options = queue::WorkerOptions {
@@ -111,7 +112,11 @@ pub(crate) fn be_worker(options: &ProcessOptions) -> Result<()> {
                 Ok(()) | Err(_) => return Ok(()),
             }
         }
-    })
+    });
+    // A read of the input is under way, which only the driver can end: to wait for it would keep the slot from a new
+    // worker.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Obeys lines of the driver: the name of a point is an order to die there. The end of the input is the
