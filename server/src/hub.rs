@@ -263,6 +263,8 @@ impl Hub {
             }
             BusEvent::Resumed => {
                 for room in self.rooms().values() {
+                    // How many members there are may be among what was missed, too.
+                    let _ = self.inner.changed.send(room.id().clone());
                     if room.resume() {
                         self.catch_up(Arc::clone(room));
                     }

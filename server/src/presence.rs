@@ -192,6 +192,26 @@ mod tests {
     use crate::outbox::Outbox;
 
     #[tokio::test]
+    async fn who_hears_again_is_told_how_many_are_here() {
+        let test = TestChat::start().await;
+        let (redis, keys) = (test.queue.redis.clone(), test.queue.keys.clone());
+        let (bus, _unheard) = Bus::start(redis, keys);
+        let (tell, events) = mpsc::unbounded_channel();
+        let (changed, mut to_tell) = mpsc::unbounded_channel();
+        let waits = Waits::new(test.chat.clone(), Duration::from_secs(1), 1);
+        let hub = Hub::start(test.chat.clone(), bus, waits, events, changed);
+        let outbox = Arc::new(Outbox::new(1 << 20));
+        let room: RoomId = "missed".parse().unwrap();
+        hub.enter(&room, hub.connection(), &outbox);
+        assert_eq!(to_tell.recv().await, Some(room.clone()));
+
+        tell.send(BusEvent::Resumed).unwrap();
+
+        let told = tokio::time::timeout(Duration::from_secs(20), to_tell.recv()).await;
+        assert_eq!(told.ok().flatten(), Some(room));
+    }
+
+    #[tokio::test]
     async fn where_many_come_together_few_are_told_of_each_and_all_of_the_last() {
         const MANY: u64 = 50;
         let test = TestChat::start().await;
