@@ -67,7 +67,7 @@ struct Inner {
     waits: Waits,
     catch_ups: Semaphore,
     writers: Writers,
-    /// Rooms whose number of local members has changed.
+    /// Rooms whose number of local members is to be told: it has changed, or what was told was not heard here.
     changed: mpsc::UnboundedSender<RoomId>,
 }
 
@@ -87,7 +87,7 @@ impl Counts {
 
 impl Hub {
     /// A hub that delivers what the bus hears. `changed` gets each room whose number of local members
-    /// has changed.
+    /// is to be told.
     pub(crate) fn start(
         chat: Chat,
         bus: Bus,

@@ -20,6 +20,8 @@ use crate::hub::Hub;
 
 /// Rooms that are told at once.
 const PIPELINE: usize = 64;
+/// Rooms that are told before what has changed meanwhile is looked at.
+const BATCH: usize = 256;
 /// After how long a change is told: where many come or go together, not all hear of each.
 const GATHER: Duration = Duration::from_millis(25);
 /// After a failure.
@@ -81,7 +83,7 @@ async fn tell_changes(
     end: Shutdown,
 ) {
     let mut batch = Vec::new();
-    // Rooms whose number has changed since it was told, and when it is to be told.
+    // Rooms whose number has changed since it was told, or may not have been heard, and when it is to be told.
     let mut rooms: HashMap<RoomId, Instant> = HashMap::new();
     loop {
         while let Ok(room) = changed.try_recv() {
@@ -95,7 +97,8 @@ async fn tell_changes(
             let tell_at = rooms.entry(room).or_insert(due);
             *tell_at = due.min(*tell_at);
         }
-        let due: Vec<_> = rooms.extract_if(|_, tell_at| *tell_at <= now).collect();
+        let due = rooms.extract_if(|_, tell_at| *tell_at <= now).take(BATCH);
+        let due: Vec<_> = due.collect();
         if due.is_empty() {
             let next = rooms.values().min().copied();
             tokio::select! {
@@ -192,7 +195,7 @@ mod tests {
     use crate::outbox::Outbox;
 
     #[tokio::test]
-    async fn who_hears_again_is_told_how_many_are_here() {
+    async fn after_a_gap_in_what_is_heard_each_room_is_to_be_told_anew() {
         let test = TestChat::start().await;
         let (redis, keys) = (test.queue.redis.clone(), test.queue.keys.clone());
         let (bus, _unheard) = Bus::start(redis, keys);

@@ -1,8 +1,8 @@
 //! The blocking connection: the only place that runs BRPOP.
 //!
 //! It is a type of its own for three reasons. redis-rs 1.x gives up an answer after 500 ms, which a
-//! BRPOP outlasts (redis-rs issues 1924, 2269). A dropped BRPOP still pops, so it must never be dropped:
-//! it runs in a task of its own and its answer always arrives. And a socket that died
+//! BRPOP outlasts (redis-rs issues 1924, 2269). A dropped BRPOP still pops, so none is dropped
+//! but with a connection that counts as dead: it runs in a task of its own and its answer always arrives. And a socket that died
 //! without a word looks like an empty queue: the answer is due [`PATIENCE`] plus [`GRACE`] after the
 //! question, and a connection that misses that is replaced; so it is as soon as somebody else notices that
 //! Redis was away ([`Waiting::abandon`]).
@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use tokio::sync::{Notify, oneshot};
 
-use super::{CONNECT_TIMEOUT, Redis};
+use super::{CONNECT_TIMEOUT, KvError, Redis};
 use crate::error::Chain;
 
 /// How long Redis holds an unanswered BRPOP.
@@ -155,8 +155,13 @@ impl Inbox {
         let cut_short = async {
             cut.notified().await;
             // Redis may have heard that before the question, which goes by another connection.
-            while !unblock(&self.redis, *client).await {
-                tokio::time::sleep(CUT_AGAIN).await;
+            loop {
+                tokio::time::sleep(match unblock(&self.redis, *client).await {
+                    Ok(true) => break,
+                    Ok(false) => CUT_AGAIN,
+                    Err(_) => RETRY,
+                })
+                .await;
             }
             pending::<Infallible>().await
         };
@@ -184,12 +189,11 @@ async fn connect(redis: &Redis) -> redis::RedisResult<Connection> {
     Ok(Connection { line, client })
 }
 
-/// Has Redis answer what a connection waits for, with nothing. False if it waits for nothing, or that is not known.
-async fn unblock(redis: &Redis, client: i64) -> bool {
+/// Has Redis answer what a connection waits for, with nothing. False if it waits for nothing.
+async fn unblock(redis: &Redis, client: i64) -> Result<bool, KvError> {
     let mut command = redis::cmd("CLIENT");
     command.arg("UNBLOCK").arg(client);
-    let unblocked: Result<i64, _> = redis.read("cut a question short", &command).await;
-    unblocked.is_ok_and(|unblocked| unblocked == 1)
+    redis.read("cut a question short", &command).await
 }
 
 fn count_replacement() {
@@ -291,10 +295,19 @@ mod tests {
     async fn what_comes_while_a_question_is_cut_short_is_in_its_answer_or_waits() {
         let queue = TestQueue::start();
         let list = list(&queue);
-        let mut inbox = Inbox::new(queue.redis.clone());
+        let own = Redis::new(&queue.url).unwrap();
+        let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
+        let (mut inbox, _) = Inbox::new(own)
+            .wait(vec![list.clone()])
+            .answer()
+            .await
+            .unwrap();
         for n in 0..50 {
             let element = n.to_string();
             let pushed = async {
+                for _ in 0..n % 7 {
+                    tokio::task::yield_now().await;
+                }
                 let _: usize = queue.command(&["LPUSH", &list, &element]).await;
             };
             let ((rested, popped), ()) = tokio::join!(ask_and_cut(inbox, &list, n), pushed);

@@ -19,13 +19,13 @@ use crate::chaos::{ledger::Role, spread::Spread};
 pub(super) struct Recovery {
     /// From the kill of a worker to the next claim of each job that it held.
     pub(super) held_by_killed: Spread,
-    /// The same of those for which Redis was away meanwhile.
+    /// The same of those for which Redis was away meanwhile or just before.
     pub(super) held_by_killed_amid_more: Spread,
     /// From the pop of an id whose worker never heard of it to its claim.
     pub(super) lost_pops: Spread,
     /// From a worker's order to stop to its end.
     pub(super) stops: Spread,
-    /// The same of those for which Redis was away meanwhile.
+    /// The same of those for which Redis was away meanwhile or just before.
     pub(super) stops_amid_more: Spread,
     /// From the end of an outage to the first job that began, by kind.
     pub(super) first_job: BTreeMap<&'static str, Spread>,

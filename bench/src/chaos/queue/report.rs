@@ -180,13 +180,13 @@ impl Summary {
             &recovery.held_by_killed,
         );
         spread(
-            "  the same, Redis being away meanwhile",
+            "  the same, Redis being away then or just before",
             &recovery.held_by_killed_amid_more,
         );
         spread("ids popped for nobody, claimed", &recovery.lost_pops);
         spread("worker stopped in order: its end", &recovery.stops);
         spread(
-            "  the same, Redis being away meanwhile",
+            "  the same, Redis being away then or just before",
             &recovery.stops_amid_more,
         );
         for (kind, first) in &recovery.first_job {
