@@ -194,15 +194,27 @@ mod tests {
     use super::*;
     use crate::outbox::Outbox;
 
+    /// A hub that hears these events, and the rooms that are to be told.
+    fn hub_of(
+        chat: &Chat,
+        bus: Bus,
+        events: mpsc::UnboundedReceiver<BusEvent>,
+    ) -> (Hub, mpsc::UnboundedReceiver<RoomId>) {
+        let (changed, to_tell) = mpsc::unbounded_channel();
+        let waits = Waits::new(chat.clone(), Duration::from_secs(1), 1);
+        (
+            Hub::start(chat.clone(), bus, waits, events, changed),
+            to_tell,
+        )
+    }
+
     #[tokio::test]
     async fn after_a_gap_in_what_is_heard_each_room_is_to_be_told_anew() {
         let test = TestChat::start().await;
         let (redis, keys) = (test.queue.redis.clone(), test.queue.keys.clone());
         let (bus, _unheard) = Bus::start(redis, keys);
         let (tell, events) = mpsc::unbounded_channel();
-        let (changed, mut to_tell) = mpsc::unbounded_channel();
-        let waits = Waits::new(test.chat.clone(), Duration::from_secs(1), 1);
-        let hub = Hub::start(test.chat.clone(), bus, waits, events, changed);
+        let (hub, mut to_tell) = hub_of(&test.chat, bus, events);
         let outbox = Arc::new(Outbox::new(1 << 20));
         let room: RoomId = "missed".parse().unwrap();
         hub.enter(&room, hub.connection(), &outbox);
@@ -223,10 +235,8 @@ mod tests {
         let (ears, mut heard) = Bus::start(redis.clone(), keys.clone());
         assert!(ears.subscribe(&full).await && ears.subscribe(&quiet).await);
         let (bus, events) = Bus::start(redis, keys);
-        let (changed, to_tell) = mpsc::unbounded_channel();
+        let (hub, to_tell) = hub_of(&test.chat, bus, events);
         let chat = test.chat.clone();
-        let waits = Waits::new(chat.clone(), Duration::from_secs(1), 1);
-        let hub = Hub::start(chat.clone(), bus, waits, events, changed);
         let (_stop, end) = Shutdown::manual();
         let telling = tell_changes(BootId::fresh(), chat, hub.clone(), to_tell, end);
         tokio::spawn(telling);

@@ -206,14 +206,6 @@ impl FromRedisValue for OnRecord {
 /// Claims of jobs that were never claimed before: a lease, the ids that share it, their bodies.
 type FirstTime = (String, Vec<JobId>, Vec<Vec<u8>>);
 
-/// What `turn.lua` answers, if `turn_alone.lua` did not.
-type Whole = (
-    Option<Vec<JobId>>,
-    Option<Vec<FirstTime>>,
-    Option<OnRecord>,
-    Option<Vec<String>>,
-);
-
 fn first_time((lease, ids, bodies): FirstTime) -> impl Iterator<Item = Claimed> {
     let lease = Lease::from(&*lease);
     ids.into_iter().zip(bodies).map(move |(id, body)| Claimed {
@@ -223,6 +215,14 @@ fn first_time((lease, ids, bodies): FirstTime) -> impl Iterator<Item = Claimed> 
         body,
     })
 }
+
+/// What `turn.lua` answers, if `turn_alone.lua` did not.
+type Whole = (
+    Option<Vec<JobId>>,
+    Option<Vec<FirstTime>>,
+    Option<OnRecord>,
+    Option<Vec<String>>,
+);
 
 impl FromRedisValue for TurnReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {

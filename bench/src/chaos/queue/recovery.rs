@@ -36,28 +36,41 @@ pub(super) struct Recovery {
 impl Recovery {
     /// Measures.
     pub(super) fn of(history: &History, remains: &Remains) -> Self {
-        let (quiet, amid_more) = held_by_killed(history, remains);
-        let (stops, stops_amid_more) = stops(history);
+        let (held_by_killed, held_by_killed_amid_more) =
+            apart(history, held_by_killed(history, remains));
+        let (stops, stops_amid_more) = apart(history, stops(history));
         let (first_job, each_worker) = after_outages(history);
         let lost = history.lost_pops.iter().filter_map(|(t, id)| {
             let next = next_claim(history, *id, *t)?;
             (!is_disturbed(history, *t, next.t)).then(|| next.t - t)
         });
         Self {
-            held_by_killed: Spread::of(quiet),
-            held_by_killed_amid_more: Spread::of(amid_more),
+            held_by_killed,
+            held_by_killed_amid_more,
             lost_pops: Spread::of(lost.collect()),
-            stops: Spread::of(stops),
-            stops_amid_more: Spread::of(stops_amid_more),
+            stops,
+            stops_amid_more,
             first_job,
             each_worker,
         }
     }
 }
 
-fn held_by_killed(history: &History, remains: &Remains) -> (Vec<u64>, Vec<u64>) {
+/// How long spans took: those in quiet times, and the others.
+fn apart(history: &History, spans: Vec<(u64, u64)>) -> (Spread, Spread) {
+    let (amid_more, quiet): (Vec<_>, Vec<_>) = spans
+        .into_iter()
+        .partition(|(from, to)| is_disturbed(history, *from, *to));
+    let times = |spans: Vec<(u64, u64)>| {
+        let times = spans.into_iter().map(|(from, to)| to.saturating_sub(from));
+        Spread::of(times.collect())
+    };
+    (times(quiet), times(amid_more))
+}
+
+fn held_by_killed(history: &History, remains: &Remains) -> Vec<(u64, u64)> {
     let buried: HashSet<_> = remains.buried.values().collect();
-    let (mut quiet, mut amid_more) = (Vec::new(), Vec::new());
+    let mut spans = Vec::new();
     for (id, claims) in &history.claims {
         let mut deaths = 0;
         for two in claims.windows(2) {
@@ -70,32 +83,21 @@ fn held_by_killed(history: &History, remains: &Remains) -> (Vec<u64>, Vec<u64>) 
             let Some(killed) = killed.filter(|t| before.settled.is_none() && before.t <= *t) else {
                 continue;
             };
-            let time = after.t.saturating_sub(killed);
-            if is_disturbed(history, killed, after.t) {
-                amid_more.push(time);
-            } else {
-                quiet.push(time);
-            }
+            spans.push((killed, after.t));
         }
     }
-    (quiet, amid_more)
+    spans
 }
 
 /// Of those that were not killed meanwhile.
-fn stops(history: &History) -> (Vec<u64>, Vec<u64>) {
-    let (mut quiet, mut amid_more) = (Vec::new(), Vec::new());
-    for life in history.lives.values() {
-        let (Some(asked), Some((ended, None, _))) = (life.stopped, life.exit) else {
-            continue;
-        };
-        let time = ended.saturating_sub(asked);
-        if is_disturbed(history, asked, ended) {
-            amid_more.push(time);
-        } else {
-            quiet.push(time);
-        }
-    }
-    (quiet, amid_more)
+fn stops(history: &History) -> Vec<(u64, u64)> {
+    let lives = history.lives.values();
+    lives
+        .filter_map(|life| match (life.stopped, life.exit) {
+            (Some(asked), Some((ended, None, _))) => Some((asked, ended)),
+            _ => None,
+        })
+        .collect()
 }
 
 fn next_claim(history: &History, id: JobId, after: u64) -> Option<&Claim> {
