@@ -6,6 +6,7 @@
 //! Read [`queue`] for the journey of a job and [`chat`] for the journey of a message.
 #![deny(missing_docs)]
 
+mod begun;
 pub mod chat;
 pub mod config;
 pub mod error;

@@ -2,9 +2,9 @@
 //!
 //! It is a type of its own for three reasons. redis-rs 1.x gives up an answer after 500 ms, which a
 //! BRPOP outlasts (redis-rs issues 1924, 2269). A dropped BRPOP still pops, so none is dropped
-//! but with a connection that counts as dead: it runs in a task of its own and its answer always arrives. And a socket that died
-//! without a word looks like an empty queue: the answer is due [`PATIENCE`] plus [`GRACE`] after the
-//! question, and a connection that misses that is replaced; so it is as soon as somebody else notices that
+//! but with a connection that counts as dead: who asks keeps the question ([`Waiting`]) until it is answered. And a
+//! socket that died without a word looks like an empty queue: the answer is due [`PATIENCE`] plus [`GRACE`] after
+//! the question, and a connection that misses that is replaced; so it is as soon as somebody else notices that
 //! Redis was away ([`Waiting::abandon`]).
 
 use std::{
@@ -17,12 +17,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::{CONNECT_TIMEOUT, KvError, Redis};
-use crate::error::Chain;
+use crate::{begun::begun, error::Chain};
 
 /// How long Redis holds an unanswered BRPOP.
 pub const PATIENCE: Duration = Duration::from_secs(4);
@@ -54,14 +54,13 @@ struct Connection {
     client: i64,
 }
 
-/// A question under way.
-#[derive(Debug)]
+/// A question under way; it was sent when this was made. To be kept until it is answered or given up: what a question
+/// pops that was dropped waits until the sweep finds it.
 pub struct Waiting {
-    answer: oneshot::Receiver<(Inbox, Option<Popped>)>,
+    answer: BoxFuture<'static, (Inbox, Option<Popped>)>,
     cut: Arc<Notify>,
     redis: Redis,
     health: BlockingHealth,
-    task: tokio::task::AbortHandle,
 }
 
 /// Tells whether the blocking connection works.
@@ -93,20 +92,17 @@ impl Inbox {
     /// Asks for the rightmost element of the first non-empty list of `lists`.
     pub fn wait(mut self, lists: Vec<String>) -> Waiting {
         let (redis, health) = (self.redis.clone(), self.health());
-        let (give, answer) = oneshot::channel();
         let cut = Arc::new(Notify::new());
         let is_cut = Arc::clone(&cut);
-        let task = tokio::spawn(async move {
+        let answer = begun(async move {
             let popped = self.pop(&lists, &is_cut).await;
-            // Nobody listens any more: the id that was popped is found by the sweep.
-            let _ = give.send((self, popped));
+            (self, popped)
         });
         Waiting {
             answer,
             cut,
             redis,
             health,
-            task: task.abort_handle(),
         }
     }
 
@@ -203,14 +199,13 @@ fn count_replacement() {
 impl Waiting {
     /// The answer: the inbox for the next question, and the list and element that were popped.
     /// Safe to drop and to call again.
-    pub async fn answer(&mut self) -> Option<(Inbox, Option<Popped>)> {
-        (&mut self.answer).await.ok()
+    pub async fn answer(&mut self) -> (Inbox, Option<Popped>) {
+        (&mut self.answer).await
     }
 
     /// Gives the question up with its connection, which may be dead; returns an inbox that connects anew.
     /// If the question was answered just now, the sweep finds what it popped.
     pub fn abandon(self) -> Inbox {
-        self.task.abort();
         count_replacement();
         Inbox {
             redis: self.redis,
@@ -245,7 +240,7 @@ mod tests {
         }
         waiting.cut_short();
         let answer = timeout(PATIENCE / 2, waiting.answer()).await;
-        answer.expect("it waits on").expect("its task has ended")
+        answer.expect("it waits on")
     }
 
     #[tokio::test]
@@ -261,7 +256,7 @@ mod tests {
         // Before Redis has the question, and while it waits there.
         let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
         let mut waiting = Inbox::new(queue.redis.clone()).wait(vec![list.clone()]);
-        let (mut inbox, popped) = waiting.answer().await.unwrap();
+        let (mut inbox, popped) = waiting.answer().await;
         assert_eq!(popped, Some((list.clone(), b"first".to_vec())));
         for polls in (0..20).chain([100, 1000]) {
             let (rested, popped) = ask_and_cut(inbox, &list, polls).await;
@@ -279,7 +274,7 @@ mod tests {
         let own = Redis::new(&queue.url).unwrap();
         let mut connection = own.connection().await.unwrap();
         let mut waiting = Inbox::new(own).wait(vec![list.clone()]);
-        let (inbox, _) = waiting.answer().await.unwrap();
+        let (inbox, _) = waiting.answer().await;
         let mut client_id = redis::cmd("CLIENT");
         client_id.arg("ID");
         let id: u64 = client_id.query_async(&mut connection).await.unwrap();
@@ -297,11 +292,7 @@ mod tests {
         let list = list(&queue);
         let own = Redis::new(&queue.url).unwrap();
         let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
-        let (mut inbox, _) = Inbox::new(own)
-            .wait(vec![list.clone()])
-            .answer()
-            .await
-            .unwrap();
+        let (mut inbox, _) = Inbox::new(own).wait(vec![list.clone()]).answer().await;
         for n in 0..50 {
             let element = n.to_string();
             let pushed = async {

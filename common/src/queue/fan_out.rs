@@ -15,7 +15,6 @@ use thiserror::Error;
 use super::{
     EnqueueError, JobContext, JobId, Task,
     asked::{body_for, write},
-    begun::begun,
     chunk::{Answer, Chunk, Sent},
     clock::Clock,
     enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
@@ -24,7 +23,10 @@ use super::{
     pace,
     turn::Turns,
 };
-use crate::kv::{KvError, Script};
+use crate::{
+    begun::begun,
+    kv::{KvError, Script},
+};
 
 static SEAL: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full("seal a group", &[super::ENDS, include_str!("lua/seal.lua")])

@@ -43,7 +43,6 @@
 pub mod actions;
 mod asked;
 pub mod audit;
-mod begun;
 mod bell;
 pub mod blocking;
 mod buckets;

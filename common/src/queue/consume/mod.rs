@@ -24,7 +24,6 @@ pub(super) use thread::alone;
 
 use super::{
     JobId, Queue,
-    begun::begun,
     bell::Bell,
     heartbeat::News,
     limits::{Demand, Slots},
@@ -33,6 +32,7 @@ use super::{
     turn::{Claimed, Lease, Popped, TurnReply, Turns},
 };
 use crate::{
+    begun::begun,
     error::Chain,
     kv::{
         KvError,
@@ -56,7 +56,7 @@ const DOUBTS: u8 = 2;
 enum Listening {
     No(Inbox),
     On(Question),
-    /// The waiting task is gone with its runtime.
+    /// Between the two, or at the end.
     Gone,
 }
 
@@ -374,11 +374,7 @@ impl Consumer {
         self.hungry = true;
     }
 
-    fn answered(&mut self, answer: Option<(Inbox, Option<blocking::Popped>)>) {
-        let Some((inbox, popped)) = answer else {
-            self.listening = Listening::Gone;
-            return;
-        };
+    fn answered(&mut self, (inbox, popped): (Inbox, Option<blocking::Popped>)) {
         self.listening = Listening::No(inbox);
         let Some((list, id)) = popped else { return };
         match String::from_utf8_lossy(&id).parse() {

@@ -5,7 +5,7 @@ use std::future::{Future, ready};
 use futures_util::{FutureExt, future::BoxFuture};
 
 /// Polls a future once, and returns what is left of it.
-pub(super) fn begun<'a, T: Send + 'a>(
+pub(crate) fn begun<'a, T: Send + 'a>(
     future: impl Future<Output = T> + Send + 'a,
 ) -> BoxFuture<'a, T> {
     let mut future = future.boxed();
