@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 pub use check::Facts;
 pub use keys::Keys;
-pub use script::Script;
+pub use script::{Call, Script};
 
 /// How long a connection attempt may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

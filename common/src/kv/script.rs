@@ -1,8 +1,13 @@
 //! A Lua script as a value: shared head, own body, one way to run it.
 
-use redis::{FromRedisValue, ScriptInvocation};
+use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
 
 use super::{KvError, Redis};
+
+/// What a call has room for at first: most need no more.
+const ARGS: usize = 16;
+/// The same, in bytes.
+const BYTES: usize = 512;
 
 /// A script that Redis runs as one step. Made once, in a `static`.
 pub struct Script {
@@ -39,19 +44,18 @@ impl Script {
     }
 
     /// A call of it on the keys under `namespace` (for KEYS 1).
-    pub fn on(&self, namespace: &str) -> ScriptInvocation<'_> {
-        self.text.key(namespace)
+    pub fn on(&self, namespace: &str) -> Call {
+        let mut command = Cmd::with_capacity(ARGS, BYTES);
+        command.arg("EVALSHA").arg(self.text.get_hash());
+        command.arg(1).arg(namespace);
+        Call(command)
     }
 
     /// Runs a call that [`Self::on`] made.
     ///
     /// # Errors
     /// If Redis cannot be reached, does not answer in time or refuses.
-    pub async fn run<T: FromRedisValue>(
-        &self,
-        redis: &Redis,
-        call: &ScriptInvocation<'_>,
-    ) -> Result<T, KvError> {
+    pub async fn run<T: FromRedisValue>(&self, redis: &Redis, call: &Call) -> Result<T, KvError> {
         match self.run_once(redis, call).await {
             Err(error) if self.repeatable && error.is_lost_connection() => {
                 self.run_once(redis, call).await
@@ -60,14 +64,29 @@ impl Script {
         }
     }
 
-    async fn run_once<T: FromRedisValue>(
-        &self,
-        redis: &Redis,
-        call: &ScriptInvocation<'_>,
-    ) -> Result<T, KvError> {
+    async fn run_once<T: FromRedisValue>(&self, redis: &Redis, call: &Call) -> Result<T, KvError> {
         let mut connection = redis.connection().await?;
-        call.invoke_async(&mut connection)
-            .await
-            .map_err(|source| redis.failed(self.doing, source))
+        let answer = match call.0.query_async(&mut connection).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                match self.text.load_async(&mut connection).await {
+                    Ok(_) => call.0.query_async(&mut connection).await,
+                    Err(error) => Err(error),
+                }
+            }
+            answer => answer,
+        };
+        answer.map_err(|source| redis.failed(self.doing, source))
+    }
+}
+
+/// What a script is called with. It is written as it goes out: [`redis::ScriptInvocation`] keeps each argument in a
+/// vector of its own, and a turn has hundreds.
+pub struct Call(Cmd);
+
+impl Call {
+    /// Adds what ARGV has next.
+    pub fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
+        self.0.arg(arg);
+        self
     }
 }

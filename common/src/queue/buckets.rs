@@ -50,9 +50,7 @@ mod tests {
     #[tokio::test]
     async fn scripts_and_programs_have_one_bucket_for_an_id() {
         let queue = TestQueue::start();
-        let script = format!(
-            "{LIB}\nreturn {{ bucket_of(ARGV[1]), bucket_at(ARGV[2], tonumber(ARGV[3])) }}"
-        );
+        let script = format!("{LIB}\nreturn {{ bucket_of(ARGV[1]), bucket_at(ARGV[2], ARGV[3]) }}");
         let script = redis::Script::new(&script);
         for number in [
             1_u64,

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     error::Chain,
     id::BootId,
-    kv::{Keys, KvError, Redis, Script},
+    kv::{Call, Keys, KvError, Redis, Script},
     shutdown::Shutdown,
 };
 
@@ -359,12 +359,7 @@ impl Care {
     }
 
     /// Gives the event if that is its end.
-    fn write_death(
-        &self,
-        worker: BootId,
-        claimed: &Claimed,
-        call: &mut redis::ScriptInvocation<'_>,
-    ) -> Option<Event> {
+    fn write_death(&self, worker: BootId, claimed: &Claimed, call: &mut Call) -> Option<Event> {
         // What cannot be read is buried by the next worker that claims it; here it has no ties.
         let body = std::str::from_utf8(&claimed.body)
             .ok()

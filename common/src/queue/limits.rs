@@ -1,13 +1,11 @@
 //! How many jobs a worker runs at once: in all, and of each queue.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
+    collections::BTreeMap,
+    fmt::{self, Write as _},
     str::FromStr,
     time::{Duration, Instant},
 };
-
-use redis::ScriptInvocation;
 
 use super::{
     Queue,
@@ -86,10 +84,10 @@ pub(super) struct Slots {
     limits: Limits,
     total: usize,
     patience: Duration,
-    busy: HashMap<Queue, usize>,
+    busy: [usize; Queue::ALL.len()],
     /// What turns that are under way may bring.
     promised: Vec<Demand>,
-    asked_first: HashMap<Queue, Instant>,
+    asked_first: [Option<Instant>; Queue::ALL.len()],
     /// Whether the last slot went to a lower queue that had waited.
     guarded: bool,
     /// Slots that only one queue may use.
@@ -106,9 +104,9 @@ impl Slots {
             limits,
             total,
             patience,
-            busy: HashMap::new(),
+            busy: Default::default(),
             promised: Vec::new(),
-            asked_first: HashMap::new(),
+            asked_first: Default::default(),
             guarded: false,
             reserve: PerQueue::default(),
             shares: None,
@@ -143,18 +141,17 @@ impl Slots {
     }
 
     pub(super) fn fill(&mut self, queue: Queue) {
-        *self.busy.entry(queue).or_default() += 1;
+        self.busy[queue as usize] += 1;
     }
 
     pub(super) fn free(&mut self, queue: Queue) {
-        if let Some(busy) = self.busy.get_mut(&queue) {
-            *busy = busy.saturating_sub(1);
-        }
+        let busy = &mut self.busy[queue as usize];
+        *busy = busy.saturating_sub(1);
     }
 
     /// Slots that are neither busy nor promised to a turn.
     fn free_in_all(&self) -> usize {
-        let busy: usize = self.busy.values().sum();
+        let busy: usize = self.busy.iter().sum();
         self.total.saturating_sub(busy + self.promised())
     }
 
@@ -170,7 +167,7 @@ impl Slots {
     }
 
     fn busy(&self, queue: Queue) -> usize {
-        self.busy.get(&queue).copied().unwrap_or(0)
+        self.busy[queue as usize]
     }
 
     /// Free slots that only this queue may use.
@@ -287,7 +284,7 @@ impl Slots {
     ) -> Vec<(Queue, usize)> {
         let mut longest: Option<(Instant, usize)> = None;
         for (at, (queue, _)) in order.iter().enumerate() {
-            let last = *self.asked_first.entry(*queue).or_insert(now);
+            let last = *self.asked_first[*queue as usize].get_or_insert(now);
             let is_due = at > 0 && now.duration_since(last) >= self.patience;
             if is_due && longest.is_none_or(|(other, _)| last < other) {
                 longest = Some((last, at));
@@ -299,7 +296,7 @@ impl Slots {
             && most > 0
         {
             let queue = order[at].0;
-            self.asked_first.insert(queue, now);
+            self.asked_first[queue as usize] = Some(now);
             self.guarded = true;
             order[at].1 -= 1;
             order.insert(0, (queue, 1));
@@ -335,13 +332,15 @@ impl Default for Demand {
 }
 
 impl Demand {
-    /// Adds it to a call of the turn script.
-    pub(super) fn write(&self, call: &mut ScriptInvocation<'_>) {
-        call.arg(self.free).arg(self.shared.min(self.free));
-        call.arg(self.own.len());
+    /// As the turn script reads it.
+    pub(super) fn write(&self) -> String {
+        let shared = self.shared.min(self.free);
+        let mut words = format!("{} {shared} {}", self.free, self.own.len());
         for (queue, slots) in self.own.iter().chain(&self.order) {
-            call.arg(queue).arg(slots);
+            // Writing to a text cannot fail.
+            let _ = write!(words, " {queue} {slots}");
         }
+        words
     }
 
     /// What it may claim of a queue in slots that are reserved for that.

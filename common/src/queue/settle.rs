@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use redis::ScriptInvocation;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{JobId, enqueue::millis, job::Ties, registry::Output, turn::Lease};
-use crate::id::BootId;
+use crate::{id::BootId, kv::Call};
 
 /// What becomes of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +115,7 @@ impl Settlement {
     }
 
     /// Adds an end that is not plain to a call of the turn script.
-    fn write(&self, worker: BootId, call: &mut ScriptInvocation<'_>) {
+    fn write(&self, worker: BootId, call: &mut Call) {
         let (name, delay_ms, error) = match &self.verdict {
             Verdict::Done => ("done", 0, ""),
             Verdict::Retry { delay, error } => ("retry", millis(*delay), error.as_str()),
@@ -154,11 +153,7 @@ impl Settlement {
 
 /// Adds settlements to a call of the turn script: first those that are plain, by runs of one group,
 /// lease and bucket.
-pub(super) fn write_all(
-    settlements: &[Settlement],
-    worker: BootId,
-    call: &mut ScriptInvocation<'_>,
-) {
+pub(super) fn write_all(settlements: &[Settlement], worker: BootId, call: &mut Call) {
     let (mut plain, others): (Vec<_>, Vec<_>) = settlements.iter().partition(|s| s.is_plain());
     // As they were claimed, if all of a lease are here: then Redis need not look at each.
     plain.sort_by(|one, other| {

@@ -156,7 +156,7 @@ impl Turns {
             Some(Popped::Take(id)) => call.arg(id).arg("take"),
             Some(Popped::Back(id)) => call.arg(id).arg("back"),
         };
-        demand.write(&mut call);
+        call.arg(demand.write());
         TURN.run(&self.redis, &call).await
     }
 
@@ -238,6 +238,9 @@ impl FromRedisValue for TurnReply {
                 claimed: vec![alone],
                 ..Self::default()
             });
+        }
+        if value == Value::Nil {
+            return Ok(Self::default());
         }
         let (refused, firsts, again, paused): Whole = FromRedisValue::from_redis_value(value)?;
         let firsts = firsts.unwrap_or_default().into_iter();

@@ -3,7 +3,6 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use redis::ScriptInvocation;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     enqueue::millis,
     turn::{Lease, Turns},
 };
-use crate::kv::{KvError, Script};
+use crate::kv::{Call, KvError, Script};
 
 pub(super) static ADMIT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -170,7 +169,7 @@ pub struct Hold {
 }
 
 /// Adds to a call of `admit.lua` how a job is unique.
-pub(super) fn write(unique: Option<&Keyed>, call: &mut ScriptInvocation<'_>) {
+pub(super) fn write(unique: Option<&Keyed>, call: &mut Call) {
     let Some(unique) = unique else {
         call.arg("").arg("").arg(0).arg(0);
         return;

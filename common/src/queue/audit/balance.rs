@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use redis::ScriptInvocation;
-
 use super::Auditor;
 use crate::{
-    kv::{KvError, Script},
+    kv::{Call, KvError, Script},
     queue::{LIB, Queue, inspect::ONLY_LOOKS},
 };
 
@@ -32,7 +30,7 @@ pub(super) struct Buckets {
 
 impl Buckets {
     /// Those that `lua/count.lua` counts: its part of a script's arguments.
-    pub(super) fn write(&self, call: &mut ScriptInvocation<'_>) {
+    pub(super) fn write(&self, call: &mut Call) {
         call.arg(self.names.len()).arg(&self.names);
         for (queue, (pushed, unlisted)) in Queue::ALL.iter().zip(self.before) {
             call.arg(queue).arg(pushed).arg(unlisted);

@@ -9,9 +9,10 @@ if ARGV[2] == '0' then
   now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
   body = string.format('{"at":%d,', now_ms) .. string.sub(body, 2)
 end
-local number = draw(queue, 'last', 1) + 1
-local id = string.format('%s-%d', queue, number)
-redis.call('HSET', bucket_at(queue .. '-', number), id, body)
+local number = string.format('%d', draw(queue, 'last', 1) + 1)
+local kind = queue .. '-'
+local id = kind .. number
+redis.call('HSET', bucket_at(kind, number), id, body)
 redis.pcall('LPUSH', ns .. 'queue:' .. queue, id) -- an audit finds what has taken the list's place
 redis.call('HINCRBY', stats, 'enqueued:' .. queue, '1')
 return now_ms and { id, now_ms } or id

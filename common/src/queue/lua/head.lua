@@ -47,7 +47,7 @@ local function store(kind, number, fields)
   local from, n = 1, #fields / 2
   while from <= n do
     local to = math.min(from + BUCKET - 1 - (number + from) % BUCKET, n)
-    redis.call('HSET', bucket_at(kind, number + from), unpack(fields, 2 * from - 1, 2 * to))
+    redis.call('HSET', bucket_at(kind, integer(number + from)), unpack(fields, 2 * from - 1, 2 * to))
     from = to + 1
   end
 end

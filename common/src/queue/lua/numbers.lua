@@ -12,9 +12,10 @@ local ns = KEYS[1]
 local stats = ns .. 'stats'
 
 -- Bodies are in hashes of a thousand numbers each, the *buckets*: that of `default-12345` is `jobs:default-12`. In one
--- hash of all, each step cost more the more jobs there were (docs/decisions/0040). `kind`: `<queue>-` or `<queue>+`.
+-- hash of all, each step cost more the more jobs there were (docs/decisions/0040). `kind`: `<queue>-` or `<queue>+`;
+-- `digits`: the number as text, for whoever has it so: to write a number takes Redis long.
 local BUCKET = 1000
-local function bucket_at(kind, number) return string.format('%sjobs:%s%d', ns, kind, (number - number % BUCKET) / BUCKET) end
+local function bucket_at(kind, digits) return ns .. 'jobs:' .. kind .. (#digits > 3 and string.sub(digits, 1, -4) or '0') end
 
 -- Gives out the next `n` numbers of a queue's pushed (`last`) or unlisted (`later`) ids; returns the one
 -- before them. If somebody has deleted the mark, it goes on after as many as were ever enqueued, which

@@ -9,10 +9,11 @@
 --        details: `entry` for the history, `reason`, `delay_ms` before the next attempt,
 --        `output`: what the task gave back (JSON text), if anybody wants it
 --      then the popped id or '', and 'take' (claim it) or 'back' (list it again)
---      then how many to claim in all, what was popped included; how many of these in slots that any
---      queue may use; the number of queues that have free slots of their own, and for each: name, how many
---      then for each queue in order: name, how many to claim
--- Returns, each of these nil if it is empty (see turn_alone.lua, which returns something else):
+--      then the demand, words with a blank between, for each argument takes Redis a thousand instructions:
+--        how many to claim in all, what was popped included; how many of these in slots that any
+--        queue may use; the number of queues that have free slots of their own, and for each: name, how many;
+--        for each queue in order: name, how many to claim
+-- Returns nil, or, each of these nil if it is empty (see turn_alone.lua, which returns something else):
 --         { ids whose settlement was refused (the claim is no longer this worker's),
 --           { { lease, { ids }, { bodies } }, ... } of what was claimed for the first time,
 --           { id, lease, attempts so far, body, ... } of what has a record,
@@ -63,11 +64,13 @@ for queue, n in pairs(completed) do
 end
 
 -- Claim.
-local popped, intent, free, shared = next_arg(), next_arg(), tonumber(next_arg()), tonumber(next_arg())
+local popped, intent = next_arg(), next_arg()
+local next_word = string.gmatch(next_arg(), '%S+')
+local free, shared = tonumber(next_word()), tonumber(next_word())
 local own = {}
-for _ = 1, tonumber(next_arg()) do
-  local queue = next_arg()
-  own[queue] = tonumber(next_arg())
+for _ = 1, tonumber(next_word()) do
+  local queue = next_word()
+  own[queue] = tonumber(next_word())
 end
 local function fill_slots(queue, n)
   local of_own = math.min(n, own[queue] or 0)
@@ -108,8 +111,8 @@ local function claim(state, batch)
   end
   local kind, number = state.queue .. '-', state.cursor - taken + 1
   local left = BUCKET - number % BUCKET
-  add_part(bucket_at(kind, number), taken > left and { unpack(batch, 1, left) } or batch)
-  if taken > left then add_part(bucket_at(kind, number + left), { unpack(batch, left + 1) }) end
+  add_part(bucket_at(kind, integer(number)), taken > left and { unpack(batch, 1, left) } or batch)
+  if taken > left then add_part(bucket_at(kind, integer(number + left)), { unpack(batch, left + 1) }) end
   return taken
 end
 
@@ -129,14 +132,12 @@ if popped ~= '' then
     on_list('RPUSH', queue, popped)
   end
 end
-while ARGV[arg] do
-  local queue = ARGV[arg]
-  local wanted = tonumber(ARGV[arg + 1])
+for queue in next_word do
+  local wanted = tonumber(next_word())
   if queue == slot_taken then wanted, slot_taken = wanted - 1, nil end
   wanted = math.min(wanted, free - claimed, (own[queue] or 0) + shared)
   if is_paused[queue] then wanted = 0 end
   local before, state = claimed, nil
-  arg = arg + 2
   while wanted > 0 and not (state and state.behind) do
     local batch = on_list('RPOP', queue, math.min(wanted, PART))
     if not batch then break end
@@ -172,5 +173,6 @@ if claimed > 0 then
   -- A worker that was given up must be known again before it holds anything; and it lives.
   redis.call('ZADD', ns .. 'workers', 'GT', now_ms + tonumber(ARGV[2]), worker)
 end
+if #refused + #first_time + #again + #paused == 0 then return false end
 local function unless_empty(list) return #list > 0 and list end
 return { unless_empty(refused), unless_empty(first_time), unless_empty(again), unless_empty(paused) }

@@ -7,7 +7,7 @@
 local function is_alone()
   if ARGV[4] ~= '0' or ARGV[5] ~= '0' or ARGV[7] ~= 'take' then return false end
   local keys = { ns .. 'paused' }
-  for arg = 11 + 2 * ARGV[10], #ARGV, 2 do keys[#keys + 1] = ns .. 'queue:' .. ARGV[arg] end
+  for queue in string.gmatch(ARGV[8], '%a+') do keys[#keys + 1] = ns .. 'queue:' .. queue end
   return redis.call('EXISTS', unpack(keys)) == 0
 end
 
@@ -20,7 +20,7 @@ local function claim_next(worker, id)
   local next_one = (cursor or 0) + 1
   if tonumber(number) ~= next_one or next_one > tonumber(last or 0) then return end
   if redis.call('HEXISTS', ns .. 'attempts', id) == 1 then return end
-  local body = redis.pcall('HGET', bucket_at(queue .. '-', next_one), id)
+  local body = redis.pcall('HGET', bucket_at(queue .. '-', number), id)
   if type(body) ~= 'string' then return end
   local time = redis.call('TIME')
   local lives_until = redis.call('ZSCORE', ns .. 'workers', worker)

@@ -56,10 +56,10 @@ impl Task for Nop {
 }
 
 static COPY: LazyLock<Script> = LazyLock::new(|| {
-    let copy = "for _, name in ipairs(ARGV) do
-      if redis.call('COPY', KEYS[1] .. name, KEYS[2] .. name, 'REPLACE') == 0 then
-        redis.call('DEL', KEYS[2] .. name)
-      end
+    let copy = "local to = ARGV[1]
+    for i = 2, #ARGV do
+      local name = ARGV[i]
+      if redis.call('COPY', KEYS[1] .. name, to .. name, 'REPLACE') == 0 then redis.call('DEL', to .. name) end
     end";
     Script::new("copy a namespace", &[copy])
 });
@@ -135,7 +135,7 @@ impl Real {
         };
         let prefix = self.queue.keys.prefix();
         let mut call = COPY.on(other.queue.keys.prefix());
-        call.key(prefix);
+        call.arg(prefix);
         for name in names(self) {
             call.arg(&name[prefix.len()..]);
         }
