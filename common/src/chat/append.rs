@@ -250,7 +250,7 @@ impl Appends {
                 call.arg(&said.own_id).arg(&said.content);
             }
         }
-        let answers: Vec<(Value, u8, u64)> = APPEND.run(&self.redis, &call).await?;
+        let answers: Vec<(Value, u8, u64)> = call.run(&self.redis).await?;
         if answers.len() != by_room.len() {
             let error = redis::make_extension_error("ANSWERS".to_owned(), None);
             return Err(self.redis.failed(DOING, error)); // else some would wait for ever

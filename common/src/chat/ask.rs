@@ -115,7 +115,7 @@ async fn ask<T: Task>(
         .arg(millis(AGAIN))
         .arg(body)
         .arg(u8::from(meanwhile == Meanwhile::Again));
-    match ASK.run::<(u8, Option<JobId>)>(redis, &call).await {
+    match call.run::<(u8, Option<JobId>)>(redis).await {
         Ok((ENQUEUED, Some(job))) => Ok(Asked::Enqueued(job)),
         Ok((NOT_NEEDED, _)) => Ok(Asked::NotNeeded),
         Ok(_) => Ok(Asked::UnderWay),

@@ -196,7 +196,7 @@ impl RoomLog {
             .arg(verdict)
             .arg(last);
         let (done, id, duplicate, fresh): (String, MessageId, u8, u64) =
-            CHANGE.run(&self.redis, &call).await?;
+            call.run(&self.redis).await?;
         if done == "changed" {
             return Ok(Looked::Changed(Appended {
                 id,
@@ -226,7 +226,7 @@ impl RoomLog {
             for (edit, change) in chunk {
                 call.arg(edit).arg(change);
             }
-            SUPERSEDE.run::<i64>(&self.redis, &call).await?;
+            call.run::<i64>(&self.redis).await?;
         }
         Ok(())
     }

@@ -300,7 +300,7 @@ impl RoomLog {
             .arg(millis(AGAIN))
             .arg(next)
             .arg(range.after);
-        FLUSHED.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 
     /// Rooms whose oldest new message is older than the flush age.

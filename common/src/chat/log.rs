@@ -178,7 +178,7 @@ impl RoomLog {
             .arg(limit)
             .arg(millis(self.settings.room_ttl))
             .arg(u8::from(entries == Entries::Wanted));
-        OPEN.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 
     /// Looks at a room without a trace: a cold one stays cold.
@@ -188,7 +188,7 @@ impl RoomLog {
     pub async fn look(&self, room: &RoomId) -> Result<Seen, KvError> {
         let mut call = LOOK.on(self.keys.prefix());
         call.arg(room);
-        let (warm, top, members): (u8, MessageId, u64) = LOOK.run(&self.redis, &call).await?;
+        let (warm, top, members): (u8, MessageId, u64) = call.run(&self.redis).await?;
         Ok(Seen {
             warm: warm != 0,
             top,
@@ -206,7 +206,7 @@ impl RoomLog {
     ) -> Result<(), KvError> {
         let mut call = ADOPT.on(self.keys.prefix());
         call.arg(room).arg(newest).arg(mark);
-        ADOPT.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 
     /// The messages of a range, oldest first.
@@ -306,7 +306,7 @@ impl RoomLog {
             for room in chunk {
                 call.arg(room);
             }
-            TOUCH.run::<i64>(&self.redis, &call).await?;
+            call.run::<i64>(&self.redis).await?;
         }
         Ok(())
     }

@@ -28,6 +28,6 @@ impl Chat {
     pub async fn mark_premium(&self, room: &RoomId) -> Result<(), KvError> {
         let mut call = PREMIUM.on(self.log.keys().prefix());
         call.arg(room).arg(millis(self.settings.premium_for));
-        PREMIUM.run(self.log.redis(), &call).await
+        call.run(self.log.redis()).await
     }
 }

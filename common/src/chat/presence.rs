@@ -51,7 +51,7 @@ impl Chat {
             .arg(millis(self.settings.server_lease))
             .arg(room)
             .arg(here);
-        let total: u64 = PRESENCE.run(self.log.redis(), &call).await?;
+        let total: u64 = call.run(self.log.redis()).await?;
         if total == 0 {
             self.ask_flush(room).await?;
         }
@@ -66,7 +66,7 @@ impl Chat {
     pub async fn renew_lease(&self, server: BootId) -> Result<bool, AskError> {
         let mut call = LEASE.on(self.log.keys().prefix());
         call.arg(server).arg(millis(self.settings.server_lease));
-        let (running, ended): (bool, Vec<BootId>) = LEASE.run(self.log.redis(), &call).await?;
+        let (running, ended): (bool, Vec<BootId>) = call.run(self.log.redis()).await?;
         for dead in ended {
             self.fade(dead).await?;
         }
@@ -94,8 +94,7 @@ impl Chat {
         loop {
             let mut call = FADE.on(self.log.keys().prefix());
             call.arg(server).arg(FADE_ROOMS);
-            let (looked_at, empty): (usize, Vec<RoomId>) =
-                FADE.run(self.log.redis(), &call).await?;
+            let (looked_at, empty): (usize, Vec<RoomId>) = call.run(self.log.redis()).await?;
             for room in empty {
                 self.ask_flush(&room).await?;
             }

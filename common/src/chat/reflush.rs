@@ -90,7 +90,7 @@ impl RoomLog {
     pub async fn reflush(&self, producer: &Producer, room: &RoomId) -> Result<u64, ReflushError> {
         let mut call = REFLUSH.on(self.keys.prefix());
         call.arg(room);
-        let (messages, pieces): (u64, MessageId) = REFLUSH.run(&self.redis, &call).await?;
+        let (messages, pieces): (u64, MessageId) = call.run(&self.redis).await?;
         if pieces > MessageId::ZERO {
             // Nobody reads them here, for there may be holes between them; the archive may lack them all the same.
             let range = IdRange {

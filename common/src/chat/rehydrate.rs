@@ -220,7 +220,7 @@ impl RoomLog {
     pub async fn begin_rehydration(&self, room: &RoomId) -> Result<String, KvError> {
         let mut call = BEGIN.on(self.keys.prefix());
         call.arg(room).arg(millis(self.settings.room_ttl));
-        BEGIN.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 
     /// Puts archived messages back, in any order and as often as one likes.
@@ -231,7 +231,7 @@ impl RoomLog {
             for entry in chunk {
                 call.arg(entry.text());
             }
-            RESTORE.run::<i64>(&self.redis, &call).await?;
+            call.run::<i64>(&self.redis).await?;
         }
         Ok(())
     }
@@ -245,6 +245,6 @@ impl RoomLog {
             .arg(done.count)
             .arg(&done.mark)
             .arg(millis(self.settings.room_ttl));
-        HYDRATED.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 }

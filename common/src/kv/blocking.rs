@@ -9,6 +9,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     future::pending,
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, aio::MultiplexedConnection};
 use tokio::sync::Notify;
 
 use super::{CONNECT_TIMEOUT, KvError, Redis};
@@ -54,13 +55,20 @@ struct Connection {
     client: i64,
 }
 
-/// A question under way; it was sent when this was made. To be kept until it is answered or given up: what a question
-/// pops that was dropped waits until the sweep finds it.
+/// A question under way. It goes on while it is polled ([`Self::answer`]), and is to be kept until it is answered or
+/// given up: what a question pops that was dropped waits until the sweep finds it.
+#[must_use]
 pub struct Waiting {
     answer: BoxFuture<'static, (Inbox, Option<Popped>)>,
     cut: Arc<Notify>,
     redis: Redis,
     health: BlockingHealth,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").finish_non_exhaustive()
+    }
 }
 
 /// Tells whether the blocking connection works.
@@ -128,8 +136,11 @@ impl Inbox {
         cut: &Notify,
     ) -> redis::RedisResult<Option<Popped>> {
         if self.connection.is_none() {
+            // In a task of its own, for it must be there within a time, and who asked may not poll for longer.
+            let redis = self.redis.clone();
+            let connecting = tokio::spawn(async move { connect(&redis).await });
             self.connection = tokio::select! {
-                fresh = connect(&self.redis) => Some(fresh?),
+                fresh = connecting => Some(fresh.unwrap_or_else(|_| Err(no_attempt()))?),
                 () = cut.notified() => None,
             };
         }
@@ -185,6 +196,11 @@ async fn connect(redis: &Redis) -> redis::RedisResult<Connection> {
     Ok(Connection { line, client })
 }
 
+/// What is left of an attempt to connect whose task was stopped.
+fn no_attempt() -> RedisError {
+    (ErrorKind::Io, "the attempt to connect was stopped").into()
+}
+
 /// Has Redis answer what a connection waits for, with nothing. False if it waits for nothing.
 async fn unblock(redis: &Redis, client: i64) -> Result<bool, KvError> {
     let mut command = redis::cmd("CLIENT");
@@ -198,23 +214,25 @@ fn count_replacement() {
 
 impl Waiting {
     /// The answer: the inbox for the next question, and the list and element that were popped.
-    /// Safe to drop and to call again.
+    /// Safe to drop and to call again, until it has answered.
     pub async fn answer(&mut self) -> (Inbox, Option<Popped>) {
         (&mut self.answer).await
     }
 
-    /// Gives the question up with its connection, which may be dead; returns an inbox that connects anew.
-    /// If the question was answered just now, the sweep finds what it popped.
-    pub fn abandon(self) -> Inbox {
+    /// Gives the question up with its connection, which may be dead; returns an inbox that connects anew, and what was
+    /// popped if that is known already. If it is still on its way, the sweep finds it.
+    pub fn abandon(mut self) -> (Inbox, Option<Popped>) {
+        let answered = self.answer().now_or_never();
         count_replacement();
-        Inbox {
+        let inbox = Inbox {
             redis: self.redis,
             connection: None,
             health: self.health,
-        }
+        };
+        (inbox, answered.and_then(|(_, popped)| popped))
     }
 
-    /// Has the answer come now, with nothing unless something was just popped, so that another question can be
+    /// Has the answer come soon, with nothing unless something was just popped, so that another question can be
     /// asked.
     pub fn cut_short(&self) {
         self.cut.notify_one();
@@ -232,10 +250,13 @@ mod tests {
         format!("{}list", queue.keys.prefix())
     }
 
-    /// Asks, and cuts the question short when its task has been polled so often.
+    /// Asks, and cuts the question short when it has been polled so often.
     async fn ask_and_cut(inbox: Inbox, list: &str, polls: usize) -> (Inbox, Option<Popped>) {
         let mut waiting = inbox.wait(vec![list.to_owned()]);
         for _ in 0..polls {
+            if let Some(answer) = waiting.answer().now_or_never() {
+                return answer;
+            }
             tokio::task::yield_now().await;
         }
         waiting.cut_short();
@@ -284,6 +305,26 @@ mod tests {
         let (_, popped) = ask_and_cut(inbox, &list, 100).await;
 
         assert_eq!(popped, None);
+    }
+
+    #[tokio::test]
+    async fn what_was_popped_when_a_question_is_given_up_is_not_lost() {
+        let queue = TestQueue::start();
+        let list = list(&queue);
+        let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
+        let mut waiting = Inbox::new(queue.redis.clone()).wait(vec![list.clone()]);
+        let (inbox, _) = waiting.answer().await;
+        let waiting = inbox.wait(vec![list.clone()]);
+        let _: usize = queue.command(&["LPUSH", &list, "second"]).await;
+        while queue.command::<usize>(&["LLEN", &list]).await > 0 {}
+        // It is popped, and so the answer is there before one that is asked for now.
+        let _: String = queue.command(&["PING"]).await;
+
+        let (inbox, popped) = waiting.abandon();
+
+        assert_eq!(popped, Some((list.clone(), b"second".to_vec())));
+        let (_, nothing) = ask_and_cut(inbox, &list, 1000).await;
+        assert_eq!(nothing, None);
     }
 
     #[tokio::test]

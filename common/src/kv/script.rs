@@ -1,10 +1,12 @@
 //! A Lua script as a value: shared head, own body, one way to run it.
 
+use std::fmt;
+
 use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
 
 use super::{KvError, Redis};
 
-/// What a call has room for at first: most need no more.
+/// Arguments that a call has room for before it grows.
 const ARGS: usize = 16;
 /// The same, in bytes.
 const BYTES: usize = 512;
@@ -44,49 +46,64 @@ impl Script {
     }
 
     /// A call of it on the keys under `namespace` (for KEYS 1).
-    pub fn on(&self, namespace: &str) -> Call {
+    pub fn on(&self, namespace: &str) -> Call<'_> {
         let mut command = Cmd::with_capacity(ARGS, BYTES);
         command.arg("EVALSHA").arg(self.text.get_hash());
         command.arg(1).arg(namespace);
-        Call(command)
+        Call {
+            script: self,
+            command,
+        }
+    }
+}
+
+/// What a script is called with, in one buffer: [`redis::ScriptInvocation`] keeps each argument in one of its own, and a
+/// busy worker's turn has hundreds.
+pub struct Call<'a> {
+    script: &'a Script,
+    command: Cmd,
+}
+
+impl fmt::Debug for Call<'_> {
+    /// Without the arguments, which may be what people wrote.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("doing", &self.script.doing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Call<'_> {
+    /// Adds what ARGV has next.
+    pub fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(arg);
+        self
     }
 
-    /// Runs a call that [`Self::on`] made.
+    /// Has Redis run it.
     ///
     /// # Errors
     /// If Redis cannot be reached, does not answer in time or refuses.
-    pub async fn run<T: FromRedisValue>(&self, redis: &Redis, call: &Call) -> Result<T, KvError> {
-        match self.run_once(redis, call).await {
-            Err(error) if self.repeatable && error.is_lost_connection() => {
-                self.run_once(redis, call).await
+    pub async fn run<T: FromRedisValue>(&self, redis: &Redis) -> Result<T, KvError> {
+        match self.run_once(redis).await {
+            Err(error) if self.script.repeatable && error.is_lost_connection() => {
+                self.run_once(redis).await
             }
             done => done,
         }
     }
 
-    async fn run_once<T: FromRedisValue>(&self, redis: &Redis, call: &Call) -> Result<T, KvError> {
+    async fn run_once<T: FromRedisValue>(&self, redis: &Redis) -> Result<T, KvError> {
         let mut connection = redis.connection().await?;
-        let answer = match call.0.query_async(&mut connection).await {
+        let answer = match self.command.query_async(&mut connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                match self.text.load_async(&mut connection).await {
-                    Ok(_) => call.0.query_async(&mut connection).await,
+                match self.script.text.load_async(&mut connection).await {
+                    Ok(_) => self.command.query_async(&mut connection).await,
                     Err(error) => Err(error),
                 }
             }
             answer => answer,
         };
-        answer.map_err(|source| redis.failed(self.doing, source))
-    }
-}
-
-/// What a script is called with. It is written as it goes out: [`redis::ScriptInvocation`] keeps each argument in a
-/// vector of its own, and a turn has hundreds.
-pub struct Call(Cmd);
-
-impl Call {
-    /// Adds what ARGV has next.
-    pub fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
-        self.0.arg(arg);
-        self
+        answer.map_err(|source| redis.failed(self.script.doing, source))
     }
 }

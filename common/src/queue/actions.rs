@@ -66,7 +66,7 @@ impl Operator {
         let event = serde_json::to_string(&event).unwrap_or_default();
         let mut call = ACT.on(self.keys.prefix());
         call.arg(KEPT).arg(&**by).arg(did).arg(of).arg(event);
-        ACT.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 
     /// As [`Self::write_down`], of several: jobs, queues.

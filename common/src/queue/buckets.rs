@@ -21,7 +21,7 @@ pub(super) async fn move_old(redis: &Redis, keys: &Keys) -> Result<(), KvError> 
     loop {
         let mut call = REBUCKET.on(keys.prefix());
         call.arg(cursor).arg(CHUNK);
-        let (next, moved): (String, u64) = REBUCKET.run(redis, &call).await?;
+        let (next, moved): (String, u64) = call.run(redis).await?;
         if all == 0 && moved > 0 {
             tracing::info!("moving the bodies of jobs to their buckets");
         }

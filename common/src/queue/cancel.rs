@@ -62,7 +62,7 @@ impl Operator {
                 let ties = Ties::of(body.as_deref().unwrap_or_default().as_bytes());
                 call.arg(id).arg(ties.write());
             }
-            let answers: Vec<String> = CANCEL.run(&self.redis, &call).await?;
+            let answers: Vec<String> = call.run(&self.redis).await?;
             all.extend(answers.iter().map(|answer| match answer.as_str() {
                 "cancelled" => Cancel::Cancelled,
                 "asked" => Cancel::Asked,

@@ -286,7 +286,7 @@ impl Care {
         let mut call = OVERDUE.on(self.keys.prefix());
         call.arg(BATCH).arg(millis(self.time_to_live));
         call.arg(CHUNK_BYTES).arg(MAX_BODY);
-        OVERDUE.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 
     /// Lists again what has been missing for longer than the grace.
@@ -305,8 +305,7 @@ impl Care {
         for (_, id) in &lost {
             call.arg(id);
         }
-        let (missing, recovered, more): (Vec<JobId>, usize, u8) =
-            SWEEP.run(&self.redis, &call).await?;
+        let (missing, recovered, more): (Vec<JobId>, usize, u8) = call.run(&self.redis).await?;
         if recovered > 0 {
             metrics::counter!("rhubarb_recovered_jobs_total").increment(recovered as u64);
             self.tell(Event::counted(Kind::Recovered, recovered));
@@ -342,7 +341,7 @@ impl Care {
         let buried: Vec<_> = deaths
             .filter_map(|claimed| self.write_death(worker, claimed, &mut call))
             .collect();
-        let taken: i64 = REAP.run(&self.redis, &call).await?;
+        let taken: i64 = call.run(&self.redis).await?;
         let taken = usize::try_from(taken).unwrap_or(0);
         if taken > 0 {
             metrics::counter!("rhubarb_reaped_jobs_total").increment(taken as u64);
@@ -359,7 +358,7 @@ impl Care {
     }
 
     /// Gives the event if that is its end.
-    fn write_death(&self, worker: BootId, claimed: &Claimed, call: &mut Call) -> Option<Event> {
+    fn write_death(&self, worker: BootId, claimed: &Claimed, call: &mut Call<'_>) -> Option<Event> {
         // What cannot be read is buried by the next worker that claims it; here it has no ties.
         let body = std::str::from_utf8(&claimed.body)
             .ok()

@@ -111,7 +111,7 @@ impl Chunk {
             .arg(policy);
         call.arg(plan).arg(self.first).arg(u8::from(self.stamped));
         call.arg(&self.bodies);
-        let reply = FAN_OUT.run(redis, &call).await;
+        let reply = call.run(redis).await;
         (self, reply)
     }
 }

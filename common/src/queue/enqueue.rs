@@ -323,10 +323,10 @@ impl Producer {
             call.arg(&asked.body);
         }
         let pushed = if some_unique {
-            let made: Result<Vec<(JobId, bool)>, _> = script.run(&self.redis, &call).await;
+            let made: Result<Vec<(JobId, bool)>, _> = call.run(&self.redis).await;
             made.map(unique::admitted)
         } else {
-            let ids: Result<Vec<JobId>, _> = script.run(&self.redis, &call).await;
+            let ids: Result<Vec<JobId>, _> = call.run(&self.redis).await;
             ids.map(|ids| ids.into_iter().map(Enqueued::new).collect())
         };
         pushed.map_err(|source| EnqueueError::refused(queue, source))

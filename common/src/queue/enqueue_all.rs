@@ -75,7 +75,7 @@ impl Producer {
             Some(bodies) => call.arg(bodies),
             None => call.arg(jobs.iter().map(|asked| &asked.body).collect::<Vec<_>>()),
         };
-        let pushed = ENQUEUE.run(&self.redis, &call).await;
+        let pushed = call.run(&self.redis).await;
         let (first, now_ms): (JobId, u64) =
             pushed.map_err(|source| EnqueueError::refused(queue, source))?;
         self.clock.shows(Clock::shows(now_ms));

@@ -44,7 +44,7 @@ impl Producer {
         let mut call = ENQUEUE_ONE.on(self.keys.prefix());
         call.arg(queue).arg(u8::from(stamped.is_some()));
         call.arg(stamped.as_ref().unwrap_or(&asked.body));
-        let pushed = ENQUEUE_ONE.run(&self.redis, &call).await;
+        let pushed = call.run(&self.redis).await;
         let Pushed { id, now_ms } =
             pushed.map_err(|source| EnqueueError::refused(queue, source))?;
         if let Some(now_ms) = now_ms {

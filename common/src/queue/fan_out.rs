@@ -211,8 +211,8 @@ impl<P> Split<'_, P> {
         call.arg(body)
             .arg(self.job.flow.map_or_else(String::new, InFlow::write))
             .arg(self.index);
-        let sealed: i64 = SEAL
-            .run(redis, &call)
+        let sealed: i64 = call
+            .run(redis)
             .await
             .map_err(|source| self.redis_error(source))?;
         match sealed {

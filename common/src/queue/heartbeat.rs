@@ -111,7 +111,7 @@ impl Pulse {
                 call.arg(format!("{name}:{}", task.name)).arg(*count);
             }
         }
-        let reply: Result<Reply, _> = BEAT.run(redis, &call).await;
+        let reply: Result<Reply, _> = call.run(redis).await;
         if reply.is_err() {
             for (task, counts) in &counted {
                 task.tally.give_back(counts);
@@ -273,5 +273,5 @@ impl Drop for Heartbeat {
 pub(super) async fn retire(redis: &Redis, keys: &Keys, worker: BootId) -> Result<usize, KvError> {
     let mut call = RETIRE.on(keys.prefix());
     call.arg(worker);
-    RETIRE.run(redis, &call).await
+    call.run(redis).await
 }

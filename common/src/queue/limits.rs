@@ -104,9 +104,9 @@ impl Slots {
             limits,
             total,
             patience,
-            busy: Default::default(),
+            busy: [0; Queue::ALL.len()],
             promised: Vec::new(),
-            asked_first: Default::default(),
+            asked_first: [None; Queue::ALL.len()],
             guarded: false,
             reserve: PerQueue::default(),
             shares: None,
@@ -332,8 +332,8 @@ impl Default for Demand {
 }
 
 impl Demand {
-    /// As the turn script reads it.
-    pub(super) fn write(&self) -> String {
+    /// It as words, which the turn script reads.
+    pub(super) fn words(&self) -> String {
         let shared = self.shared.min(self.free);
         let mut words = format!("{} {shared} {}", self.free, self.own.len());
         for (queue, slots) in self.own.iter().chain(&self.order) {

@@ -69,7 +69,7 @@ impl Operator {
             for id in chunk {
                 call.arg(id);
             }
-            let some: Vec<JobId> = REVIVE.run(&self.redis, &call).await?;
+            let some: Vec<JobId> = call.run(&self.redis).await?;
             pushed.extend(some);
         }
         Ok(pushed)
@@ -100,7 +100,7 @@ impl Operator {
                 let ties = Ties::of(body.as_deref().unwrap_or_default().as_bytes());
                 call.arg(id).arg(ties.write());
             }
-            let some: Vec<JobId> = DISCARD.run(&self.redis, &call).await?;
+            let some: Vec<JobId> = call.run(&self.redis).await?;
             removed.extend(some);
         }
         Ok(removed)

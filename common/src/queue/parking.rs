@@ -125,7 +125,7 @@ impl Returns {
         for kind in &self.known {
             call.arg(kind);
         }
-        let (back, left): (usize, usize) = UNPARK.run(redis, &call).await?;
+        let (back, left): (usize, usize) = call.run(redis).await?;
         if back > 0 {
             tracing::info!("{back} parked jobs wait again; {left} like them are parked still");
         }

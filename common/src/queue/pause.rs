@@ -75,7 +75,7 @@ impl Operator {
         let mut call = CONTROL.on(self.keys.prefix());
         let by = serde_json::Value::from(self.by.as_deref().unwrap_or_default()).to_string();
         call.arg(action).arg(queue).arg(by);
-        let changed: u8 = CONTROL.run(&self.redis, &call).await?;
+        let changed: u8 = call.run(&self.redis).await?;
         Ok(changed == 1)
     }
 }

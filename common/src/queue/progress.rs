@@ -69,8 +69,8 @@ impl JobContext {
         let mut call = PROGRESS.on(keys.prefix());
         call.arg(worker).arg(job).arg(&self.lease);
         call.arg(text).arg(millis(KEPT));
-        let told: i64 = PROGRESS
-            .run(redis, &call)
+        let told: i64 = call
+            .run(redis)
             .await
             .map_err(|source| ProgressError::Redis { job, source })?;
         if told == 1 {

@@ -64,14 +64,14 @@ impl Inspector {
     pub(super) async fn sample(&self) -> Result<Duration, KvError> {
         let mut call = SAMPLE.on(self.keys.prefix());
         call.arg(KEPT);
-        let (is_due, next_ms): (bool, u64) = SAMPLE.run(&self.redis, &call).await?;
+        let (is_due, next_ms): (bool, u64) = call.run(&self.redis).await?;
         if is_due {
             let status = self.status().await?;
             call.arg("at_ms").arg(status.now_ms);
             for (name, value) in values(&status) {
                 call.arg(name).arg(value);
             }
-            let _: (bool, u64) = SAMPLE.run(&self.redis, &call).await?;
+            let _: (bool, u64) = call.run(&self.redis).await?;
         }
         Ok(Duration::from_millis(next_ms))
     }

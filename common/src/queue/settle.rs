@@ -115,7 +115,7 @@ impl Settlement {
     }
 
     /// Adds an end that is not plain to a call of the turn script.
-    fn write(&self, worker: BootId, call: &mut Call) {
+    fn write(&self, worker: BootId, call: &mut Call<'_>) {
         let (name, delay_ms, error) = match &self.verdict {
             Verdict::Done => ("done", 0, ""),
             Verdict::Retry { delay, error } => ("retry", millis(*delay), error.as_str()),
@@ -153,7 +153,7 @@ impl Settlement {
 
 /// Adds settlements to a call of the turn script: first those that are plain, by runs of one group,
 /// lease and bucket.
-pub(super) fn write_all(settlements: &[Settlement], worker: BootId, call: &mut Call) {
+pub(super) fn write_all(settlements: &[Settlement], worker: BootId, call: &mut Call<'_>) {
     let (mut plain, others): (Vec<_>, Vec<_>) = settlements.iter().partition(|s| s.is_plain());
     // As they were claimed, if all of a lease are here: then Redis need not look at each.
     plain.sort_by(|one, other| {

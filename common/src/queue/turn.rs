@@ -156,8 +156,8 @@ impl Turns {
             Some(Popped::Take(id)) => call.arg(id).arg("take"),
             Some(Popped::Back(id)) => call.arg(id).arg("back"),
         };
-        call.arg(demand.write());
-        TURN.run(&self.redis, &call).await
+        call.arg(demand.words());
+        call.run(&self.redis).await
     }
 
     /// What Redis says that this worker holds.
@@ -174,7 +174,7 @@ pub(super) async fn held_by(
 ) -> Result<Vec<Claimed>, KvError> {
     let mut call = HELD.on(keys.prefix());
     call.arg(worker);
-    let held: OnRecord = HELD.run(redis, &call).await?;
+    let held: OnRecord = call.run(redis).await?;
     Ok(held.0)
 }
 

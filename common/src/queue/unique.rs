@@ -169,7 +169,7 @@ pub struct Hold {
 }
 
 /// Adds to a call of `admit.lua` how a job is unique.
-pub(super) fn write(unique: Option<&Keyed>, call: &mut Call) {
+pub(super) fn write(unique: Option<&Keyed>, call: &mut Call<'_>) {
     let Some(unique) = unique else {
         call.arg("").arg("").arg(0).arg(0);
         return;
@@ -200,7 +200,7 @@ impl Turns {
     ) -> Result<Held, KvError> {
         let mut call = RELEASE.on(self.keys.prefix());
         call.arg(self.worker).arg(id).arg(lease).arg(key);
-        let held: i64 = RELEASE.run(&self.redis, &call).await?;
+        let held: i64 = call.run(&self.redis).await?;
         Ok(if held == 1 { Held::Yes } else { Held::No })
     }
 }

@@ -128,7 +128,7 @@ mod tests {
 
         let alone = Value::of_texts(&["high-4", "1@9", "{}"]);
         assert_eq!(read_answer(&alone).0, [claim("high-4", "1@9")]);
-        let nothing = Value::List(vec![Value::Nil, Value::Nil, Value::Nil, Value::Nil]);
+        let nothing = Value::Nil;
         assert_eq!(read_answer(&nothing), (vec![], vec![]));
     }
 

@@ -155,7 +155,7 @@ impl Rooms {
         for room in rooms {
             call.arg(room);
         }
-        let (now_ms, replies): (u64, Vec<Reply>) = ROOM.run(&self.redis, &call).await?;
+        let (now_ms, replies): (u64, Vec<Reply>) = call.run(&self.redis).await?;
         let rooms = rooms.iter().cloned().zip(replies);
         Ok(rooms
             .map(|(room, reply)| read(now_ms, room, &reply))

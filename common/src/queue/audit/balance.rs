@@ -30,7 +30,7 @@ pub(super) struct Buckets {
 
 impl Buckets {
     /// Those that `lua/count.lua` counts: its part of a script's arguments.
-    pub(super) fn write(&self, call: &mut Call) {
+    pub(super) fn write(&self, call: &mut Call<'_>) {
         call.arg(self.names.len()).arg(&self.names);
         for (queue, (pushed, unlisted)) in Queue::ALL.iter().zip(self.before) {
             call.arg(queue).arg(pushed).arg(unlisted);
@@ -64,7 +64,7 @@ impl Auditor {
         let mut call = BALANCE.on(self.keys.prefix());
         call.arg("");
         buckets.write(&mut call);
-        BALANCE.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 }
 

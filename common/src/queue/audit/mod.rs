@@ -263,7 +263,7 @@ impl Auditor {
         {
             call.arg(problem.name()).arg(subject).arg(at);
         }
-        MEND.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 }
 

@@ -252,7 +252,7 @@ impl Auditor {
             for stranger in strangers {
                 call.arg(&stranger.subject);
             }
-            let (next, tallies, problems, above): JobsReply = JOBS.run(&self.redis, &call).await?;
+            let (next, tallies, problems, above): JobsReply = call.run(&self.redis).await?;
             pace.end();
             for (queue, state, n) in tallies {
                 report.queues.entry(queue).or_default().add(&state, n);
@@ -282,8 +282,7 @@ impl Auditor {
         loop {
             let mut call = INDEX.on(self.keys.prefix());
             call.arg(kind).arg(of).arg(&cursor).arg(pace.begin());
-            let (next, seen, problems): (String, u64, Problems) =
-                INDEX.run(&self.redis, &call).await?;
+            let (next, seen, problems): (String, u64, Problems) = call.run(&self.redis).await?;
             pace.end();
             report.suspect(problems);
             done += seen;
@@ -311,8 +310,7 @@ impl Auditor {
             let mut call = LIST.on(self.keys.prefix());
             let count = pace.begin();
             call.arg(queue).arg(from).arg(count);
-            let (seen, waiting, strays): (isize, u64, Vec<Vec<u8>>) =
-                LIST.run(&self.redis, &call).await?;
+            let (seen, waiting, strays): (isize, u64, Vec<Vec<u8>>) = call.run(&self.redis).await?;
             pace.end();
             let Ok(seen) = usize::try_from(seen) else {
                 let finding = Finding::new(Problem::NotAList, queue.name(), "");

@@ -56,10 +56,10 @@ impl Consumer {
     }
 
     fn listen_anew(&mut self) {
-        self.listening = match std::mem::replace(&mut self.listening, Listening::Gone) {
-            Listening::On(question) => Listening::No(question.waiting.abandon()),
-            at_rest => at_rest,
-        };
+        match std::mem::replace(&mut self.listening, Listening::Gone) {
+            Listening::On(question) => self.answered(question.waiting.abandon()),
+            at_rest => self.listening = at_rest,
+        }
     }
 
     /// Finds claims that Redis made and whose answer was lost, and runs them, or gives them back if

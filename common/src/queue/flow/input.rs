@@ -158,7 +158,7 @@ impl JobContext {
         };
         let mut call = BEFORE.on(self.turns.keys.prefix());
         call.arg(id).arg(after);
-        let (kind, ends, deaths): Reply = BEFORE.run(&self.turns.redis, &call).await?;
+        let (kind, ends, deaths): Reply = call.run(&self.turns.redis).await?;
         let output = |(how, text): (String, String)| (how == "well").then_some(text);
         let death = |(part, id, task, reason): (usize, JobId, _, _)| {
             (part - 1, Failure { id, task, reason })

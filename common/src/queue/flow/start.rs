@@ -61,7 +61,7 @@ impl Producer {
         for (step, body) in &words {
             call.arg(step).arg(body);
         }
-        let started = START.run(&self.redis, &call).await;
+        let started = call.run(&self.redis).await;
         started.map_err(|source| {
             if source.is_out_of_memory() {
                 EnqueueError::Full(source)

@@ -66,7 +66,7 @@ impl Inspector {
     pub async fn around(&self, place: InFlow) -> Result<Option<Around>, KvError> {
         let mut call = VIEW.on(self.keys.prefix());
         call.arg(place.id).arg(place.step);
-        let reply: Reply = VIEW.run(&self.redis, &call).await?;
+        let reply: Reply = call.run(&self.redis).await?;
         let named = |name: String| (!name.is_empty()).then_some(name);
         Ok(reply.into_iter().next().map(|around| {
             let (steps, jobs, then, or_else, part, parts, left, failed, all_then, all_or_else) =

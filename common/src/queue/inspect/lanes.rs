@@ -108,7 +108,7 @@ impl Inspector {
         for name in names {
             call.arg(name);
         }
-        LANE.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 }
 

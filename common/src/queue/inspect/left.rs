@@ -59,7 +59,7 @@ impl Inspector {
         let mut call = LEFT.on(self.keys.prefix());
         call.arg(queue);
         let (waiting, claimed, jobs, inbox, paused, parked): (u64, u64, i64, u64, u8, u64) =
-            LEFT.run(&self.redis, &call).await?;
+            call.run(&self.redis).await?;
         let jobs = u64::try_from(jobs).unwrap_or(0);
         Ok(Left {
             waiting,

@@ -246,7 +246,7 @@ impl Inspector {
             .arg(*from)
             .arg(wanted);
         let (now_ms, passed, more, found): (u64, usize, u8, Vec<Found>) =
-            JOBS.run(&self.redis, &call).await?;
+            call.run(&self.redis).await?;
         page.now_ms = now_ms;
         let mut rows = found.into_iter().map(|job| row(page.state, place, job));
         if page.state != State::Dead {

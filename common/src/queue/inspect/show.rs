@@ -225,7 +225,7 @@ impl Inspector {
         for id in ids {
             call.arg(id);
         }
-        SHOW.run(&self.redis, &call).await
+        call.run(&self.redis).await
     }
 
     async fn add_groups(&self, read: &mut Read) -> Result<(), KvError> {
@@ -252,7 +252,7 @@ impl Inspector {
         let mut call = GROUP.on(self.keys.prefix());
         call.arg(master);
         let (policy, total, left, failed, sealed, failures): GroupReply =
-            GROUP.run(&self.redis, &call).await?;
+            call.run(&self.redis).await?;
         Ok(Group {
             master,
             open: !policy.is_empty(),

@@ -151,8 +151,7 @@ impl Inspector {
         for queue in Queue::ALL {
             call.arg(queue);
         }
-        let (now_ms, queues, counts, totals, workers): Reply =
-            STATUS.run(&self.redis, &call).await?;
+        let (now_ms, queues, counts, totals, workers): Reply = call.run(&self.redis).await?;
         let (jobs, scheduled, next_due, dead, parked, laned, lane_count) = counts;
         let kind = |(kind, n): &(String, u64)| Some((kind.parse().ok()?, *n));
         let queues = queues

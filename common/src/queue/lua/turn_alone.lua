@@ -7,6 +7,7 @@
 local function is_alone()
   if ARGV[4] ~= '0' or ARGV[5] ~= '0' or ARGV[7] ~= 'take' then return false end
   local keys = { ns .. 'paused' }
+  -- The names among the demand's words; those of the own part are there twice.
   for queue in string.gmatch(ARGV[8], '%a+') do keys[#keys + 1] = ns .. 'queue:' .. queue end
   return redis.call('EXISTS', unpack(keys)) == 0
 end

@@ -216,7 +216,7 @@ impl Relay {
             call.arg(row.due.map(|due| due.to_string()).unwrap_or_default());
             call.arg(&row.body);
         }
-        let made: i64 = RELAY.run(&self.redis, &call).await?;
+        let made: i64 = call.run(&self.redis).await?;
         let made = u64::try_from(made).map_err(|_| RelayError::Slow)?;
         metrics::counter!("rhubarb_relayed_jobs_total").increment(made);
         let oldest = rows.iter().map(|row| row.age).fold(0.0, f64::max);
@@ -299,7 +299,7 @@ mod tests {
             let mut call = RELAY.on(queue.keys.prefix());
             call.arg(begun).arg(millis(PATIENCE));
             call.arg("1:a").arg("low").arg("").arg("{}");
-            RELAY.run(&queue.redis, &call).await.unwrap()
+            call.run(&queue.redis).await.unwrap()
         };
 
         assert_eq!(push(now - millis(PATIENCE) - 1).await, -1);

@@ -102,7 +102,7 @@ impl Entries {
     pub async fn list(&self) -> Result<List, KvError> {
         type Found = (String, f64, HashMap<String, String>);
         let call = LIST.on(self.keys.prefix());
-        let (now_ms, found): (u64, Vec<Found>) = LIST.run(&self.redis, &call).await?;
+        let (now_ms, found): (u64, Vec<Found>) = call.run(&self.redis).await?;
         let entry = |(name, vouched, fields)| entry(now_ms, name, vouched, &fields);
         let mut entries: Vec<_> = found.into_iter().map(entry).collect();
         entries.sort_by(|one, other| one.name.cmp(&other.name));
@@ -125,7 +125,7 @@ impl Operator {
             .await?;
         let mut call = CHANGE.on(self.keys.prefix());
         call.arg(name).arg(verb).arg(millis(ORPHANED));
-        let changed: String = CHANGE.run(&self.redis, &call).await?;
+        let changed: String = call.run(&self.redis).await?;
         Ok(match changed.as_str() {
             "done" => Changed::Done,
             "already" => Changed::Already,

@@ -127,7 +127,7 @@ impl Ticker {
                 .arg(&entry.timetable)
                 .arg(&entry.definition);
         }
-        let reply: Vec<String> = VOUCH.run(redis, &call).await?;
+        let reply: Vec<String> = call.run(redis).await?;
         for (entry, last) in self.entries.iter_mut().zip(reply) {
             entry.last_is(last.parse().ok());
             let stands_back = entry.last.is_none();
@@ -186,7 +186,7 @@ impl Entry {
         for body in bodies {
             call.arg(body);
         }
-        let (verdict, last, ids): (String, String, Vec<String>) = TICK.run(redis, &call).await?;
+        let (verdict, last, ids): (String, String, Vec<String>) = call.run(redis).await?;
         if verdict == "early" {
             // Redis's clock was set back.
             return Ok((false, Some(now + AGAIN_MS)));

@@ -228,7 +228,7 @@ impl Drop for Follower {
 async fn say(redis: &Redis, keys: &Keys) -> Result<(), KvError> {
     let mut call = FOLLOW.on(keys.prefix());
     call.arg(millis(FOLLOWED_FOR));
-    FOLLOW.run(redis, &call).await
+    call.run(redis).await
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Inspector {
         let mut call = EXPLAIN.on(self.keys.prefix());
         call.arg(id).arg(lane.unwrap_or_default());
         let (now_ms, (waits, listed, ahead), paused, draining, inbox, workers, mut holders): Reply =
-            EXPLAIN.run(&self.redis, &call).await?;
+            call.run(&self.redis).await?;
         let alive = workers
             .into_iter()
             .filter(|(_, until, ..)| score(until).is_some_and(|until| until > now_ms));

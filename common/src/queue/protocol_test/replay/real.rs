@@ -139,7 +139,7 @@ impl Real {
         for name in names(self) {
             call.arg(&name[prefix.len()..]);
         }
-        let () = COPY.run(&self.queue.redis, &call).await.unwrap();
+        let () = call.run(&self.queue.redis).await.unwrap();
     }
 
     pub(super) async fn enqueue(&self, when: When) {
