@@ -11,6 +11,7 @@ use std::{
     convert::Infallible,
     fmt,
     future::pending,
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +20,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use redis::{AsyncConnectionConfig, ErrorKind, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use tokio::sync::Notify;
 
 use super::{CONNECT_TIMEOUT, KvError, Redis};
@@ -140,7 +141,7 @@ impl Inbox {
             let redis = self.redis.clone();
             let connecting = tokio::spawn(async move { connect(&redis).await });
             self.connection = tokio::select! {
-                fresh = connecting => Some(fresh.unwrap_or_else(|_| Err(no_attempt()))?),
+                fresh = connecting => Some(fresh.map_err(io::Error::from)??),
                 () = cut.notified() => None,
             };
         }
@@ -196,11 +197,6 @@ async fn connect(redis: &Redis) -> redis::RedisResult<Connection> {
     Ok(Connection { line, client })
 }
 
-/// What is left of an attempt to connect whose task was stopped.
-fn no_attempt() -> RedisError {
-    (ErrorKind::Io, "the attempt to connect was stopped").into()
-}
-
 /// Has Redis answer what a connection waits for, with nothing. False if it waits for nothing.
 async fn unblock(redis: &Redis, client: i64) -> Result<bool, KvError> {
     let mut command = redis::cmd("CLIENT");
@@ -250,6 +246,15 @@ mod tests {
         format!("{}list", queue.keys.prefix())
     }
 
+    /// An inbox that has its connection, for it has had an answer.
+    async fn connected(redis: Redis, queue: &TestQueue, list: &str) -> Inbox {
+        let _: usize = queue.command(&["LPUSH", list, "first"]).await;
+        let mut waiting = Inbox::new(redis).wait(vec![list.to_owned()]);
+        let (inbox, popped) = waiting.answer().await;
+        assert_eq!(popped, Some((list.to_owned(), b"first".to_vec())));
+        inbox
+    }
+
     /// Asks, and cuts the question short when it has been polled so often.
     async fn ask_and_cut(inbox: Inbox, list: &str, polls: usize) -> (Inbox, Option<Popped>) {
         let mut waiting = inbox.wait(vec![list.to_owned()]);
@@ -275,10 +280,7 @@ mod tests {
             assert_eq!(ask_and_cut(inbox, &list, polls).await.1, None);
         }
         // Before Redis has the question, and while it waits there.
-        let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
-        let mut waiting = Inbox::new(queue.redis.clone()).wait(vec![list.clone()]);
-        let (mut inbox, popped) = waiting.answer().await;
-        assert_eq!(popped, Some((list.clone(), b"first".to_vec())));
+        let mut inbox = connected(queue.redis.clone(), &queue, &list).await;
         for polls in (0..20).chain([100, 1000]) {
             let (rested, popped) = ask_and_cut(inbox, &list, polls).await;
             assert_eq!(popped, None);
@@ -291,11 +293,9 @@ mod tests {
     async fn a_question_is_cut_short_though_the_other_connection_died_unused() {
         let queue = TestQueue::start();
         let list = list(&queue);
-        let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
         let own = Redis::new(&queue.url).unwrap();
         let mut connection = own.connection().await.unwrap();
-        let mut waiting = Inbox::new(own).wait(vec![list.clone()]);
-        let (inbox, _) = waiting.answer().await;
+        let inbox = connected(own, &queue, &list).await;
         let mut client_id = redis::cmd("CLIENT");
         client_id.arg("ID");
         let id: u64 = client_id.query_async(&mut connection).await.unwrap();
@@ -311,9 +311,7 @@ mod tests {
     async fn what_was_popped_when_a_question_is_given_up_is_not_lost() {
         let queue = TestQueue::start();
         let list = list(&queue);
-        let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
-        let mut waiting = Inbox::new(queue.redis.clone()).wait(vec![list.clone()]);
-        let (inbox, _) = waiting.answer().await;
+        let inbox = connected(queue.redis.clone(), &queue, &list).await;
         let waiting = inbox.wait(vec![list.clone()]);
         let _: usize = queue.command(&["LPUSH", &list, "second"]).await;
         while queue.command::<usize>(&["LLEN", &list]).await > 0 {}
@@ -332,8 +330,7 @@ mod tests {
         let queue = TestQueue::start();
         let list = list(&queue);
         let own = Redis::new(&queue.url).unwrap();
-        let _: usize = queue.command(&["LPUSH", &list, "first"]).await;
-        let (mut inbox, _) = Inbox::new(own).wait(vec![list.clone()]).answer().await;
+        let mut inbox = connected(own, &queue, &list).await;
         for n in 0..50 {
             let element = n.to_string();
             let pushed = async {

@@ -34,8 +34,8 @@ impl Consumer {
         }
     }
 
-    /// Care tells which queues held something before it pushed. If this worker waits for one of them, its blocking connection
-    /// may be dead: it claims without it, and if it is still so a moment later, connects anew.
+    /// Care tells which queues held something before it pushed. If this worker waits for one of them, its blocking
+    /// connection may be dead: it claims without it, and if it is still so a moment later, connects anew.
     pub(super) fn cared(&mut self) {
         let listed = self.listed.borrow_and_update().clone();
         let Listening::On(question) = &mut self.listening else {

@@ -5,8 +5,8 @@ local function queue_of(id) return string.match(id, '^%a+') or '' end
 
 -- The bucket of a job.
 local function bucket_of(id)
-  local kind, thousands = string.match(id, '^(%a+[-+])(%d-)%d?%d?%d?$')
-  return ns .. 'jobs:' .. (kind or '?') .. (thousands == '' and '0' or thousands or '')
+  local kind, digits = string.match(id, '^(%a+[-+])(%d*)$')
+  return kind and bucket_at(kind, digits) or ns .. 'jobs:?'
 end
 
 -- A queue's marks. The caller writes `cursor` back if it moves it.
