@@ -20,6 +20,7 @@ use crate::{
     limits::{Limits, Place},
     ops::Ops,
     premium::Premium,
+    runtime::Naps,
 };
 
 /// Cheap to clone.
@@ -54,6 +55,8 @@ pub(crate) struct App {
     pub(crate) drain: Drain,
     /// The server ends: clients are cut off.
     pub(crate) closing: Shutdown,
+    /// What tells the threads how often they are woken.
+    pub(crate) naps: Naps,
     /// What one slow reader may cost, in bytes.
     pub(crate) outbox_bytes: usize,
 }

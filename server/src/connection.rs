@@ -248,6 +248,7 @@ impl Connection {
         if !session.take_frame() {
             return Err(FLOOD);
         }
+        session.woken();
         match frame {
             Message::Text(text) => {
                 self.texts.push_back(text);

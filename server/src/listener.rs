@@ -3,10 +3,11 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs},
     time::Duration,
 };
 
+use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, time::sleep};
 
@@ -25,8 +26,20 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    /// Listens; tells at which address, as the port may be any.
+    pub(crate) fn on(host: &str, port: u16) -> anyhow::Result<(TcpListener, Self, SocketAddr)> {
+        let address = resolve(host, port)?;
+        let (incoming, listener) = Self::bind(address).with_context(|| {
+            format!("listen on {address}; if the port is taken, choose another with --port")
+        })?;
+        let address = incoming
+            .local_addr()
+            .context("read the address that is listened on")?;
+        Ok((incoming, listener, address))
+    }
+
     /// Listens, and shares the port with other servers. Accepted sockets inherit the options.
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<(TcpListener, Self)> {
+    fn bind(address: SocketAddr) -> io::Result<(TcpListener, Self)> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -52,6 +65,15 @@ impl Listener {
         }
         sleep(HANDSHAKE).await;
     }
+}
+
+/// The address of a host's port.
+pub(crate) fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    (host, port)
+        .to_socket_addrs()
+        .with_context(|| format!("resolve the host {host}"))?
+        .next()
+        .with_context(|| format!("the host {host} has no address"))
 }
 
 /// Makes the kernel drop each SYN without an answer, so that it comes again: to whoever listens then.

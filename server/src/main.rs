@@ -35,17 +35,14 @@ mod room_model_test;
 #[cfg(test)]
 mod room_test;
 mod routes;
+mod runtime;
 mod say;
 mod session;
 mod standing;
 mod upgrade;
 mod writer;
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
@@ -62,7 +59,6 @@ use common::{
     telemetry::{self, Beats, metric, spans},
 };
 use tokio::{
-    net::TcpListener,
     sync::mpsc,
     task::JoinHandle,
     time::{sleep, timeout},
@@ -80,6 +76,7 @@ use crate::{
     ops::{Host, Ops, People},
     premium::Premium,
     presence::Presence,
+    runtime::Naps,
 };
 
 /// Serves the chat: the page at /, sockets at /ws, the same over HTTP at /rooms/ROOM, /rooms/ROOM/messages
@@ -166,19 +163,24 @@ struct Args {
 /// For what is under way when the time is up.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let (args, given) = config::parse::<Args>(Process::Server);
-    match start(args, given).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("server: {}", Chain(error.as_ref()));
-            ExitCode::FAILURE
-        }
+    match runtime::start().context("start the threads") {
+        // Told before the runtime goes, which may wait for what it has begun.
+        Ok((runtime, naps)) => runtime.block_on(async {
+            let ended = start(args, given, naps).await;
+            ended.unwrap_or_else(|error| failed(&error))
+        }),
+        Err(error) => failed(&error),
     }
 }
 
-async fn start(args: Args, given: Given) -> anyhow::Result<ExitCode> {
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("server: {}", Chain(error.as_ref()));
+    ExitCode::FAILURE
+}
+
+async fn start(args: Args, given: Given, naps: Naps) -> anyhow::Result<ExitCode> {
     if args.check.check_config {
         return Ok(check(&args, &given).await);
     }
@@ -186,11 +188,11 @@ async fn start(args: Args, given: Given) -> anyhow::Result<ExitCode> {
     for warning in given.warnings {
         tracing::warn!("{warning}");
     }
-    run(args).await?;
+    run(args, naps).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn run(args: Args, naps: Naps) -> anyhow::Result<()> {
     let stopping = Shutdown::on_signal().context("listen for signals")?;
     let (go, shutdown) = Shutdown::manual();
     let door = Door::new(&args.auth)?;
@@ -252,12 +254,13 @@ async fn run(args: Args) -> anyhow::Result<()> {
         shutdown: shutdown.clone(),
         drain: drain.clone(),
         closing,
+        naps,
         outbox_bytes: args.outbox_bytes as usize,
     };
     app.ops = people.map(|people| Ops::new(people, &chat, Host::of(&app)));
     tokio::spawn(metric::keep_up(metrics));
 
-    let (incoming, listener, address) = listen(&args.host, args.port)?;
+    let (incoming, listener, address) = Listener::on(&args.host, args.port)?;
     tracing::info!(%server, "the chat is at http://{address}");
     let stop = shutdown.clone();
     let serving = warp::serve(routes::routes(&app))
@@ -296,7 +299,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
 /// `--check-config`.
 async fn check(args: &Args, given: &Given) -> ExitCode {
     let (redis_url, database_url) = (&args.common.redis_url, &args.archive.database_url);
-    let address = resolve(&args.host, args.port).map(|address| format!("listens on {address}"));
+    let address =
+        listener::resolve(&args.host, args.port).map(|address| format!("listens on {address}"));
     let door = Door::new(&args.auth).map(|_| "the keys can be used".to_owned());
     let token = args
         .jobs_token
@@ -357,26 +361,6 @@ async fn settle(chat: &Chat, server: BootId, rooms: &[RoomId]) {
     if let Err(error) = chat.end_lease(server).await {
         tracing::warn!(error = %Chain(&error), "cannot end this server's lease; it will run out");
     }
-}
-
-/// Listens; tells at which address, as the port may be any.
-fn listen(host: &str, port: u16) -> anyhow::Result<(TcpListener, Listener, SocketAddr)> {
-    let address = resolve(host, port)?;
-    let (incoming, listener) = Listener::bind(address).with_context(|| {
-        format!("listen on {address}; if the port is taken, choose another with --port")
-    })?;
-    let address = incoming
-        .local_addr()
-        .context("read the address that is listened on")?;
-    Ok((incoming, listener, address))
-}
-
-fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
-    (host, port)
-        .to_socket_addrs()
-        .with_context(|| format!("resolve the host {host}"))?
-        .next()
-        .with_context(|| format!("the host {host} has no address"))
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub(crate) static ACKS: LazyLock<Histogram> =
 /// Seconds to the ack of a message that is in the archive.
 pub(crate) static ARCHIVE_ACKS: LazyLock<Histogram> =
     LazyLock::new(|| histogram!("rhubarb_ack_seconds", "level" => "db"));
+/// Naps of the runtime's threads.
+pub(crate) static NAPS: LazyLock<Counter> = LazyLock::new(|| counter!("rhubarb_naps_total"));
 /// System calls that wrote to sockets.
 pub(crate) static WRITES: LazyLock<Counter> =
     LazyLock::new(|| counter!("rhubarb_socket_writes_total"));

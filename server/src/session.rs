@@ -165,6 +165,11 @@ impl Session {
         self.standing.take_frame(&self.app)
     }
 
+    /// A frame has woken its connection.
+    pub(crate) fn woken(&self) {
+        self.app.naps.woken();
+    }
+
     /// When its token is no longer believed.
     pub(crate) fn ends_at(&self) -> Option<Instant> {
         self.person.ends_at()

@@ -12,12 +12,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::tcp::OwnedWriteHalf,
-    sync::Notify,
-    task::yield_now,
-    time::{Instant, sleep},
-};
+use common::lead::Lead;
+use tokio::{net::tcp::OwnedWriteHalf, sync::Notify, task::yield_now, time::sleep};
 
 use crate::{
     meter,
@@ -84,25 +80,24 @@ impl Writer {
 
     async fn run(self: Arc<Self>) {
         let (mut turn, mut batch, mut written) = (Vec::new(), Batch::default(), 0_usize);
-        let (mut last, mut ahead) = (Instant::now(), Duration::ZERO);
+        let mut lead = Lead::default();
         loop {
             self.woken.notified().await;
             mem::swap(
                 &mut turn,
                 &mut *self.filled.lock().unwrap_or_else(PoisonError::into_inner),
             );
-            let now = Instant::now();
-            ahead = ahead.saturating_sub(now - last);
-            last = now;
+            let mut time = Duration::ZERO;
             for outbox in turn.drain(..) {
                 outbox.write(&mut batch);
-                ahead += BETWEEN_CALLS + BETWEEN_FRAMES * mem::take(&mut batch.frames);
+                time += BETWEEN_CALLS + BETWEEN_FRAMES * mem::take(&mut batch.frames);
                 written = written.wrapping_add(1);
                 if written % AT_ONCE == 0 {
                     yield_now().await;
                 }
             }
-            ahead = ahead.min(LONGEST_PAUSE);
+            lead.note(time, LONGEST_PAUSE);
+            let ahead = lead.ahead();
             if ahead > BURST {
                 sleep(ahead).await;
             }

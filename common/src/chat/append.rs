@@ -14,15 +14,13 @@ use std::{
 };
 
 use redis::{FromRedisValue, Value};
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep},
-};
+use tokio::{sync::oneshot, time::sleep};
 
 use super::Content;
 use crate::{
     id::{MessageId, RoomId},
     kv::{Keys, KvError, Redis, Script},
+    lead::Lead,
     queue::enqueue::millis,
 };
 
@@ -87,9 +85,7 @@ struct Gathered {
     waiting: Vec<Row>,
     /// How many tasks append them.
     under_way: usize,
-    /// When the last batch was taken, and how much the appends are ahead of their time.
-    last: Instant,
-    ahead: Duration,
+    lead: Lead,
 }
 
 /// What one sender said in a row.
@@ -107,14 +103,9 @@ struct Waiting {
 }
 
 impl Gathered {
-    /// How much the appends are ahead of their time now.
-    fn ahead(&self) -> Duration {
-        self.ahead.saturating_sub(self.last.elapsed())
-    }
-
     /// For how long more is to gather before the next call.
     fn pause(&self) -> Option<Duration> {
-        Some(self.ahead()).filter(|ahead| *ahead > BURST)
+        Some(self.lead.ahead()).filter(|ahead| *ahead > BURST)
     }
 
     /// The next batch; none if nothing has gathered, and then one task less appends.
@@ -134,12 +125,11 @@ impl Gathered {
         let batch = mem::replace(&mut self.waiting, rest);
         let messages: usize = batch.iter().map(|row| row.messages.len()).sum();
         let time = BETWEEN_MESSAGES * u32::try_from(messages).unwrap_or(u32::MAX);
-        self.ahead = if self.waiting.is_empty() {
-            (self.ahead() + time.max(BETWEEN_CALLS)).min(LONGEST_PAUSE)
+        if self.waiting.is_empty() {
+            self.lead.note(time.max(BETWEEN_CALLS), LONGEST_PAUSE);
         } else {
-            Duration::ZERO // a call's worth has gathered: what is left goes at once
-        };
-        self.last = Instant::now();
+            self.lead = Lead::default(); // a call's worth has gathered: what is left goes at once
+        }
         Some(batch)
     }
 }
@@ -164,8 +154,7 @@ impl Appends {
         let gathered = Gathered {
             waiting: Vec::new(),
             under_way: 0,
-            last: Instant::now(),
-            ahead: Duration::ZERO,
+            lead: Lead::default(),
         };
         Self {
             redis,
@@ -312,8 +301,7 @@ mod tests {
         Gathered {
             waiting: repeat_with(|| row(messages, bytes)).take(rows).collect(),
             under_way: 1,
-            last: Instant::now(),
-            ahead: Duration::ZERO,
+            lead: Lead::default(),
         }
     }
 

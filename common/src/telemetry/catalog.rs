@@ -117,6 +117,7 @@ pub const METRICS: &[Metric] = &[
     metric("rhubarb_deletions_total", Counter, &[], Server, "Deletions that were kept"),
     metric("rhubarb_ack_seconds", Histogram(QUICK), &[Label { name: "level", values: &["redis", "db"] }], Server, "From when a message's frame is handled to its ack, by what was asked for"),
     metric("rhubarb_delivered_total", Counter, &[], Server, "Copies of messages that were given to members"),
+    metric("rhubarb_naps_total", Counter, &[], Server, "Naps of threads while very much is said: 4 ms in which what comes wakes nobody"),
     metric("rhubarb_socket_writes_total", Counter, &[], Server, "System calls that wrote to sockets"),
     metric("rhubarb_socket_packets_total", Counter, &[], Server, "Frames that those wrote"),
     metric("rhubarb_slow_dropped_total", Counter, &[Label { name: "what", values: &["typing", "presence", "message"] }], Server, "What slow readers did not get"),

@@ -95,7 +95,7 @@ fn every_environment_variable_is_in_the_sample() {
 fn imports_point_down() {
     // Each layer may use those before it.
     let layers: [&[&str]; 8] = [
-        &["id", "words"],
+        &["id", "lead", "words"],
         &["config", "error", "shutdown", "telemetry"],
         &["kv", "pg"],
         &["preflight"],
