@@ -1,4 +1,4 @@
-/** Without WebSockets: the same rooms over server-sent events and POST. */
+/** Without WebSockets: the same rooms over server-sent events and requests. */
 
 import { Rhubarb } from '../../server/static/rhubarb.js';
 import { equal, eventually, FakeServer, message, test } from './testing.mjs';
@@ -20,7 +20,8 @@ class FakeHttp {
       });
       return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
     }
-    if (init.method === 'POST') return Response.json({ messageId: 30, duplicate: false }, { status: 201 });
+    const id = { POST: 30, PATCH: 31, DELETE: 32 }[/** @type {string} */ (init.method)];
+    if (id) return Response.json({ messageId: id, duplicate: false });
     return Response.json({ ready: true, messages: [], more: false });
   };
 
@@ -101,13 +102,24 @@ test('what cannot be resumed replaces what was there', async () => {
   chat.close();
 });
 
-test('edits need a WebSocket, and say so', async () => {
+test('edits and deletions are requests', async () => {
   const { http, chat, room } = joined();
-  await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
+  await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
+  await http.tells('message', message(10, 0, { userId: 'ada' }));
+  await http.tells('message', message(20, 10, { userId: 'ada' }));
+  await eventually(() => room.state === 'joined');
 
-  const outcome = await room.edit(10, 'new').catch((error) => error.code);
+  const edited = await room.edit(10, 'new');
+  const deleted = await room.delete(20);
 
-  equal(outcome, 'unknown_type');
+  equal([edited.messageId, deleted.messageId], [31, 32]);
+  equal([room.message(10)?.message, room.message(20)?.deleted], ['new', true]);
+  const asked = http.asked.filter(({ init }) => ['PATCH', 'DELETE'].includes(init.method));
+  const of = `clientId=${deleted.clientId}&userId=ada&username=Ada`;
+  equal(asked.map(({ url, init }) => [init.method, url.pathname + url.search, init.body && JSON.parse(init.body)]), [
+    ['PATCH', '/rooms/r/messages/10?userId=ada&username=Ada', { clientId: edited.clientId, message: 'new' }],
+    ['DELETE', `/rooms/r/messages/20?${of}`, undefined],
+  ]);
   chat.close();
 });
 

@@ -110,6 +110,7 @@ fn status_of(refusal: &Refusal) -> StatusCode {
         "unauthorized" | "expired" => StatusCode::UNAUTHORIZED,
         "forbidden_room" | "not_author" => StatusCode::FORBIDDEN,
         "not_found" => StatusCode::NOT_FOUND,
+        "deleted" => StatusCode::GONE,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::BAD_REQUEST,
     }

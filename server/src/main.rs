@@ -8,6 +8,7 @@ mod allocator;
 mod api;
 mod app;
 mod auth;
+mod change;
 mod connection;
 mod drain;
 mod error;

@@ -37,7 +37,7 @@ impl Via {
 }
 
 /// The sender's own id for a message that came without one.
-pub(crate) fn fresh_client_id() -> String {
+fn fresh_client_id() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), 20)
 }
 

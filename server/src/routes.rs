@@ -34,6 +34,8 @@ pub(crate) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .or(file())
         .or(messages(app))
         .or(say(app))
+        .or(edit(app))
+        .or(delete(app))
         .or(events(app))
         .or(events_of_all(app))
         .or(room(app))
@@ -189,6 +191,32 @@ fn say(app: &App) -> BoxedFilter<(Response,)> {
         .and(with(app))
         .and(warp::body::stream())
         .then(rooms::say)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `PATCH /rooms/:room/messages/:message`
+fn edit(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String / "messages" / String)
+        .and(warp::patch())
+        .and(warp::header::headers_cloned())
+        .and(visitor(app))
+        .and(with(app))
+        .and(warp::body::stream())
+        .then(rooms::edit)
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// `DELETE /rooms/:room/messages/:message?clientId=&ack=`
+fn delete(app: &App) -> BoxedFilter<(Response,)> {
+    warp::path!("rooms" / String / "messages" / String)
+        .and(warp::delete())
+        .and(warp::header::headers_cloned())
+        .and(visitor(app))
+        .and(warp::query())
+        .and(with(app))
+        .then(rooms::delete)
         .map(Reply::into_response)
         .boxed()
 }

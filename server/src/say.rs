@@ -1,23 +1,20 @@
 //! Post, edit, delete: what a connection adds to a room, and when it is acknowledged.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use common::{
-    chat::{Appended, ChangeError, archived::NotArchived},
-    error::Chain,
-    id::{MessageId, RoomId},
+    chat::{Appended, archived::NotArchived},
+    id::RoomId,
     queue::span::{Request, as_one},
 };
 
 use crate::{
+    change::{ARCHIVE_AGAIN, Changing, change},
     frame::{self, AckLevel, Change, FrameId, Post, Refusal},
     meter,
-    post::{Said, Via, check_text, content, not_kept, own_id, post_row},
+    post::{Said, Via, post_row},
     session::Session,
 };
-
-/// An archive that cannot be reached may be back soon, in ms.
-const ARCHIVE_AGAIN: u64 = 2000;
 
 /// Messages of a connection that came in a row: they are kept together.
 #[derive(Debug, Default)]
@@ -69,32 +66,29 @@ impl Session {
     }
 
     pub(crate) async fn edit(&self, id: &FrameId, edit: Change) -> Result<(), Refusal> {
-        let begun = Instant::now();
-        let text = edit.message.as_deref().unwrap_or_default();
-        check_text(&self.app.limits, text)?;
         let room = self.room_of(edit.room_id)?;
-        let client_id = own_id(edit.client_id)?;
-        let content = content(&self.person, &client_id, text);
-        let edited = self.app.chat.edit(&room, edit.message_id, &content).await;
-        let appended = edited.map_err(|error| not_changed(error, edit.message_id, &room))?;
-        metrics::counter!("rhubarb_edits_total").increment(1);
-        self.acknowledge(id, room, client_id, appended, edit.ack, begun);
-        Ok(())
+        let text = edit.message.unwrap_or_default();
+        let limits = &self.app.limits;
+        let changing = Changing::edit(limits, room, edit.client_id, edit.message_id, text)?;
+        self.change(id, changing, edit.ack).await
     }
 
     pub(crate) async fn delete(&self, id: &FrameId, delete: Change) -> Result<(), Refusal> {
-        let begun = Instant::now();
         let room = self.room_of(delete.room_id)?;
-        let client_id = own_id(delete.client_id)?;
-        let content = content(&self.person, &client_id, "");
-        let deleted = self
-            .app
-            .chat
-            .delete(&room, delete.message_id, &content)
-            .await;
-        let appended = deleted.map_err(|error| not_changed(error, delete.message_id, &room))?;
-        metrics::counter!("rhubarb_deletions_total").increment(1);
-        self.acknowledge(id, room, client_id, appended, delete.ack, begun);
+        let changing = Changing::delete(room, delete.client_id, delete.message_id)?;
+        self.change(id, changing, delete.ack).await
+    }
+
+    async fn change(
+        &self,
+        id: &FrameId,
+        changing: Changing,
+        level: AckLevel,
+    ) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        let appended = change(&self.app, &self.person, &changing).await?;
+        let (room, client_id) = (changing.room_id, changing.client_id);
+        self.acknowledge(id, room, client_id, appended, level, begun);
         Ok(())
     }
 
@@ -141,19 +135,4 @@ impl Session {
 /// It is kept, and will be archived, but not in time for its ack.
 pub(crate) fn not_archived(late: NotArchived) -> Refusal {
     Refusal::later("not_archived", late.to_string(), ARCHIVE_AGAIN)
-}
-
-fn not_changed(error: ChangeError, message: MessageId, room: &RoomId) -> Refusal {
-    match error {
-        ChangeError::Refused(why) => {
-            Refusal::new(why.code(), Cow::Owned(format!("message {message}: {why}")))
-        }
-        ChangeError::Redis(error) => not_kept(&error, room),
-        error => {
-            tracing::warn!(error = %Chain(&error), room.id = %room, "a message could not be changed");
-            let text = "the message is in the archive only, which is away; \
-                        send this again with the same clientId";
-            Refusal::later("archive_unavailable", text, ARCHIVE_AGAIN)
-        }
-    }
 }

@@ -64,6 +64,58 @@ async fn who_asks_for_the_archive_is_answered_when_the_message_is_there() {
     assert_eq!(posted.json()["messageId"], rows[0].id);
 }
 
+#[tokio::test]
+async fn an_author_edits_and_deletes_over_http_and_a_resend_is_no_second_change() {
+    let stack = Stack::start().await;
+    let ((first, second), _worker) = tokio::join!(stack.two_servers(), stack.worker());
+    let mut bob = second.client("bob").await;
+    bob.join(ROOM).await;
+    let body = json!({"clientId": "my-1", "message": "helo"}).to_string();
+    let posted = first.say("ada", ROOM, "", &body).await;
+    let id = posted.json()["messageId"].as_i64().expect("an id");
+    let hello = json!({"clientId": "my-2", "message": "hello", "ack": "db"});
+
+    let edited = first.edit("ada", ROOM, id, &hello).await;
+    let edited_again = second.edit("ada", ROOM, id, &hello).await;
+    let by_another = first.edit("bob", ROOM, id, &hello).await;
+    let deleted = second.delete("ada", ROOM, id, "my-3").await;
+    let deleted_again = first.delete("ada", ROOM, id, "my-3").await;
+    let too_late = first.delete("ada", ROOM, id, "my-4").await;
+    let of_nothing = first.delete("ada", ROOM, 1, "my-5").await;
+    let no_id = first.get(&format!("/rooms/{ROOM}/messages/x")).await;
+
+    let change = edited.json()["messageId"].as_i64().expect("an id");
+    assert!(change > id, "the change is an entry of its own");
+    let expected = json!({"roomId": ROOM, "clientId": "my-2", "messageId": change, "duplicate": false, "archived": true});
+    assert_eq!((edited.status, edited.json()), (200, expected));
+    assert_eq!(edited_again.json()["messageId"], change);
+    assert_eq!(edited_again.json()["duplicate"], true);
+    assert_eq!(deleted.status, 200, "{}", deleted.body);
+    assert_eq!(
+        deleted_again.json()["messageId"],
+        deleted.json()["messageId"]
+    );
+    for (refused, status, code) in [
+        (by_another, 403, "not_author"),
+        (too_late, 410, "deleted"),
+        (of_nothing, 404, "not_found"),
+        (no_id, 405, "method_not_allowed"),
+    ] {
+        let told = refused.json()["code"].as_str().map(str::to_owned);
+        assert_eq!(
+            (refused.status, told.as_deref()),
+            (status, Some(code)),
+            "{}",
+            refused.body
+        );
+    }
+    bob.until("both changes", ROOM, |seen| seen.messages.len() == 3)
+        .await;
+    assert_eq!(bob.texts(ROOM), ["helo", "hello", ""]);
+    let (page, _) = second.history(ROOM, "").await;
+    assert_eq!(page[0].text, "", "it is deleted wherever it is read");
+}
+
 async fn enqueued(stack: &Stack) -> u64 {
     let mut total = 0;
     for queue in ["high", "default", "low"] {

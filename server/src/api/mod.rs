@@ -10,7 +10,10 @@ mod jobs_test;
 pub(crate) mod page;
 pub(crate) mod rooms;
 
-use common::{id::RoomId, queue::TraceParent};
+use common::{
+    id::{MessageId, RoomId},
+    queue::TraceParent,
+};
 use http::HeaderMap;
 
 use crate::error::ApiError;
@@ -26,4 +29,10 @@ fn room_of(text: &str) -> Result<RoomId, ApiError> {
     let name = text.replace("%3A", ":").replace("%3a", ":");
     let bad = |error: common::id::IdError| ApiError::BadRequest(error.to_string());
     name.parse().map_err(bad)
+}
+
+/// The message that a path names.
+fn message_of(text: &str) -> Result<MessageId, ApiError> {
+    let bad = |error: common::id::IdError| ApiError::BadRequest(error.to_string());
+    text.parse().map_err(bad)
 }

@@ -1,25 +1,27 @@
-//! A room over HTTP: a look at it, and a message into it.
+//! A room over HTTP: a look at it; messages into it, and what their authors change of them.
 
 use std::ops::Not;
 
 use bytes::Buf;
 use common::{
+    chat::Appended,
     error::Chain,
     id::{MessageId, RoomId},
     queue::span::Request,
 };
 use futures_util::Stream;
 use http::{HeaderMap, StatusCode};
-use serde::Serialize;
-use warp::reply::{Reply, json, with_status};
+use serde::{Deserialize, Serialize};
+use warp::reply::{Json, Reply, json, with_status};
 
-use super::{body, room_of, trace_of};
+use super::{body, message_of, room_of, trace_of};
 use crate::{
     app::App,
+    change::{Changing, change},
     error::ApiError,
     frame::{AckLevel, MAX_FRAME, Post, Refusal},
     person::Person,
-    post::{self, Said, Via, post},
+    post::{Said, Via, post},
     say::not_archived,
 };
 
@@ -86,37 +88,113 @@ pub(crate) async fn say<B: Buf>(
     app: App,
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<impl Reply, ApiError> {
-    // Before the body is read: a stranger must not make us hold one.
-    let (person, room) = (who?, room_of(&room)?);
-    person.may_enter(&room)?;
-    app.limits.message(&person)?;
-    let body = body::read(body, MAX_FRAME).await?.ok_or_else(|| {
-        Refusal::new("too_large", format!("a body has at most {MAX_FRAME} bytes"))
-    })?;
-    let message = understand(&body, &room)?;
+    let (person, room) = author(&app, who, &room)?;
+    let message = read(body, &room).await?;
     let client_id = client_id(message.client_id, &headers)?;
-    let said = Said::new(&app.limits, room, Some(client_id), message.message)?;
+    let said = Said::new(&app.limits, room, client_id, message.message)?;
     let request = Request::new("POST /rooms/{room}/messages", trace_of(&headers));
     let posting = post(&app, &person, &said, Via::Http);
     let appended = request.answer(posting).await?;
-    let archived = message.ack == AckLevel::Db;
-    if archived {
-        let told = app.waits.archived(&said.room_id, appended.id).await;
-        told.map_err(not_archived)?;
-    }
-    let kept = Kept {
-        room_id: &said.room_id,
-        client_id: &said.client_id,
-        message_id: appended.id,
-        duplicate: appended.duplicate,
-        archived,
-    };
+    let (room, client_id) = (&said.room_id, &said.client_id);
+    let kept = kept(&app, room, client_id, appended, message.ack).await?;
     let status = if appended.duplicate {
         StatusCode::OK
     } else {
         StatusCode::CREATED
     };
-    Ok(with_status(json(&kept), status))
+    Ok(with_status(kept, status))
+}
+
+/// Takes an edit by a message's author.
+pub(crate) async fn edit<B: Buf>(
+    room: String,
+    message: String,
+    headers: HeaderMap,
+    who: Result<Person, ApiError>,
+    app: App,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<impl Reply, ApiError> {
+    let message = message_of(&message)?;
+    let (person, room) = author(&app, who, &room)?;
+    let edit = read(body, &room).await?;
+    let client_id = client_id(edit.client_id, &headers)?;
+    let changing = Changing::edit(&app.limits, room, client_id, message, edit.message)?;
+    let request = Request::new("PATCH /rooms/{room}/messages/{id}", trace_of(&headers));
+    let appended = request.answer(change(&app, &person, &changing)).await?;
+    let (room, client_id) = (&changing.room_id, &changing.client_id);
+    kept(&app, room, client_id, appended, edit.ack).await
+}
+
+/// What a deletion says besides: in the address, as a `DELETE` has no body.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Deletion {
+    client_id: Option<String>,
+    #[serde(default)]
+    ack: AckLevel,
+}
+
+/// Takes a deletion by a message's author.
+pub(crate) async fn delete(
+    room: String,
+    message: String,
+    headers: HeaderMap,
+    who: Result<Person, ApiError>,
+    deletion: Deletion,
+    app: App,
+) -> Result<impl Reply, ApiError> {
+    let message = message_of(&message)?;
+    let (person, room) = author(&app, who, &room)?;
+    let client_id = client_id(deletion.client_id, &headers)?;
+    let changing = Changing::delete(room, client_id, message)?;
+    let request = Request::new("DELETE /rooms/{room}/messages/{id}", trace_of(&headers));
+    let appended = request.answer(change(&app, &person, &changing)).await?;
+    let (room, client_id) = (&changing.room_id, &changing.client_id);
+    kept(&app, room, client_id, appended, deletion.ack).await
+}
+
+/// Who may add to the room now. Asked before a body is read: a stranger must not make us hold one.
+fn author(
+    app: &App,
+    who: Result<Person, ApiError>,
+    room: &str,
+) -> Result<(Person, RoomId), ApiError> {
+    let (person, room) = (who?, room_of(room)?);
+    person.may_enter(&room)?;
+    app.limits.message(&person)?;
+    Ok((person, room))
+}
+
+/// The answer to what is kept; if that is asked for, once it is in the archive.
+async fn kept(
+    app: &App,
+    room_id: &RoomId,
+    client_id: &str,
+    appended: Appended,
+    level: AckLevel,
+) -> Result<Json, ApiError> {
+    let archived = level == AckLevel::Db;
+    if archived {
+        let told = app.waits.archived(room_id, appended.id).await;
+        told.map_err(not_archived)?;
+    }
+    Ok(json(&Kept {
+        room_id,
+        client_id,
+        message_id: appended.id,
+        duplicate: appended.duplicate,
+        archived,
+    }))
+}
+
+async fn read<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    room: &RoomId,
+) -> Result<Post, ApiError> {
+    let body = body::read(body, MAX_FRAME).await?.ok_or_else(|| {
+        Refusal::new("too_large", format!("a body has at most {MAX_FRAME} bytes"))
+    })?;
+    Ok(understand(&body, room)?)
 }
 
 /// Reads what a `message` frame has as its payload.
@@ -137,12 +215,12 @@ fn understand(body: &[u8], room: &RoomId) -> Result<Post, Refusal> {
     Ok(message)
 }
 
-/// The sender's own id for a message: in the body, or as the header that others know. Without one the
-/// server makes one, and a resend cannot be recognised.
-fn client_id(in_body: Option<String>, headers: &HeaderMap) -> Result<String, Refusal> {
+/// The sender's own id: where the protocol has it, or as the header that others know. Without one the server makes one,
+/// and a resend cannot be recognised.
+fn client_id(given: Option<String>, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let bad = |text| Err(Refusal::new("bad_message", text));
     let Some(header) = headers.get(IDEMPOTENCY_KEY) else {
-        return Ok(in_body.unwrap_or_else(post::fresh_client_id));
+        return Ok(given);
     };
     let Ok(key) = header.to_str() else {
         return bad("Idempotency-Key is ASCII text");
@@ -152,31 +230,33 @@ fn client_id(in_body: Option<String>, headers: &HeaderMap) -> Result<String, Ref
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'));
     let key = unquoted.unwrap_or(key);
-    if in_body.is_some_and(|in_body| in_body != key) {
+    if given.is_some_and(|given| given != key) {
         return bad("clientId and Idempotency-Key differ: give one of them");
     }
-    Ok(key.to_owned())
+    Ok(Some(key.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(in_body: Option<&str>, header: Option<&str>) -> Result<String, &'static str> {
+    fn of(given: Option<&str>, header: Option<&str>) -> Result<Option<String>, &'static str> {
         let mut headers = HeaderMap::new();
         if let Some(header) = header {
             headers.insert(IDEMPOTENCY_KEY, header.parse().unwrap());
         }
-        client_id(in_body.map(str::to_owned), &headers).map_err(|refusal| refusal.code)
+        client_id(given.map(str::to_owned), &headers).map_err(|refusal| refusal.code)
     }
 
     #[test]
     fn a_message_is_named_by_its_body_or_by_a_header() {
-        assert_eq!(of(Some("a"), None).as_deref(), Ok("a"));
-        assert_eq!(of(None, Some("b")).as_deref(), Ok("b"));
-        assert_eq!(of(None, Some("\"b\"")).as_deref(), Ok("b"));
-        assert_eq!(of(Some("b"), Some("b")).as_deref(), Ok("b"));
+        let named = |id: &str| Ok(Some(id.to_owned()));
+
+        assert_eq!(of(Some("a"), None), named("a"));
+        assert_eq!(of(None, Some("b")), named("b"));
+        assert_eq!(of(None, Some("\"b\"")), named("b"));
+        assert_eq!(of(Some("b"), Some("b")), named("b"));
         assert_eq!(of(Some("a"), Some("b")), Err("bad_message"));
-        assert_eq!(of(None, None).map(|id| id.len()), Ok(20));
+        assert_eq!(of(None, None), Ok(None));
     }
 }

@@ -1,6 +1,6 @@
 /**
  * The same frames without a WebSocket: each joined room is a stream of server-sent events, what we
- * send is a POST. Read with `fetch`, because an EventSource cannot carry a token in a header.
+ * send, edit and delete a request. Read with `fetch`, because an EventSource cannot carry a token in a header.
  */
 
 /** @typedef {import('./http.js').Http} Http */
@@ -40,6 +40,9 @@ export function openEvents(http, ends) {
     told({ type: 'error', id, payload: { code, message, retryAfterMs } });
   };
 
+  const acknowledge = (/** @type {number} */ id, /** @type {Promise<object>} */ answer) =>
+    void answer.then((ack) => told({ type: 'ack', id, payload: ack }), refused(id));
+
   /** @type {Record<string, (id: number, payload: any) => void>} */
   const does = {
     join: (id, { roomId, since, limit }) => {
@@ -66,10 +69,11 @@ export function openEvents(http, ends) {
       streams.get(roomId)?.abort();
       streams.delete(roomId);
     },
-    message: (id, { roomId, ...body }) => {
-      http.send(`/rooms/${encodeURIComponent(roomId)}/messages`, body)
-        .then((ack) => told({ type: 'ack', id, payload: { ...ack, roomId, clientId: body.clientId } }), refused(id));
-    },
+    message: (id, { roomId, ...body }) => acknowledge(id, http.send(messagesOf(roomId), body)),
+    edit: (id, { roomId, messageId, ...body }) =>
+      acknowledge(id, http.send(`${messagesOf(roomId)}/${messageId}`, body, 'PATCH')),
+    delete: (id, { roomId, messageId, ...query }) =>
+      acknowledge(id, http.send(`${messagesOf(roomId)}/${messageId}?${new URLSearchParams(query)}`, undefined, 'DELETE')),
     ping: (id) => void http.get('/health/live').then(() => told({ type: 'pong', id }), refused(id)),
   };
 
@@ -88,6 +92,9 @@ export function openEvents(http, ends) {
     close: end,
   };
 }
+
+/** @param {string} roomId */
+const messagesOf = (roomId) => `/rooms/${encodeURIComponent(roomId)}/messages`;
 
 /**
  * Joins a room: what there is, then what comes, as the frames that a WebSocket would bring.

@@ -23,7 +23,7 @@ export class Http {
     return this.#json(await this.open(path));
   }
 
-  /** @param {string} path @param {object} body @param {string} [method] @returns {Promise<any>} */
+  /** @param {string} path @param {object | undefined} body @param {string} [method] @returns {Promise<any>} */
   async send(path, body, method = 'POST') {
     const headers = { 'content-type': 'application/json' };
     return this.#json(await this.open(path, { method, headers, body: JSON.stringify(body) }));

@@ -74,8 +74,18 @@ pub(crate) async fn post_raw(
     headers: &str,
     body: &str,
 ) -> io::Result<Reply> {
+    with_body(port, &format!("POST {path}"), headers, body).await
+}
+
+/// Asks with a body; `what` is the method and the path.
+pub(crate) async fn with_body(
+    port: u16,
+    what: &str,
+    headers: &str,
+    body: &str,
+) -> io::Result<Reply> {
     let length = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n{headers}");
+    let head = format!("{what} HTTP/1.1\r\nContent-Length: {length}\r\n{headers}");
     exchange(port, &head, body).await
 }
 

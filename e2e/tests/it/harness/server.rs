@@ -66,6 +66,36 @@ impl Server {
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
+    /// Edits a message over HTTP.
+    pub(crate) async fn edit(
+        &self,
+        user: &str,
+        room: &str,
+        message: i64,
+        body: &serde_json::Value,
+    ) -> http::Reply {
+        let path = format!("/rooms/{room}/messages/{message}?userId={user}&username={user}");
+        http::with_body(self.port, &format!("PATCH {path}"), "", &body.to_string())
+            .await
+            .unwrap_or_else(|error| panic!("PATCH {path}: {error}"))
+    }
+
+    /// Deletes a message over HTTP.
+    pub(crate) async fn delete(
+        &self,
+        user: &str,
+        room: &str,
+        message: i64,
+        client_id: &str,
+    ) -> http::Reply {
+        let path = format!(
+            "/rooms/{room}/messages/{message}?userId={user}&username={user}&clientId={client_id}"
+        );
+        http::send(self.port, &format!("DELETE {path} HTTP/1.1\r\n"))
+            .await
+            .unwrap_or_else(|error| panic!("DELETE {path}: {error}"))
+    }
+
     /// Connects somebody.
     pub(crate) async fn client(&self, user: &str) -> Client {
         Client::connect(self.port, user).await
