@@ -3,34 +3,61 @@
 import { Rhubarb } from '../../server/static/rhubarb.js';
 import { equal, eventually, FakeServer, message, test } from './testing.mjs';
 
+/** @typedef {{ rooms: string[], query: URLSearchParams, places: string[], body: ReadableStreamDefaultController<Uint8Array>, isLeft: boolean }} FakeStream */
+
 /** A server that is asked over HTTP. */
 class FakeHttp {
   /** @type {{ url: URL, init: any }[]} */ asked = [];
-  /** The streams that are open, by room. @type {Map<string, ReadableStreamDefaultController<Uint8Array>>} */ streams = new Map();
+  /** Those that were opened, oldest first. @type {FakeStream[]} */ streams = [];
+  /** What it refuses: a code by room. @type {Record<string, string>} */ refuses = {};
 
   fetch = async (/** @type {URL} */ url, /** @type {any} */ init = {}) => {
     this.asked.push({ url, init });
-    const room = /^\/rooms\/(.*)\/events$/.exec(url.pathname)?.[1];
-    if (room) {
-      const body = new ReadableStream({
-        start: (stream) => {
-          this.streams.set(room, stream);
-          init.signal?.addEventListener('abort', () => stream.error(new Error('aborted')));
-        },
-      });
-      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
-    }
+    const rooms = url.pathname === '/events' ? url.searchParams.getAll('room') : url.pathname.split('/').slice(2, 3);
+    const code = rooms.map((room) => this.refuses[room]).find(Boolean);
+    if (code) return Response.json({ code, message: 'No.' }, { status: 403 });
+    if (url.pathname === '/events') return this.#open(rooms, url.searchParams, init.signal);
     const id = { POST: 30, PATCH: 31, DELETE: 32 }[/** @type {string} */ (init.method)];
     if (id) return Response.json({ messageId: id, duplicate: false });
     return Response.json({ ready: true, messages: [], more: false });
   };
 
-  /** @param {string} event @param {any} data @param {number} [cutAt]  in two pieces */
+  /** @param {string[]} rooms @param {URLSearchParams} query @param {AbortSignal} signal */
+  #open(rooms, query, signal) {
+    const places = /** @type {string} */ (query.get('since')).split(',');
+    const content = new ReadableStream({
+      start: (body) => {
+        const stream = { rooms, query, places, body, isLeft: false };
+        this.streams.push(stream);
+        signal.addEventListener('abort', () => {
+          stream.isLeft = true;
+          body.error(new Error('aborted'));
+        });
+      },
+    });
+    return new Response(content, { headers: { 'content-type': 'text/event-stream' } });
+  }
+
+  get last() {
+    return /** @type {FakeStream} */ (this.streams.at(-1));
+  }
+
+  /** The nth stream, once it is there. @param {number} n */
+  async stream(n) {
+    await eventually(() => this.streams.length >= n, `stream ${n}`);
+    return this.last;
+  }
+
+  /** Over the last stream. @param {string} event @param {any} data @param {number} [cutAt]  in two pieces */
   async tells(event, data, cutAt = 10) {
-    const stream = await eventually(() => this.streams.get('r'), 'a stream');
-    const text = new TextEncoder().encode(`event: ${event}\nid: ${data.messageId ?? ''}\ndata: ${JSON.stringify({ roomId: 'r', ...data })}\n\n`);
-    stream.enqueue(text.slice(0, cutAt));
-    stream.enqueue(text.slice(cutAt));
+    const { rooms, places, body } = await this.stream(1);
+    const payload = { roomId: 'r', ...data };
+    const place = event === 'reset' ? '-' : data.messageId;
+    if (place) places[rooms.indexOf(payload.roomId)] = String(place);
+    const id = place ? `id: ${places}\n` : '';
+    const text = new TextEncoder().encode(`event: ${event}\n${id}data: ${JSON.stringify(payload)}\n\n`);
+    body.enqueue(text.slice(0, cutAt));
+    body.enqueue(text.slice(cutAt));
   }
 }
 
@@ -71,16 +98,14 @@ test('a stream that ends is opened again from the last message', async () => {
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
   await http.tells('message', message(10, 0));
   await eventually(() => room.state === 'joined');
-  const first = http.streams.get('r');
 
-  first?.close();
-  await eventually(() => http.streams.get('r') !== first);
+  http.last.body.close();
+  await http.stream(2);
   await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
   await http.tells('message', message(20, 10));
   await eventually(() => room.messages.length === 2);
 
-  const { url } = /** @type {any} */ (http.asked.findLast(({ url: one }) => one.pathname.endsWith('/events')));
-  equal(url.searchParams.get('since'), '10');
+  equal(http.last.query.get('since'), '10');
   chat.close();
 });
 
@@ -89,9 +114,8 @@ test('what cannot be resumed replaces what was there', async () => {
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
   await http.tells('message', message(10, 0));
   await eventually(() => room.state === 'joined');
-  const first = http.streams.get('r');
-  first?.close();
-  await eventually(() => http.streams.get('r') !== first);
+  http.last.body.close();
+  await http.stream(2);
 
   await http.tells('reset', { reason: 'not all since your last message is at hand' });
   await http.tells('joined', { complete: false, more: true, top: 90, members: 1 });
@@ -148,25 +172,82 @@ test('a stream that breaks off is a lost connection', async () => {
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
   await http.tells('message', message(10, 0));
   await eventually(() => room.state === 'joined');
-  const first = http.streams.get('r');
 
-  first?.error(new TypeError('network error'));
-  await eventually(() => http.streams.get('r') !== first);
+  http.last.body.error(new TypeError('network error'));
+  await http.stream(2);
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
 
   await eventually(() => room.state === 'joined');
   chat.close();
 });
 
-test('rooms beyond what a browser has connections for are asked for what is new', async () => {
+test('one stream has all rooms, and goes on where it was when they become others', async () => {
+  const { http, chat, room: r } = joined();
+  const s = chat.join('s');
+  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
+  await http.tells('message', message(10, 0));
+  await http.tells('joined', { roomId: 's', complete: true, more: false, top: 7, members: 1 });
+  await http.tells('message', message(7, 0, { roomId: 's' }));
+  await eventually(() => r.state === 'joined' && s.state === 'joined');
+  const [first] = http.streams;
+
+  const t = chat.join('t');
+  await http.stream(2);
+  await http.tells('joined', { complete: true, more: false, top: 10, members: 2 });
+  await http.tells('message', message(20, 10)); // came meanwhile
+  await http.tells('joined', { roomId: 't', complete: true, more: false, top: 0, members: 1 });
+  await eventually(() => t.state === 'joined' && r.messages.length === 2);
+  chat.rooms.get('s')?.leave();
+  await http.stream(3);
+
+  equal([first.rooms, first.query.get('since'), first.isLeft], [['r', 's'], '-,-', true]);
+  equal([http.streams[1].rooms, http.streams[1].query.get('since')], [['r', 's', 't'], '10,7,-']);
+  equal([http.last.rooms, http.last.query.get('since'), http.last.isLeft], [['r', 't'], '20,-', false]);
+  equal(http.streams.length, 3);
+  chat.close();
+});
+
+test('a room that the stream begins anew is asked for by nobody else', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: false, partial: true, more: true, top: 20, members: 1 });
+  await http.tells('message', message(20, 10));
+  await eventually(() => room.isLoaded && !room.complete);
+
+  await http.tells('reset', { reason: 'all of it is at hand now' });
+  await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
+  await http.tells('message', message(10, 0));
+  await http.tells('message', message(20, 10));
+  await eventually(() => room.complete && room.state === 'joined');
+
+  equal(room.messages.map(({ messageId }) => messageId), [10, 20]);
+  equal(http.streams.length, 1);
+  chat.close();
+});
+
+test('a room that may not be entered keeps no other one out', async () => {
   const { http, chat, room } = joined();
   await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
   await eventually(() => room.state === 'joined');
-  const rooms = ['s', 't', 'u', 'v'].map((id) => chat.join(id));
-  await eventually(() => http.asked.some(({ url }) => url.pathname === '/rooms/v/messages'));
+  http.refuses = { shut: 'forbidden_room' };
+  const [shut, open] = ['shut', 'open'].map((id) => chat.join(id));
+  await eventually(() => shut.state === 'refused');
+  await http.stream(2);
+  await http.tells('joined', { roomId: 'open', complete: true, more: false, top: 0, members: 1 });
+  await eventually(() => open.state === 'joined');
 
-  equal([...http.streams.keys()], ['r', 's', 't', 'u']);
-  await eventually(() => rooms[3].state === 'joined');
+  equal([shut.error?.code, room.state, http.last.rooms], ['forbidden_room', 'joined', ['r', 'open']]);
+  equal(http.streams[0].isLeft, true, 'only now');
+  chat.close();
+});
+
+test('rooms beyond those that a stream takes are asked for what is new', async () => {
+  const { http, chat } = joined();
+  const names = Array.from({ length: 20 }, (_, i) => `n${i}`);
+  const rooms = names.map((id) => chat.join(id));
+  await eventually(() => http.asked.some(({ url }) => url.pathname === '/rooms/n19/messages'));
+
+  equal((await http.stream(1)).rooms, ['r', ...names.slice(0, 19)]);
+  await eventually(() => rooms[19].state === 'joined');
   chat.close();
 });
 

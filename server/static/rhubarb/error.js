@@ -10,7 +10,7 @@ export class RhubarbError extends Error {
 
   /** Whether the same again, later, may do. */
   get isPassing() {
-    return ['unavailable', 'rate_limited', 'too_slow', 'unreachable', 'draining'].includes(this.code);
+    return ['unavailable', 'rate_limited', 'too_many_connections', 'too_slow', 'unreachable', 'draining'].includes(this.code);
   }
 
   /** Whether another token may do. */
