@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use super::{
@@ -9,7 +10,8 @@ use super::{
     compare::OVERHEARD,
 };
 use crate::{
-    queue::{Registry, tail::Tail, watch::Polls},
+    kv::KvError,
+    queue::{JobId, Registry, tail::Tail, watch::Polls},
     shutdown::{Shutdown, Stop},
     testing::TestQueue,
 };
@@ -106,4 +108,21 @@ async fn a_connection_is_given_up_only_if_it_does_not_bring_what_stays_listed() 
     let (at_rest, claims, gives_up) = ((false, true), (true, true), (true, false));
     let expected = [at_rest, at_rest, claims, claims, at_rest, claims, gives_up];
     assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn what_was_popped_for_a_turn_that_failed_waits_before_what_was_popped_meanwhile() {
+    let queue = TestQueue::start();
+    let mut of = ConsumerOf::queue(&queue);
+    let consumer = &mut of.consumer;
+    let [first, second]: [JobId; 2] = ["default-1", "default-2"].map(|id| id.parse().unwrap());
+    consumer.popped.push_back(first);
+    consumer.begin_turn();
+    consumer.popped.push_back(second);
+    let mut turned = consumer.under_way.next().await.unwrap();
+
+    turned.reply = Err(KvError::ConnectTimeout);
+    consumer.turned(turned);
+
+    assert_eq!(consumer.popped, [first, second]);
 }

@@ -88,21 +88,20 @@ impl Consumer {
         }
     }
 
-    /// Takes a turn that claims nothing; again on a new connection, once, if the old one turns out to be lost: to
+    /// Takes turns that claim nothing; each again on a new connection, once, if the old one turns out to be lost: to
     /// settle twice is harmless.
     async fn settle_only(&mut self) -> Result<(), KvError> {
-        if self.unsettled.is_empty() && self.popped.is_none() {
-            return Ok(());
+        while !(self.unsettled.is_empty() && self.popped.is_empty()) {
+            let popped = self.popped.front().copied().map(Popped::Back);
+            let demand = Demand::default();
+            let once = async || self.turns.take(&self.unsettled, popped, &demand).await;
+            match once().await {
+                Err(error) if error.is_lost_connection() => once().await?,
+                done => done?,
+            };
+            self.unsettled.clear();
+            self.popped.pop_front();
         }
-        let popped = self.popped.map(Popped::Back);
-        let demand = Demand::default();
-        let once = async || self.turns.take(&self.unsettled, popped, &demand).await;
-        match once().await {
-            Err(error) if error.is_lost_connection() => once().await?,
-            done => done?,
-        };
-        self.unsettled.clear();
-        self.popped = None;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ mod finish;
 mod thread;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -94,7 +94,8 @@ pub(super) struct Consumer {
     in_flight: HashMap<JobId, Lease>,
     /// Finished, and in no turn.
     unsettled: Vec<Settlement>,
-    popped: Option<JobId>,
+    /// Those that no turn has taken: one, or more if a turn failed.
+    popped: VecDeque<JobId>,
     under_way: FuturesUnordered<BoxFuture<'static, Turned>>,
     /// Jobs that turns under way settle.
     settling: usize,
@@ -138,7 +139,7 @@ impl Consumer {
             running: JoinSet::new(),
             in_flight: HashMap::new(),
             unsettled: Vec::new(),
-            popped: None,
+            popped: VecDeque::new(),
             under_way: FuturesUnordered::new(),
             settling: 0,
             hungry: true,
@@ -192,7 +193,7 @@ impl Consumer {
         };
         let work = self.unsettled.len().max(claims);
         match self.under_way.len() {
-            0 => work > 0 || self.popped.is_some(),
+            0 => work > 0 || !self.popped.is_empty(),
             n if n >= self.turns() => false,
             _ => work >= self.part(),
         }
@@ -214,7 +215,7 @@ impl Consumer {
     /// Settles what is finished and claims what there are slots for.
     fn begin_turn(&mut self) {
         let demand = self.slots.demand(Instant::now(), self.part());
-        let popped = self.popped.take();
+        let popped = self.popped.pop_front();
         let take = popped.map(|id| {
             let has_slot = demand.order.iter().any(|(queue, _)| *queue == id.queue());
             if has_slot {
@@ -254,7 +255,9 @@ impl Consumer {
                 self.complain(&error);
                 self.slots.charge(&demand, &[]);
                 self.unsettled.extend(settlements);
-                self.popped = self.popped.or(popped);
+                if let Some(id) = popped {
+                    self.popped.push_front(id);
+                }
                 self.doubts = DOUBTS;
                 self.retry_at = Some(tokio::time::Instant::now() + RETRY);
                 return;
@@ -307,7 +310,7 @@ impl Consumer {
         let free = self.slots.free_by_queue().into_iter();
         let free: Vec<Queue> = free.map(|(queue, _)| queue).collect();
         match std::mem::replace(&mut self.listening, Listening::Gone) {
-            Listening::No(inbox) if !free.is_empty() && !self.hungry && self.popped.is_none() => {
+            Listening::No(inbox) if !free.is_empty() && !self.hungry && self.popped.is_empty() => {
                 let lists = free
                     .iter()
                     .map(|queue| self.turns.keys.queue(*queue))
@@ -378,7 +381,7 @@ impl Consumer {
         self.listening = Listening::No(inbox);
         let Some((list, id)) = popped else { return };
         match String::from_utf8_lossy(&id).parse() {
-            Ok(id) => self.popped = Some(id),
+            Ok(id) => self.popped.push_back(id),
             Err(error) => {
                 tracing::error!(error = %Chain(&error), list, "dropped what is no job's id from `{list}`");
             }
