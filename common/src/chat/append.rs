@@ -10,6 +10,7 @@
 use std::{
     mem,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -70,6 +71,23 @@ pub struct Posting<'a> {
 }
 
 type Answer = Result<Appended, KvError>;
+
+/// A task that appends. Another may begin in its place if it panics.
+struct Appending(Appends);
+
+impl Appending {
+    async fn run(self) {
+        self.0.append_all().await;
+    }
+}
+
+impl Drop for Appending {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.gathered().under_way -= 1;
+        }
+    }
+}
 
 /// The way of all messages of a process into the logs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -188,14 +206,14 @@ impl Appends {
         };
         if is_one_more {
             // A task of its own: whoever asks may be gone before its message is kept, the others are not.
-            tokio::spawn(self.clone().append_all());
+            tokio::spawn(Appending(self.clone()).run());
         }
         let ended = || said.iter().map(|_| Err(KvError::ConnectTimeout)).collect(); // as the process ends
         answered.await.unwrap_or_else(|_| ended())
     }
 
     /// Appends what has gathered until nothing is left.
-    async fn append_all(self) {
+    async fn append_all(&self) {
         while let Some(batch) = self.take() {
             match self.run(&batch).await {
                 Ok(answers) => {
@@ -284,6 +302,7 @@ mod tests {
     use std::iter::repeat_with;
 
     use super::*;
+    use crate::testing::TestChat;
 
     fn row(messages: usize, bytes: usize) -> Row {
         let message = || Waiting {
@@ -338,5 +357,25 @@ mod tests {
         let rows = [(); 3].map(|()| gathered.take().unwrap().len());
 
         assert_eq!(rows, [2, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_makes_room_for_another() {
+        let test = TestChat::start().await;
+        let appends = Appends::new(
+            test.queue.redis.clone(),
+            test.queue.keys.clone(),
+            Duration::from_secs(60),
+        );
+        appends.gathered().under_way = 1;
+        let appending = Appending(appends.clone());
+
+        let ended = tokio::spawn(async move {
+            let _appending = appending;
+            panic!("as a test wants it");
+        });
+
+        assert!(ended.await.is_err_and(|error| error.is_panic()));
+        assert_eq!(appends.gathered().under_way, 0);
     }
 }
