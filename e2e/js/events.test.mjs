@@ -10,13 +10,17 @@ class FakeHttp {
   /** @type {{ url: URL, init: any }[]} */ asked = [];
   /** Those that were opened, oldest first. @type {FakeStream[]} */ streams = [];
   /** What it refuses: a code by room. @type {Record<string, string>} */ refuses = {};
+  /** What the next stream waits for. @type {Promise<void>} */ #held = Promise.resolve();
 
   fetch = async (/** @type {URL} */ url, /** @type {any} */ init = {}) => {
     this.asked.push({ url, init });
     const rooms = url.pathname === '/events' ? url.searchParams.getAll('room') : url.pathname.split('/').slice(2, 3);
     const code = rooms.map((room) => this.refuses[room]).find(Boolean);
     if (code) return Response.json({ code, message: 'No.' }, { status: 403 });
-    if (url.pathname === '/events') return this.#open(rooms, url.searchParams, init.signal);
+    if (url.pathname === '/events') {
+      await this.#held;
+      return this.#open(rooms, url.searchParams, init.signal);
+    }
     const id = { POST: 30, PATCH: 31, DELETE: 32 }[/** @type {string} */ (init.method)];
     if (id) return Response.json({ messageId: id, duplicate: false });
     return Response.json({ ready: true, messages: [], more: false });
@@ -36,6 +40,13 @@ class FakeHttp {
       },
     });
     return new Response(content, { headers: { 'content-type': 'text/event-stream' } });
+  }
+
+  /** Opens no stream until what it returns is called. */
+  hold() {
+    /** @type {() => void} */ let go = () => {};
+    this.#held = new Promise((resolve) => (go = resolve));
+    return go;
   }
 
   get last() {
@@ -204,6 +215,45 @@ test('one stream has all rooms, and goes on where it was when they become others
   equal([http.streams[1].rooms, http.streams[1].query.get('since')], [['r', 's', 't'], '10,7,-']);
   equal([http.last.rooms, http.last.query.get('since'), http.last.isLeft], [['r', 't'], '20,-', false]);
   equal(http.streams.length, 3);
+  chat.close();
+});
+
+test('a history that is cut short by the next stream comes anew, and is whole', async () => {
+  const { http, chat, room: r } = joined();
+  await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
+  await http.tells('message', message(10, 5));
+  const s = chat.join('s');
+  await http.stream(2);
+  await http.tells('reset', { reason: 'not all was at hand before' });
+  await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
+  for (const [id, prev] of [[10, 5], [20, 10], [30, 20]]) await http.tells('message', message(id, prev));
+  await http.tells('joined', { roomId: 's', complete: true, more: false, top: 0, members: 1 });
+  await eventually(() => r.state === 'joined' && s.state === 'joined');
+
+  equal(http.last.query.get('since'), '-,-', 'from the beginning');
+  equal(r.messages.map(({ messageId }) => messageId), [10, 20, 30]);
+  chat.close();
+});
+
+test('a history that is whole before the next stream brings it again is not replaced', async () => {
+  const { http, chat, room: r } = joined();
+  let replaced = 0;
+  r.on('replaced', () => (replaced += 1));
+  await http.tells('joined', { complete: true, more: true, top: 20, members: 1 });
+  await http.tells('message', message(10, 5));
+  const answer = http.hold(); // of the next stream
+  chat.join('s');
+  await eventually(() => http.asked.filter(({ url }) => url.pathname === '/events').length === 2);
+  await http.tells('message', message(20, 10));
+  await eventually(() => r.state === 'joined');
+  answer();
+  await http.stream(2);
+  await http.tells('reset', { reason: 'not all was at hand before' });
+  await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
+  for (const [id, prev] of [[10, 5], [20, 10], [30, 20]]) await http.tells('message', message(id, prev));
+  await eventually(() => r.messages.length === 3);
+
+  equal([replaced, r.state, http.streams.length], [1, 'joined', 2]);
   chat.close();
 });
 

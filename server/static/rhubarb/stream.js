@@ -20,7 +20,8 @@
  * @property {() => void} lost               the connection is gone
  *
  * @typedef {object} Followed  a room
- * @property {string} place    where we are in it, as the server names it in the ids of events
+ * @property {string} since    where the join began, as the server names places in the ids of events
+ * @property {string} [place]  where its stream is: before the join is answered, that is more than we have
  * @property {Join} [asked]    the join that is to be answered
  * @property {AbortController} [stream]  the one that brings it
  * @property {Beginning} [beginning]
@@ -56,14 +57,12 @@ export class Stream {
 
   /** Joins a room, again if need be. @param {Join} asked */
   follow(asked) {
-    const known = this.#rooms.get(asked.roomId);
-    if (known?.stream && asked.roomId === this.#anew) {
-      known.asked = asked;
-      return this.#begin(known, known.stream);
-    }
+    const room = { since: asked.since ? String(asked.since) : ANEW, asked };
+    const stream = asked.roomId === this.#anew ? this.#rooms.get(asked.roomId)?.stream : undefined;
     this.#drop(asked.roomId);
-    this.#rooms.set(asked.roomId, { place: asked.since ? String(asked.since) : ANEW, asked });
-    this.#openSoon();
+    this.#rooms.set(asked.roomId, room);
+    if (stream) this.#begin(room, stream);
+    else this.#openSoon();
   }
 
   /** @param {string} roomId */
@@ -103,6 +102,7 @@ export class Stream {
     this.#next?.abort();
     const names = [...this.#rooms.keys()];
     if (!names.length) return this.#letGo();
+    const joins = [...this.#rooms.values()].filter((room) => room.asked);
     const next = new AbortController();
     const { signal } = next;
     this.#next = next;
@@ -113,10 +113,12 @@ export class Stream {
       if (!signal.aborted) await this.#refused(/** @type {RhubarbError} */ (error), signal);
       return;
     }
+    if (signal.aborted) return;
     this.#letGo();
     this.#open = next;
     this.#next = undefined;
-    this.#rooms.forEach((room) => this.#begin(room, next));
+    this.#rooms.forEach((room) => (room.stream = next));
+    joins.forEach((room) => this.#begin(room, next));
     const ended = () => signal.aborted || this.#ends.lost();
     readEvents(response, (event) => signal.aborted || this.#take(names, event, next)).then(ended, ended);
   }
@@ -125,20 +127,21 @@ export class Stream {
     const rooms = [...this.#rooms];
     const limits = rooms.map(([, { asked }]) => (asked ? asked.limit ?? PAGE : 0));
     const query = new URLSearchParams(rooms.map(([roomId]) => ['room', roomId]));
-    query.set('since', rooms.map(([, { place }]) => place).join());
+    query.set('since', rooms.map(([, { asked, since, place = since }]) => (asked ? since : place)).join());
     if (Math.max(...limits)) query.set('limit', String(Math.max(...limits)));
     return `/events?${query}`;
   }
 
-  /** @param {Followed} room @param {AbortController} stream */
+  /** A stream brings what a join of the room asks for. @param {Followed} room @param {AbortController} stream */
   #begin(room, stream) {
     room.stream = stream;
-    const { asked } = room;
-    if (!asked) return;
     room.beginning?.end();
-    room.beginning = new Beginning((payload) => {
+    room.beginning = new Beginning((page) => {
+      const { asked } = room;
       room.asked = undefined;
-      this.#ends.told({ type: 'joined', id: asked.id, payload });
+      if (asked) return this.#ends.told({ type: 'joined', id: asked.id, payload: page });
+      // The stream before this one has answered meanwhile: some of it may be new all the same.
+      page.messages.forEach((payload) => this.#ends.told({ type: 'message', payload }));
     });
   }
 
@@ -173,11 +176,13 @@ export class Stream {
     }
     const asked = [...this.#rooms.values()].flatMap((room) => room.asked ?? []);
     if (error.code === 'unreachable' || !asked.length) return this.#ends.lost();
-    const of = error.code === 'forbidden_room' ? await Promise.all(asked.map((join) => this.#refusalOf(join))) : [];
+    const isForbidden = error.code === 'forbidden_room';
+    const of = isForbidden ? await Promise.all(asked.map((join) => this.#refusalOf(join))) : [];
     if (signal.aborted || this.#isClosed) return;
+    if (isForbidden && !of.some(Boolean)) return this.#ends.lost(); // it is one that we were in
     // What passes is told to all; else one less may do.
     const refusal = (/** @type {number} */ i) =>
-      of.some(Boolean) ? of[i] : error.isPassing || i === asked.length - 1 ? error : undefined;
+      isForbidden ? of[i] : error.isPassing || i === asked.length - 1 ? error : undefined;
     asked.forEach((join, i) => {
       const why = refusal(i);
       if (!why) return;
@@ -200,13 +205,13 @@ export class Stream {
  * up to the id that `joined` names.
  */
 class Beginning {
-  /** @type {(page: object) => void} */ #told;
+  /** @type {(page: { messages: any[] }) => void} */ #told;
   /** @type {any} */ #joined;
   /** @type {any[]} */ #messages = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #isOver = false;
 
-  /** @param {(page: object) => void} told */
+  /** @param {(page: { messages: any[] }) => void} told */
   constructor(told) {
     this.#told = told;
   }
