@@ -17,7 +17,7 @@ use super::{
     asked::{body_for, write},
     chunk::{Answer, Chunk, Sent},
     clock::Clock,
-    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
+    enqueue::{CHUNK_BYTES, MAX_BODY},
     flow::InFlow,
     job::Body,
     pace,
@@ -32,8 +32,11 @@ static SEAL: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full("seal a group", &[super::ENDS, include_str!("lua/seal.lua")])
 });
 
-/// Chunks under way at once: while Redis adds one, the master makes the next.
-const UNDER_WAY: usize = 3;
+/// Children in one. Fewer than in a bulk: turns wait behind each, and of many at once most would wait long enough to
+/// leave the caches (docs/decisions/0039).
+pub(super) const CHUNK: usize = 200;
+/// Chunks under way at once: while Redis adds one, the master makes the next. A third would stand before the turns.
+const UNDER_WAY: usize = 2;
 
 /// What becomes of a group when a child dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

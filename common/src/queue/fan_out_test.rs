@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     FanOutError, JobContext, Lane, OnDeath, Queue, Task, TaskError,
-    enqueue::{CHUNK, CHUNK_BYTES, MAX_BODY},
+    enqueue::{CHUNK_BYTES, MAX_BODY},
+    fan_out::CHUNK,
     limits::Demand,
     turn::Turns,
 };
