@@ -88,6 +88,7 @@ test('a room\'s history and what follows come as events, what is sent as POST', 
   await http.tells('joined', { complete: true, more: true, top: 20, members: 2 });
   await http.tells('message', message(10, 5, { message: 'é' }), 120); // in the middle of a character
   await http.tells('message', message(20, 10));
+  await http.tells('live', {});
   await eventually(() => room.state === 'joined');
 
   const ack = await room.send('hi', { clientId: 'c1' });
@@ -108,12 +109,14 @@ test('a stream that ends is opened again from the last message', async () => {
   const { http, chat, room } = joined();
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
   await http.tells('message', message(10, 0));
+  await http.tells('live', {});
   await eventually(() => room.state === 'joined');
 
   http.last.body.close();
   await http.stream(2);
   await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
   await http.tells('message', message(20, 10));
+  await http.tells('live', {});
   await eventually(() => room.messages.length === 2);
 
   equal(http.last.query.get('since'), '10');
@@ -124,6 +127,7 @@ test('what cannot be resumed replaces what was there', async () => {
   const { http, chat, room } = joined();
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
   await http.tells('message', message(10, 0));
+  await http.tells('live', {});
   await eventually(() => room.state === 'joined');
   http.last.body.close();
   await http.stream(2);
@@ -131,6 +135,7 @@ test('what cannot be resumed replaces what was there', async () => {
   await http.tells('reset', { reason: 'not all since your last message is at hand' });
   await http.tells('joined', { complete: false, more: true, top: 90, members: 1 });
   await http.tells('message', message(90, 80));
+  await http.tells('live', {});
   await eventually(() => room.messages[0]?.messageId === 90);
 
   equal(room.messages.length, 1);
@@ -142,6 +147,7 @@ test('edits and deletions are requests', async () => {
   await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
   await http.tells('message', message(10, 0, { userId: 'ada' }));
   await http.tells('message', message(20, 10, { userId: 'ada' }));
+  await http.tells('live', {});
   await eventually(() => room.state === 'joined');
 
   const edited = await room.edit(10, 'new');
@@ -182,11 +188,13 @@ test('a stream that breaks off is a lost connection', async () => {
   const { http, chat, room } = joined();
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
   await http.tells('message', message(10, 0));
+  await http.tells('live', {});
   await eventually(() => room.state === 'joined');
 
   http.last.body.error(new TypeError('network error'));
   await http.stream(2);
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
+  await http.tells('live', {});
 
   await eventually(() => room.state === 'joined');
   chat.close();
@@ -197,8 +205,10 @@ test('one stream has all rooms, and goes on where it was when they become others
   const s = chat.join('s');
   await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
   await http.tells('message', message(10, 0));
+  await http.tells('live', {});
   await http.tells('joined', { roomId: 's', complete: true, more: false, top: 7, members: 1 });
   await http.tells('message', message(7, 0, { roomId: 's' }));
+  await http.tells('live', { roomId: 's' });
   await eventually(() => r.state === 'joined' && s.state === 'joined');
   const [first] = http.streams;
 
@@ -206,13 +216,15 @@ test('one stream has all rooms, and goes on where it was when they become others
   await http.stream(2);
   await http.tells('joined', { complete: true, more: false, top: 10, members: 2 });
   await http.tells('message', message(20, 10)); // came meanwhile
+  await http.tells('live', {});
   await http.tells('joined', { roomId: 't', complete: true, more: false, top: 0, members: 1 });
+  await http.tells('live', { roomId: 't' });
   await eventually(() => t.state === 'joined' && r.messages.length === 2);
   chat.rooms.get('s')?.leave();
   await http.stream(3);
 
   equal([first.rooms, first.query.get('since'), first.isLeft], [['r', 's'], '-,-', true]);
-  equal([http.streams[1].rooms, http.streams[1].query.get('since')], [['r', 's', 't'], '10,7,-']);
+  equal([http.streams[1].rooms, http.streams[1].query.get('since')], [['t', 'r', 's'], '-,10,7'], 'what is asked for comes first');
   equal([http.last.rooms, http.last.query.get('since'), http.last.isLeft], [['r', 't'], '20,-', false]);
   equal(http.streams.length, 3);
   chat.close();
@@ -227,7 +239,9 @@ test('a history that is cut short by the next stream comes anew, and is whole', 
   await http.tells('reset', { reason: 'not all was at hand before' });
   await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
   for (const [id, prev] of [[10, 5], [20, 10], [30, 20]]) await http.tells('message', message(id, prev));
+  await http.tells('live', {});
   await http.tells('joined', { roomId: 's', complete: true, more: false, top: 0, members: 1 });
+  await http.tells('live', { roomId: 's' });
   await eventually(() => r.state === 'joined' && s.state === 'joined');
 
   equal(http.last.query.get('since'), '-,-', 'from the beginning');
@@ -245,12 +259,14 @@ test('a history that is whole before the next stream brings it again is not repl
   chat.join('s');
   await eventually(() => http.asked.filter(({ url }) => url.pathname === '/events').length === 2);
   await http.tells('message', message(20, 10));
+  await http.tells('live', {});
   await eventually(() => r.state === 'joined');
   answer();
   await http.stream(2);
   await http.tells('reset', { reason: 'not all was at hand before' });
   await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
   for (const [id, prev] of [[10, 5], [20, 10], [30, 20]]) await http.tells('message', message(id, prev));
+  await http.tells('live', {});
   await eventually(() => r.messages.length === 3);
 
   equal([replaced, r.state, http.streams.length], [1, 'joined', 2]);
@@ -261,12 +277,14 @@ test('a room that the stream begins anew is asked for by nobody else', async () 
   const { http, chat, room } = joined();
   await http.tells('joined', { complete: false, partial: true, more: true, top: 20, members: 1 });
   await http.tells('message', message(20, 10));
+  await http.tells('live', {});
   await eventually(() => room.isLoaded && !room.complete);
 
   await http.tells('reset', { reason: 'all of it is at hand now' });
   await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
   await http.tells('message', message(10, 0));
   await http.tells('message', message(20, 10));
+  await http.tells('live', {});
   await eventually(() => room.complete && room.state === 'joined');
 
   equal(room.messages.map(({ messageId }) => messageId), [10, 20]);
@@ -277,16 +295,123 @@ test('a room that the stream begins anew is asked for by nobody else', async () 
 test('a room that may not be entered keeps no other one out', async () => {
   const { http, chat, room } = joined();
   await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
+  await http.tells('live', {});
   await eventually(() => room.state === 'joined');
   http.refuses = { shut: 'forbidden_room' };
   const [shut, open] = ['shut', 'open'].map((id) => chat.join(id));
   await eventually(() => shut.state === 'refused');
   await http.stream(2);
   await http.tells('joined', { roomId: 'open', complete: true, more: false, top: 0, members: 1 });
+  await http.tells('live', { roomId: 'open' });
   await eventually(() => open.state === 'joined');
 
-  equal([shut.error?.code, room.state, http.last.rooms], ['forbidden_room', 'joined', ['r', 'open']]);
+  equal([shut.error?.code, room.state, http.last.rooms], ['forbidden_room', 'joined', ['open', 'r']]);
   equal(http.streams[0].isLeft, true, 'only now');
+  chat.close();
+});
+
+test('a history that pauses is shown in parts, and is whole', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
+  await http.tells('message', message(10, 5));
+  await eventually(() => room.messages.length === 1);
+  const before = room.state;
+  for (const [id, prev] of [[20, 10], [30, 20]]) await http.tells('message', message(id, prev));
+  await http.tells('live', {});
+  await eventually(() => room.state === 'joined');
+  await http.tells('message', message(40, 30));
+  await eventually(() => room.messages.length === 4);
+
+  equal(before, 'joining');
+  equal(room.messages.map(({ messageId }) => messageId), [10, 20, 30, 40]);
+  equal(http.streams.length, 1);
+  chat.close();
+});
+
+test('a history that pauses when the next stream comes goes on there', async () => {
+  const { http, chat, room: r } = joined();
+  await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
+  await http.tells('message', message(10, 5));
+  await eventually(() => r.messages.length === 1);
+  const s = chat.join('s');
+  await http.stream(2);
+  await http.tells('joined', { roomId: 's', complete: true, more: false, top: 0, members: 1 });
+  await http.tells('live', { roomId: 's' });
+  await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
+  for (const [id, prev] of [[20, 10], [30, 20]]) await http.tells('message', message(id, prev));
+  await http.tells('live', {});
+  await eventually(() => r.state === 'joined' && s.state === 'joined');
+
+  equal(http.last.query.get('since'), '-,10');
+  equal(r.messages.map(({ messageId }) => messageId), [10, 20, 30]);
+  chat.close();
+});
+
+test('a history that pauses and is void then is replaced', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
+  await http.tells('message', message(10, 5));
+  await eventually(() => room.messages.length === 1);
+  await http.tells('reset', { reason: 'the rest of the history is not at hand' });
+  await http.tells('joined', { complete: true, more: true, top: 40, members: 1 });
+  await http.tells('message', message(40, 30));
+  await http.tells('live', {});
+  await eventually(() => room.state === 'joined');
+
+  equal(room.messages.map(({ messageId }) => messageId), [40]);
+  equal(http.streams.length, 1);
+  chat.close();
+});
+
+test('a room that has no right name keeps no other one out', async () => {
+  const http = new FakeHttp();
+  http.refuses = { 'wrong': 'bad_request' };
+  const chat = new Rhubarb({
+    url: 'http://chat.test', guest: { userId: 'ada', username: 'Ada' }, transports: ['events'],
+    fetch: /** @type {any} */ (http.fetch),
+  });
+  const [a, wrong, b] = ['a', 'wrong', 'b'].map((id) => chat.join(id));
+  void chat.connect();
+  await http.stream(1);
+  for (const roomId of ['a', 'b']) {
+    await http.tells('joined', { roomId, complete: true, more: false, top: 0, members: 1 });
+    await http.tells('live', { roomId });
+  }
+  await eventually(() => a.state === 'joined' && b.state === 'joined');
+
+  equal([wrong.state, wrong.error?.code, http.last.rooms], ['refused', 'bad_request', ['a', 'b']]);
+  chat.close();
+});
+
+test('a room that is left while another is refused is let go', async () => {
+  const { http, chat, room } = joined();
+  await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
+  await http.tells('live', {});
+  await eventually(() => room.state === 'joined');
+  http.refuses = { shut: 'forbidden_room' };
+  room.leave();
+  const shut = chat.join('shut');
+  await eventually(() => shut.state === 'refused');
+
+  await eventually(() => http.last.isLeft);
+  equal(http.streams.length, 1);
+  chat.close();
+});
+
+test('a source of tokens that fails is asked again', async () => {
+  const http = new FakeHttp();
+  let asked = 0;
+  const chat = new Rhubarb({
+    url: 'http://chat.test', transports: ['events'], fetch: /** @type {any} */ (http.fetch),
+    token: () => ((asked += 1) < 3 ? Promise.reject(new TypeError('no')) : 't'),
+  });
+  const room = chat.join('r');
+  void chat.connect();
+  await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
+  await http.tells('live', {});
+  await eventually(() => room.state === 'joined');
+
+  equal(asked, 3);
   chat.close();
 });
 

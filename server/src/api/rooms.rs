@@ -25,7 +25,7 @@ use crate::{
     say::not_archived,
 };
 
-/// Names a message that its sender may send again, where the body does not.
+/// Names a message or a change that its sender may send again, where the body or the address does not.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 #[derive(Serialize)]

@@ -178,6 +178,15 @@ impl Showing {
             let data = format!(r#"{{"roomId":"{}",{fields}"#, self.room);
             self.message(&data, elsewhere, out);
         }
+        if !history.continues {
+            // How long the history is shows by nothing else: not all of it may be shown, and it may pause anywhere.
+            event(
+                "live",
+                None,
+                &format!(r#"{{"roomId":"{}"}}"#, self.room),
+                out,
+            );
+        }
     }
 
     fn message(&mut self, payload: &str, elsewhere: &Elsewhere, out: &mut String) {

@@ -83,6 +83,7 @@ fn history_and_what_follows_are_shown_once_and_in_order() {
             "message 2",
             "message 3",
             "message 4",
+            "live",
             "message 5"
         ]
     );
@@ -95,7 +96,7 @@ fn a_message_of_the_history_looks_like_a_live_one() {
     showing(None).show(&joined(true, 1, &[1], false), &mut out);
 
     assert!(
-        out.ends_with("event: message\nid: 1\ndata: {\"roomId\":\"r\",\"messageId\":1}\n\n"),
+        out.contains("event: message\nid: 1\ndata: {\"roomId\":\"r\",\"messageId\":1}\n\n"),
         "{out}"
     );
 }
@@ -105,8 +106,8 @@ fn who_comes_back_gets_what_is_newer_or_is_told() {
     let complete = shown(&mut showing(Some(2)), &[joined(true, 4, &[3, 4], false)]);
     let not = shown(&mut showing(Some(2)), &[joined(false, 9, &[8, 9], false)]);
 
-    assert_eq!(complete, ["joined", "message 3", "message 4"]);
-    assert_eq!(not, ["reset -", "joined", "message 8", "message 9"]);
+    assert_eq!(complete, ["joined", "message 3", "message 4", "live"]);
+    assert_eq!(not, ["reset -", "joined", "message 8", "message 9", "live"]);
 }
 
 #[test]
@@ -115,9 +116,9 @@ fn who_has_nothing_to_see_is_told_where_to_come_back_to() {
     let level = shown(&mut showing(Some(7)), &[joined(true, 7, &[], false)]);
     let cold = shown(&mut showing(None), &[partial(&[])]);
 
-    assert_eq!(empty, ["joined 0"]);
-    assert_eq!(level, ["joined 7"]);
-    assert_eq!(cold, ["joined -"], "what there is is not known yet");
+    assert_eq!(empty, ["joined 0", "live"]);
+    assert_eq!(level, ["joined 7", "live"]);
+    assert_eq!(cold, ["joined -", "live"], "what there is is not known yet");
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn after_a_reset_nothing_counts_until_the_room_was_joined_again() {
 
     assert_eq!(then, Some(0));
     assert!(out.starts_with("event: reset\n"), "{out}");
-    assert_eq!(after, ["joined", "message 8", "message 9"]);
+    assert_eq!(after, ["joined", "message 8", "message 9", "live"]);
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn a_slow_reader_goes_on_where_it_was_and_hears_of_nothing() {
     let again = showing.join(0);
     assert_eq!(again.since, Some(MessageId(2)));
     let after = shown(&mut showing, &[message(4), joined(true, 4, &[3, 4], false)]);
-    assert_eq!(after, ["joined", "message 3", "message 4"]);
+    assert_eq!(after, ["joined", "message 3", "message 4", "live"]);
 }
 
 #[test]
@@ -161,13 +162,20 @@ fn what_was_only_at_hand_is_not_gone_on_from() {
 
     assert_eq!(
         first,
-        ["reset -", "joined -", "message", "message"],
+        ["reset -", "joined -", "message", "live", "message"],
         "a browser keeps the last id"
     );
     assert_eq!(since, None);
     assert_eq!(
         again,
-        ["reset -", "joined", "message 7", "message 8", "message 9"]
+        [
+            "reset -",
+            "joined",
+            "message 7",
+            "message 8",
+            "message 9",
+            "live"
+        ]
     );
 }
 
@@ -181,7 +189,10 @@ fn the_word_that_a_room_is_at_hand_shows_it_anew() {
         &[reset(Some(8)), joined(true, 8, &[7, 8], false)],
     );
 
-    assert_eq!(events, ["reset -", "joined", "message 7", "message 8"]);
+    assert_eq!(
+        events,
+        ["reset -", "joined", "message 7", "message 8", "live"]
+    );
 }
 
 #[test]
@@ -199,10 +210,13 @@ fn an_id_says_where_the_reader_is_in_each_room() {
     let expected = [
         "joined",
         "message 3,-,-",
+        "live",
         "joined",
         "message 3,4,-",
         "message 3,5,-",
+        "live",
         "joined 3,5,0",
+        "live",
         "message 3,6,0",
     ];
     assert_eq!(events, expected);

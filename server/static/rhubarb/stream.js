@@ -32,13 +32,19 @@ export const ROOMS_AT_MOST = 20;
 /** What names the place in a room of which we have nothing. */
 const ANEW = '-';
 const PAGE = 100;
-const PAUSE_MS = 250;
+/** What has come of a history is told so often. */
+const PART_MS = 250;
+/** The server writes something every 25 s at least. */
+const SILENCE_MS = 60_000;
+/** Until the server knows that a stream was let go. */
+const GONE_AFTER_MS = 200;
 
 export class Stream {
   /** @type {Http} */ #http;
   /** @type {Ends} */ #ends;
   /** @type {Map<string, Followed>} */ #rooms = new Map();
   /** @type {AbortController | undefined} */ #open;
+  /** Its rooms. @type {string[]} */ #names = [];
   /** The one that is to replace it. @type {AbortController | undefined} */ #next;
   /** A room that the server joins anew by itself. */ #anew = '';
   #isDue = false;
@@ -61,7 +67,8 @@ export class Stream {
     const stream = asked.roomId === this.#anew ? this.#rooms.get(asked.roomId)?.stream : undefined;
     this.#drop(asked.roomId);
     this.#rooms.set(asked.roomId, room);
-    if (stream) this.#begin(room, stream);
+    // Not if the next is on its way: it was not told of this.
+    if (stream && !this.#next) this.#begin(room, stream);
     else this.#openSoon();
   }
 
@@ -100,22 +107,29 @@ export class Stream {
 
   async #openNext() {
     this.#next?.abort();
-    const names = [...this.#rooms.keys()];
-    if (!names.length) return this.#letGo();
-    const joins = [...this.#rooms.values()].filter((room) => room.asked);
+    // What is asked for comes first: of many rooms that are slow to join, some more are joined each time.
+    const rooms = [...this.#rooms].sort(([, one], [, other]) => Number(!one.asked) - Number(!other.asked));
+    const names = rooms.map(([roomId]) => roomId);
+    if (!names.length) {
+      this.#next = undefined;
+      return this.#letGo();
+    }
+    const joins = rooms.map(([, room]) => room).filter((room) => room.asked);
     const next = new AbortController();
     const { signal } = next;
     this.#next = next;
     let response;
     try {
-      response = await this.#http.open(this.#address(), { headers: { accept: 'text/event-stream' }, signal, cache: 'no-store' });
+      response = await this.#http.open(addressOf(rooms), { headers: { accept: 'text/event-stream' }, signal, cache: 'no-store' });
     } catch (error) {
       if (!signal.aborted) await this.#refused(/** @type {RhubarbError} */ (error), signal);
+      if (this.#next === next) this.#next = undefined;
       return;
     }
     if (signal.aborted) return;
     this.#letGo();
     this.#open = next;
+    this.#names = names;
     this.#next = undefined;
     this.#rooms.forEach((room) => (room.stream = next));
     joins.forEach((room) => this.#begin(room, next));
@@ -123,25 +137,22 @@ export class Stream {
     readEvents(response, (event) => signal.aborted || this.#take(names, event, next)).then(ended, ended);
   }
 
-  #address() {
-    const rooms = [...this.#rooms];
-    const limits = rooms.map(([, { asked }]) => (asked ? asked.limit ?? PAGE : 0));
-    const query = new URLSearchParams(rooms.map(([roomId]) => ['room', roomId]));
-    query.set('since', rooms.map(([, { asked, since, place = since }]) => (asked ? since : place)).join());
-    if (Math.max(...limits)) query.set('limit', String(Math.max(...limits)));
-    return `/events?${query}`;
-  }
-
   /** A stream brings what a join of the room asks for. @param {Followed} room @param {AbortController} stream */
   #begin(room, stream) {
     room.stream = stream;
     room.beginning?.end();
-    room.beginning = new Beginning((page) => {
+    let isAnswer = false;
+    room.beginning = new Beginning((part) => {
       const { asked } = room;
       room.asked = undefined;
-      if (asked) return this.#ends.told({ type: 'joined', id: asked.id, payload: page });
-      // The stream before this one has answered meanwhile: some of it may be new all the same.
-      page.messages.forEach((payload) => this.#ends.told({ type: 'message', payload }));
+      if (asked) {
+        isAnswer = true;
+        return this.#ends.told({ type: 'joined', id: asked.id, payload: part });
+      }
+      if (isAnswer) return this.#ends.told({ type: 'history', payload: part });
+      // The stream before this one has answered meanwhile, maybe in part: some of it may be new all the same.
+      part.messages.forEach((payload) => this.#ends.told({ type: 'message', payload }));
+      this.#ends.told({ type: 'history', payload: { ...part, messages: [] } });
     });
   }
 
@@ -158,7 +169,7 @@ export class Stream {
     // Of a room that was left, or that was asked for anew, nothing counts that an older stream brings.
     if (room?.stream !== stream) return;
     // A room that goes on is joined already: if the server could not go on there, a `reset` says so.
-    if (room.beginning ? room.beginning.takes(event, payload) : event === 'joined') return;
+    if (room.beginning ? room.beginning.takes(event, payload) : isOfBeginning(event)) return;
     // What is asked for upon that comes by itself.
     if (event === 'reset') this.#anew = roomId;
     this.#ends.told({ type: event, payload });
@@ -172,26 +183,34 @@ export class Stream {
   async #refused(error, signal) {
     if (error.code === 'too_many_connections' && this.#open) {
       this.#letGo(); // it counts as well
-      return this.#openNext();
+      await new Promise((resolve) => setTimeout(resolve, GONE_AFTER_MS));
+      if (!signal.aborted && !this.#isClosed) this.#openSoon();
+      return;
     }
     const asked = [...this.#rooms.values()].flatMap((room) => room.asked ?? []);
     if (error.code === 'unreachable' || !asked.length) return this.#ends.lost();
-    const isForbidden = error.code === 'forbidden_room';
-    const of = isForbidden ? await Promise.all(asked.map((join) => this.#refusalOf(join))) : [];
+    const isOfNone = error.isPassing || error.isAboutToken;
+    const looks = isOfNone ? [] : await Promise.all(asked.map((join) => this.#refusalOf(join)));
     if (signal.aborted || this.#isClosed) return;
-    if (isForbidden && !of.some(Boolean)) return this.#ends.lost(); // it is one that we were in
-    // What passes is told to all; else one less may do.
-    const refusal = (/** @type {number} */ i) =>
-      isForbidden ? of[i] : error.isPassing || i === asked.length - 1 ? error : undefined;
+    const isOfSome = looks.some(isOfRoom);
+    // It is one that we were in, or who it is cannot be seen now.
+    if (!isOfSome && (error.code === 'forbidden_room' || looks.some(Boolean))) return this.#ends.lost();
     asked.forEach((join, i) => {
-      const why = refusal(i);
-      if (!why) return;
+      // What passes is told to all; else one less may do.
+      const isRefused = isOfSome ? isOfRoom(looks[i]) : error.isPassing || i === asked.length - 1;
+      if (!isRefused) return;
       this.#drop(join.roomId);
-      this.#ends.refused(join.id, why);
+      this.#ends.refused(join.id, looks[i] ?? error);
     });
-    const isWhole = this.#open && ![...this.#rooms.values()].some((room) => room.asked);
     // With another token all will be asked for again.
-    if (!isWhole && !error.isAboutToken) this.#openSoon();
+    if (!this.#isWhole && !error.isAboutToken) this.#openSoon();
+  }
+
+  /** Whether the stream that is open is that of all rooms, and of no others. */
+  get #isWhole() {
+    const rooms = [...this.#rooms];
+    return this.#open && rooms.length === this.#names.length &&
+      rooms.every(([roomId, { asked }]) => !asked && this.#names.includes(roomId));
   }
 
   /** Why a room may not be entered, if so. @param {Join} join @returns {Promise<RhubarbError | undefined>} */
@@ -200,35 +219,56 @@ export class Stream {
   }
 }
 
+/** Whether it is the room that is refused. @param {RhubarbError | undefined} error */
+const isOfRoom = (error) => error?.code === 'forbidden_room' || error?.code === 'bad_request';
+
+/** @param {[string, Followed][]} rooms */
+function addressOf(rooms) {
+  const query = new URLSearchParams(rooms.map(([roomId]) => ['room', roomId]));
+  query.set('since', rooms.map(([, { asked, since, place = since }]) => (asked ? since : place)).join());
+  // For those that begin anew; the others get all that they have missed.
+  const limits = rooms.map(([, { asked, since }]) => (asked && since === ANEW ? asked.limit ?? PAGE : 0));
+  if (Math.max(...limits)) query.set('limit', String(Math.max(...limits)));
+  return `/events?${query}`;
+}
+
+/** What comes of a join alone. @param {string} event */
+const isOfBeginning = (event) => event === 'joined' || event === 'live';
+
 /**
- * The history at the beginning of a room. It comes message by message; a room takes it as one page,
- * up to the id that `joined` names.
+ * The history at the beginning of a room. It comes message by message, up to `live`; a room takes it as one page, or in
+ * parts if that takes long.
  */
 class Beginning {
-  /** @type {(page: { messages: any[] }) => void} */ #told;
+  /** @type {(part: { messages: any[], continues: boolean }) => void} */ #told;
   /** @type {any} */ #joined;
   /** @type {any[]} */ #messages = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  /** Part of it was told. */ #isTold = false;
   #isOver = false;
 
-  /** @param {(page: { messages: any[] }) => void} told */
+  /** @param {(part: { messages: any[], continues: boolean }) => void} told */
   constructor(told) {
     this.#told = told;
   }
 
   /** @param {string} event @param {any} payload @returns {boolean} whether it was a part of it */
   takes(event, payload) {
-    if (this.#isOver) return event === 'joined';
+    if (this.#isOver) return isOfBeginning(event);
     if (event === 'joined') this.#joined = payload;
-    else if (event === 'message') this.#messages.push(payload);
-    else if (event !== 'reset') return false;
-    else {
+    else if (event === 'live') this.#tell(false);
+    else if (event === 'message') {
+      this.#messages.push(payload);
+      this.#timer ??= setTimeout(() => this.#joined && this.#tell(true), PART_MS);
+    } else if (event !== 'reset') return false;
+    else if (this.#isTold) {
+      this.end();
+      return false;
+    } else {
       // `joined` says the same: not complete. Or all comes again.
       this.#joined = undefined;
       this.#messages = [];
     }
-    if (this.#joined && (payload.messageId ?? 0) >= this.#joined.top) this.#tell();
-    else this.#tellSoon();
     return true;
   }
 
@@ -237,15 +277,13 @@ class Beginning {
     clearTimeout(this.#timer);
   }
 
-  /** The last one may be none that is shown: what pauses has come. */
-  #tellSoon() {
+  /** @param {boolean} continues */
+  #tell(continues) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#joined && this.#tell(), PAUSE_MS);
-  }
-
-  #tell() {
-    this.end();
-    this.#told({ ...this.#joined, messages: this.#messages });
+    this.#timer = undefined;
+    this.#isOver = !continues;
+    this.#isTold = true;
+    this.#told({ ...this.#joined, messages: this.#messages.splice(0), continues });
   }
 }
 
@@ -260,7 +298,9 @@ async function readEvents(response, take) {
   const decoder = new TextDecoder();
   let rest = '';
   for (;;) {
-    const { done, value } = await reader.read();
+    // A server that has vanished ends nothing.
+    const silence = setTimeout(() => reader.cancel(), SILENCE_MS);
+    const { done, value } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
     rest += decoder.decode(value, { stream: true });
     const blocks = rest.split(/\r?\n\r?\n/);

@@ -1,6 +1,6 @@
 /**
  * Over what the frames travel: a WebSocket or, where something in between lets none pass,
- * server-sent events and POST (events.js). Both speak the same frames.
+ * server-sent events and requests (events.js). Both speak the same frames.
  */
 
 import { openEvents } from './events.js';
