@@ -70,14 +70,27 @@ class FakeHttp {
     body.enqueue(text.slice(0, cutAt));
     body.enqueue(text.slice(cutAt));
   }
+
+  /** A room's history, whole. @param {{ roomId?: string }} joined @param {object[]} [messages] */
+  async begins(joined, messages = []) {
+    const { roomId = 'r' } = joined;
+    await this.tells('joined', joined);
+    for (const one of messages) await this.tells('message', one);
+    await this.tells('live', { roomId });
+  }
+}
+
+/** A client of it that uses events alone. @param {FakeHttp} http */
+function clientOf(http) {
+  return new Rhubarb({
+    url: 'http://chat.test', guest: { userId: 'ada', username: 'Ada' }, transports: ['events'],
+    fetch: /** @type {any} */ (http.fetch),
+  });
 }
 
 function joined() {
   const http = new FakeHttp();
-  const chat = new Rhubarb({
-    url: 'http://chat.test', guest: { userId: 'ada', username: 'Ada' }, transports: ['events'],
-    fetch: /** @type {any} */ (http.fetch),
-  });
+  const chat = clientOf(http);
   const room = chat.join('r');
   void chat.connect();
   return { http, chat, room };
@@ -107,16 +120,12 @@ test('a room\'s history and what follows come as events, what is sent as POST', 
 
 test('a stream that ends is opened again from the last message', async () => {
   const { http, chat, room } = joined();
-  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
-  await http.tells('message', message(10, 0));
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 10, members: 1 }, [message(10, 0)]);
   await eventually(() => room.state === 'joined');
 
   http.last.body.close();
   await http.stream(2);
-  await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
-  await http.tells('message', message(20, 10));
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 20, members: 1 }, [message(20, 10)]);
   await eventually(() => room.messages.length === 2);
 
   equal(http.last.query.get('since'), '10');
@@ -125,17 +134,13 @@ test('a stream that ends is opened again from the last message', async () => {
 
 test('what cannot be resumed replaces what was there', async () => {
   const { http, chat, room } = joined();
-  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
-  await http.tells('message', message(10, 0));
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 10, members: 1 }, [message(10, 0)]);
   await eventually(() => room.state === 'joined');
   http.last.body.close();
   await http.stream(2);
 
   await http.tells('reset', { reason: 'not all since your last message is at hand' });
-  await http.tells('joined', { complete: false, more: true, top: 90, members: 1 });
-  await http.tells('message', message(90, 80));
-  await http.tells('live', {});
+  await http.begins({ complete: false, more: true, top: 90, members: 1 }, [message(90, 80)]);
   await eventually(() => room.messages[0]?.messageId === 90);
 
   equal(room.messages.length, 1);
@@ -144,10 +149,7 @@ test('what cannot be resumed replaces what was there', async () => {
 
 test('edits and deletions are requests', async () => {
   const { http, chat, room } = joined();
-  await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
-  await http.tells('message', message(10, 0, { userId: 'ada' }));
-  await http.tells('message', message(20, 10, { userId: 'ada' }));
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 20, members: 1 }, [message(10, 0, { userId: 'ada' }), message(20, 10, { userId: 'ada' })]);
   await eventually(() => room.state === 'joined');
 
   const edited = await room.edit(10, 'new');
@@ -186,15 +188,12 @@ test('where WebSockets fail and HTTP answers, events are used', async () => {
 
 test('a stream that breaks off is a lost connection', async () => {
   const { http, chat, room } = joined();
-  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
-  await http.tells('message', message(10, 0));
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 10, members: 1 }, [message(10, 0)]);
   await eventually(() => room.state === 'joined');
 
   http.last.body.error(new TypeError('network error'));
   await http.stream(2);
-  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 10, members: 1 });
 
   await eventually(() => room.state === 'joined');
   chat.close();
@@ -203,12 +202,8 @@ test('a stream that breaks off is a lost connection', async () => {
 test('one stream has all rooms, and goes on where it was when they become others', async () => {
   const { http, chat, room: r } = joined();
   const s = chat.join('s');
-  await http.tells('joined', { complete: true, more: false, top: 10, members: 1 });
-  await http.tells('message', message(10, 0));
-  await http.tells('live', {});
-  await http.tells('joined', { roomId: 's', complete: true, more: false, top: 7, members: 1 });
-  await http.tells('message', message(7, 0, { roomId: 's' }));
-  await http.tells('live', { roomId: 's' });
+  await http.begins({ complete: true, more: false, top: 10, members: 1 }, [message(10, 0)]);
+  await http.begins({ roomId: 's', complete: true, more: false, top: 7, members: 1 }, [message(7, 0, { roomId: 's' })]);
   await eventually(() => r.state === 'joined' && s.state === 'joined');
   const [first] = http.streams;
 
@@ -217,8 +212,7 @@ test('one stream has all rooms, and goes on where it was when they become others
   await http.tells('joined', { complete: true, more: false, top: 10, members: 2 });
   await http.tells('message', message(20, 10)); // came meanwhile
   await http.tells('live', {});
-  await http.tells('joined', { roomId: 't', complete: true, more: false, top: 0, members: 1 });
-  await http.tells('live', { roomId: 't' });
+  await http.begins({ roomId: 't', complete: true, more: false, top: 0, members: 1 });
   await eventually(() => t.state === 'joined' && r.messages.length === 2);
   chat.rooms.get('s')?.leave();
   await http.stream(3);
@@ -240,8 +234,7 @@ test('a history that is cut short by the next stream comes anew, and is whole', 
   await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
   for (const [id, prev] of [[10, 5], [20, 10], [30, 20]]) await http.tells('message', message(id, prev));
   await http.tells('live', {});
-  await http.tells('joined', { roomId: 's', complete: true, more: false, top: 0, members: 1 });
-  await http.tells('live', { roomId: 's' });
+  await http.begins({ roomId: 's', complete: true, more: false, top: 0, members: 1 });
   await eventually(() => r.state === 'joined' && s.state === 'joined');
 
   equal(http.last.query.get('since'), '-,-', 'from the beginning');
@@ -275,16 +268,11 @@ test('a history that is whole before the next stream brings it again is not repl
 
 test('a room that the stream begins anew is asked for by nobody else', async () => {
   const { http, chat, room } = joined();
-  await http.tells('joined', { complete: false, partial: true, more: true, top: 20, members: 1 });
-  await http.tells('message', message(20, 10));
-  await http.tells('live', {});
+  await http.begins({ complete: false, partial: true, more: true, top: 20, members: 1 }, [message(20, 10)]);
   await eventually(() => room.isLoaded && !room.complete);
 
   await http.tells('reset', { reason: 'all of it is at hand now' });
-  await http.tells('joined', { complete: true, more: false, top: 20, members: 1 });
-  await http.tells('message', message(10, 0));
-  await http.tells('message', message(20, 10));
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 20, members: 1 }, [message(10, 0), message(20, 10)]);
   await eventually(() => room.complete && room.state === 'joined');
 
   equal(room.messages.map(({ messageId }) => messageId), [10, 20]);
@@ -294,15 +282,13 @@ test('a room that the stream begins anew is asked for by nobody else', async () 
 
 test('a room that may not be entered keeps no other one out', async () => {
   const { http, chat, room } = joined();
-  await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 0, members: 1 });
   await eventually(() => room.state === 'joined');
   http.refuses = { shut: 'forbidden_room' };
   const [shut, open] = ['shut', 'open'].map((id) => chat.join(id));
   await eventually(() => shut.state === 'refused');
   await http.stream(2);
-  await http.tells('joined', { roomId: 'open', complete: true, more: false, top: 0, members: 1 });
-  await http.tells('live', { roomId: 'open' });
+  await http.begins({ roomId: 'open', complete: true, more: false, top: 0, members: 1 });
   await eventually(() => open.state === 'joined');
 
   equal([shut.error?.code, room.state, http.last.rooms], ['forbidden_room', 'joined', ['open', 'r']]);
@@ -335,8 +321,7 @@ test('a history that pauses when the next stream comes goes on there', async () 
   await eventually(() => r.messages.length === 1);
   const s = chat.join('s');
   await http.stream(2);
-  await http.tells('joined', { roomId: 's', complete: true, more: false, top: 0, members: 1 });
-  await http.tells('live', { roomId: 's' });
+  await http.begins({ roomId: 's', complete: true, more: false, top: 0, members: 1 });
   await http.tells('joined', { complete: true, more: true, top: 30, members: 1 });
   for (const [id, prev] of [[20, 10], [30, 20]]) await http.tells('message', message(id, prev));
   await http.tells('live', {});
@@ -353,9 +338,7 @@ test('a history that pauses and is void then is replaced', async () => {
   await http.tells('message', message(10, 5));
   await eventually(() => room.messages.length === 1);
   await http.tells('reset', { reason: 'the rest of the history is not at hand' });
-  await http.tells('joined', { complete: true, more: true, top: 40, members: 1 });
-  await http.tells('message', message(40, 30));
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: true, top: 40, members: 1 }, [message(40, 30)]);
   await eventually(() => room.state === 'joined');
 
   equal(room.messages.map(({ messageId }) => messageId), [40]);
@@ -366,16 +349,12 @@ test('a history that pauses and is void then is replaced', async () => {
 test('a room that has no right name keeps no other one out', async () => {
   const http = new FakeHttp();
   http.refuses = { 'wrong': 'bad_request' };
-  const chat = new Rhubarb({
-    url: 'http://chat.test', guest: { userId: 'ada', username: 'Ada' }, transports: ['events'],
-    fetch: /** @type {any} */ (http.fetch),
-  });
+  const chat = clientOf(http);
   const [a, wrong, b] = ['a', 'wrong', 'b'].map((id) => chat.join(id));
   void chat.connect();
   await http.stream(1);
   for (const roomId of ['a', 'b']) {
-    await http.tells('joined', { roomId, complete: true, more: false, top: 0, members: 1 });
-    await http.tells('live', { roomId });
+    await http.begins({ roomId, complete: true, more: false, top: 0, members: 1 });
   }
   await eventually(() => a.state === 'joined' && b.state === 'joined');
 
@@ -385,8 +364,7 @@ test('a room that has no right name keeps no other one out', async () => {
 
 test('a room that is left while another is refused is let go', async () => {
   const { http, chat, room } = joined();
-  await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 0, members: 1 });
   await eventually(() => room.state === 'joined');
   http.refuses = { shut: 'forbidden_room' };
   room.leave();
@@ -407,8 +385,7 @@ test('a source of tokens that fails is asked again', async () => {
   });
   const room = chat.join('r');
   void chat.connect();
-  await http.tells('joined', { complete: true, more: false, top: 0, members: 1 });
-  await http.tells('live', {});
+  await http.begins({ complete: true, more: false, top: 0, members: 1 });
   await eventually(() => room.state === 'joined');
 
   equal(asked, 3);

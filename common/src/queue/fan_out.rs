@@ -32,10 +32,9 @@ static SEAL: LazyLock<Script> = LazyLock::new(|| {
     Script::even_if_full("seal a group", &[super::ENDS, include_str!("lua/seal.lua")])
 });
 
-/// Children in one. Fewer than in a bulk: turns wait behind each, and of many at once most would wait long enough to
-/// leave the caches (docs/decisions/0039).
+/// Children in a chunk. Fewer than jobs in a bulk's: the turns that run them wait behind each (docs/decisions/0039).
 pub(super) const CHUNK: usize = 200;
-/// Chunks under way at once: while Redis adds one, the master makes the next. A third would stand before the turns.
+/// Chunks under way at once: while Redis adds one, the master makes the next.
 const UNDER_WAY: usize = 2;
 
 /// What becomes of a group when a child dies.

@@ -216,7 +216,6 @@ export class Rhubarb extends Emitter {
     try {
       token = await this.#identity.token({ fresh });
     } catch {
-      // Where tokens come from is away: as if the server were.
       return requests.later(1_000 + jitter(3), () => this.#introduceAnew({ fresh }));
     }
     if (requests !== this.#requests) return;

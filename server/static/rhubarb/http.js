@@ -46,9 +46,7 @@ export class Http {
 
   /** @param {string} path @param {RequestInit} init @param {{ fresh?: boolean }} [options] */
   async #ask(path, init, options) {
-    const { headers, query } = await this.#identity.forHttp(options).catch(() => {
-      throw new RhubarbError('unreachable', 'There is no token now.'); // its source is away; that passes
-    });
+    const { headers, query } = await this.#identity.forHttp(options);
     const address = new URL(`.${path}`, this.#base);
     for (const [name, value] of Object.entries(query)) address.searchParams.set(name, value);
     try {

@@ -1,5 +1,7 @@
 /** Who we are to the server: a guest who names oneself, or the person of a token. */
 
+import { RhubarbError } from './error.js';
+
 /**
  * @typedef {object} Me
  * @property {string} userId
@@ -53,7 +55,8 @@ export class Identity {
       return token;
     } catch (error) {
       if (this.#token === asked) this.#token = undefined; // not kept: the next call asks again
-      throw error;
+      // Where tokens come from is away: as if the server were.
+      throw new RhubarbError('unreachable', `There is no token now: ${error}`);
     }
   }
 

@@ -23,8 +23,12 @@
  * @property {string} since    where the join began, as the server names places in the ids of events
  * @property {string} [place]  where its stream is: before the join is answered, that is more than we have
  * @property {Join} [asked]    the join that is to be answered
- * @property {AbortController} [stream]  the one that brings it
+ * @property {Opened} [stream]  the one that brings it
  * @property {Beginning} [beginning]
+ *
+ * @typedef {object} Opened    a stream that is open
+ * @property {string[]} names  of its rooms, in the order of the places in its ids
+ * @property {() => void} abort
  */
 
 /** So many rooms has a stream at most. */
@@ -43,8 +47,7 @@ export class Stream {
   /** @type {Http} */ #http;
   /** @type {Ends} */ #ends;
   /** @type {Map<string, Followed>} */ #rooms = new Map();
-  /** @type {AbortController | undefined} */ #open;
-  /** Its rooms. @type {string[]} */ #names = [];
+  /** @type {Opened | undefined} */ #open;
   /** The one that is to replace it. @type {AbortController | undefined} */ #next;
   /** A room that the server joins anew by itself. */ #anew = '';
   #isDue = false;
@@ -107,13 +110,10 @@ export class Stream {
 
   async #openNext() {
     this.#next?.abort();
+    this.#next = undefined;
+    if (!this.#rooms.size) return this.#letGo();
     // What is asked for comes first: of many rooms that are slow to join, some more are joined each time.
     const rooms = [...this.#rooms].sort(([, one], [, other]) => Number(!one.asked) - Number(!other.asked));
-    const names = rooms.map(([roomId]) => roomId);
-    if (!names.length) {
-      this.#next = undefined;
-      return this.#letGo();
-    }
     const joins = rooms.map(([, room]) => room).filter((room) => room.asked);
     const next = new AbortController();
     const { signal } = next;
@@ -128,16 +128,16 @@ export class Stream {
     }
     if (signal.aborted) return;
     this.#letGo();
-    this.#open = next;
-    this.#names = names;
     this.#next = undefined;
-    this.#rooms.forEach((room) => (room.stream = next));
-    joins.forEach((room) => this.#begin(room, next));
+    const stream = { names: rooms.map(([roomId]) => roomId), abort: () => next.abort() };
+    this.#open = stream;
+    this.#rooms.forEach((room) => (room.stream = stream));
+    joins.forEach((room) => this.#begin(room, stream));
     const ended = () => signal.aborted || this.#ends.lost();
-    readEvents(response, (event) => signal.aborted || this.#take(names, event, next)).then(ended, ended);
+    readEvents(response, (event) => signal.aborted || this.#take(event, stream)).then(ended, ended);
   }
 
-  /** A stream brings what a join of the room asks for. @param {Followed} room @param {AbortController} stream */
+  /** A stream brings what a join of the room asks for. @param {Followed} room @param {Opened} stream */
   #begin(room, stream) {
     room.stream = stream;
     room.beginning?.end();
@@ -156,11 +156,11 @@ export class Stream {
     });
   }
 
-  /** @param {string[]} names of the stream's rooms @param {Event} event @param {AbortController} stream */
-  #take(names, { event, id, data }, stream) {
+  /** @param {Event} event @param {Opened} stream */
+  #take({ event, id, data }, stream) {
     const payload = JSON.parse(data);
     id?.split(',').forEach((place, i) => {
-      const room = this.#rooms.get(names[i]);
+      const room = this.#rooms.get(stream.names[i]);
       if (room?.stream === stream) room.place = place;
     });
     const { roomId } = payload;
@@ -169,7 +169,7 @@ export class Stream {
     // Of a room that was left, or that was asked for anew, nothing counts that an older stream brings.
     if (room?.stream !== stream) return;
     // A room that goes on is joined already: if the server could not go on there, a `reset` says so.
-    if (room.beginning ? room.beginning.takes(event, payload) : isOfBeginning(event)) return;
+    if (room.beginning?.takes(event, payload) ?? isOfBeginning(event)) return;
     // What is asked for upon that comes by itself.
     if (event === 'reset') this.#anew = roomId;
     this.#ends.told({ type: event, payload });
@@ -208,9 +208,8 @@ export class Stream {
 
   /** Whether the stream that is open is that of all rooms, and of no others. */
   get #isWhole() {
-    const rooms = [...this.#rooms];
-    return this.#open && rooms.length === this.#names.length &&
-      rooms.every(([roomId, { asked }]) => !asked && this.#names.includes(roomId));
+    const rooms = [...this.#rooms.values()];
+    return rooms.length === this.#open?.names.length && rooms.every(({ asked, stream }) => !asked && stream === this.#open);
   }
 
   /** Why a room may not be entered, if so. @param {Join} join @returns {Promise<RhubarbError | undefined>} */

@@ -171,7 +171,7 @@ async fn a_master_that_vanished_half_way_goes_on_where_it_was_and_fires_once() {
         ..TestQueue::options("default=8")
     };
     let mut master = fan(brief(0..1700));
-    master.stumbles = Some(1200); // two chunks of children are in Redis, some more in the master's memory
+    master.stumbles = Some(1200); // whole chunks of children are in Redis, some more in the master's memory
     let first = queue.worker(stage.registry(), options.clone());
     let id = queue.producer().enqueue(&master).await.unwrap();
     stage.has_started("master stumbles").await;
