@@ -20,7 +20,7 @@ use super::{
     enqueue::{CHUNK_BYTES, MAX_BODY},
     flow::InFlow,
     job::Body,
-    pace,
+    pace::{Group, Pace},
     turn::Turns,
 };
 use crate::{
@@ -113,7 +113,7 @@ impl JobContext {
             some_laned: false,
             clock: None,
             under_way: VecDeque::new(),
-            paced: true,
+            pace: Pace::default(),
             plan: PhantomData,
         };
         let begun = split.chunk(0, Vec::new(), false).send(plan).await;
@@ -141,8 +141,7 @@ pub struct Split<'a, P> {
     clock: Option<Clock>,
     /// In their order.
     under_way: VecDeque<BoxFuture<'a, Sent>>,
-    /// Whether to wait while many children are left.
-    paced: bool,
+    pace: Pace,
     plan: PhantomData<P>,
 }
 
@@ -271,24 +270,22 @@ impl<P> Split<'_, P> {
             told = again.map_err(|source| self.redis_error(source))?;
         }
         self.clock = Some(told.clock.best(self.clock));
-        let (plan, left) = match told.answer {
+        match told.answer {
             Answer::Added { next, plan, left } => {
                 self.next = next;
-                (plan, left)
+                let Turns { redis, keys, .. } = &self.job.turns;
+                let group = Group { total: next, left };
+                let waited = self.pace.wait(redis, keys, self.job.id, group).await;
+                waited.map_err(|source| self.redis_error(source))?;
+                Ok(plan)
             }
             Answer::Sealed { plan } => {
                 self.sealed = true;
-                (plan, 0)
+                Ok(plan)
             }
-            Answer::ClaimLost => return Err(FanOutError::ClaimLost(self.job.id)),
-            Answer::Gap => return Err(FanOutError::Gap(self.job.id)),
-        };
-        if self.paced {
-            let Turns { redis, keys, .. } = &self.job.turns;
-            let waited = pace::wait(redis, keys, self.job.id, left).await;
-            self.paced = waited.map_err(|source| self.redis_error(source))?;
+            Answer::ClaimLost => Err(FanOutError::ClaimLost(self.job.id)),
+            Answer::Gap => Err(FanOutError::Gap(self.job.id)),
         }
-        Ok(plan)
     }
 
     fn body<T: Task>(

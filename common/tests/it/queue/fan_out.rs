@@ -40,6 +40,46 @@ async fn ten_thousand_children_run_once_and_then_what_follows() {
 }
 
 #[tokio::test]
+async fn redis_holds_a_part_of_a_large_group_at_a_time() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let worker = queue.worker(stage.registry(), TestQueue::options("default=8"));
+
+    let producer = queue.producer();
+    let master = producer.enqueue(&fan(brief(0..20_000))).await.unwrap();
+    let (left, mut most) = (queue.keys.group_left(master), 0_u64);
+    while stage.starts_of("sum[]") == 0 {
+        most = most.max(queue.command(&["SCARD", &left]).await);
+    }
+    queue.ends_clean().await;
+    worker.stop().await;
+
+    assert_eq!(children(&stage), names(0..20_000));
+    assert!(
+        most < 10_000,
+        "{most} children at a time, where a master waits from 5,000 on"
+    );
+}
+
+#[tokio::test]
+async fn a_master_in_the_only_slot_does_not_wait_for_its_children() {
+    let queue = TestQueue::start();
+    let stage = Stage::new();
+    let worker = queue.worker(stage.registry(), TestQueue::options("default=1"));
+
+    let producer = queue.producer();
+    producer.enqueue(&fan(brief(0..15_000))).await.unwrap();
+    stage.has_started("0").await;
+    let added = queue.stat("enqueued:default").await;
+    stage.has_ended("sum[]").await;
+    queue.ends_clean().await;
+    worker.stop().await;
+
+    assert_eq!(added, 1 + 15_000);
+    assert_eq!(children(&stage), names(0..15_000));
+}
+
+#[tokio::test]
 async fn what_follows_an_empty_group_runs_at_once() {
     let queue = TestQueue::start();
     let stage = Stage::new();
